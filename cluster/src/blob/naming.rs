@@ -1,0 +1,165 @@
+//! Which blobs are kept: references by records, and leases by promises.
+//!
+//! - A record and the reference that it holds are written in one transaction.
+//! - Naming a blob checks its record and adds one item, so namings of one blob never conflict
+//!   with each other.
+//! - Taking a reference away depends on another one that stays, or, if it is the last, on there
+//!   being no other: then it conflicts with a naming at the same time, and one of the two is
+//!   done again.
+//! - A lease checks the record as well, so one is never given on a blob that is being removed.
+
+use std::time::Duration;
+
+use super::error::{BlobTxnError, LeaseError};
+use super::id::{BlobId, Space};
+use super::record::{BlobRecord, BlobState, DebtRecord, Segmentation};
+use super::writer::StoredBlob;
+use super::{Blobs, keys};
+use crate::kv::{Scan, Txn};
+
+impl Blobs {
+    /// Names freshly stored bytes: their record and the reference become part of the caller's
+    /// transaction. If the same content is kept already, that is named and the fresh bytes are
+    /// left to the collection.
+    ///
+    /// `referrer` says which record names it, in the caller's own terms; one record naming one
+    /// blob twice is one reference.
+    pub async fn reference(
+        &self,
+        txn: &mut Txn,
+        blob: &StoredBlob,
+        referrer: &[u8],
+    ) -> Result<(), BlobTxnError> {
+        let blob = blob.inner.as_ref();
+        let now = self.seams().clock.now();
+        if now > blob.expires {
+            return Err(BlobTxnError::Expired { id: blob.id });
+        }
+        let key = keys::record(blob.space, &blob.id);
+        let kept = txn.record::<BlobRecord>(&key).await?;
+        match kept.filter(|kept| !matches!(kept.state, BlobState::Deleting { .. })) {
+            Some(kept) => {
+                // Another format may have asked for other digests of the same bytes.
+                let digests = kept.digests.union(&blob.digests);
+                if kept.state != BlobState::Live || digests != kept.digests {
+                    let revived = BlobRecord {
+                        state: BlobState::Live,
+                        digests,
+                        ..kept
+                    };
+                    txn.put_record(&key, &revived);
+                }
+            }
+            None => {
+                let record = BlobRecord {
+                    size: blob.size,
+                    digests: blob.digests.clone(),
+                    generation: blob.generation,
+                    segments: blob.segments.clone(),
+                    state: BlobState::Live,
+                };
+                txn.put_record(&key, &record);
+                if let Segmentation::Apart(_) = blob.segments {
+                    txn.delete(&keys::pending(blob.space, &blob.generation));
+                }
+                if blob.indebted {
+                    let debt = DebtRecord {
+                        generation: blob.generation,
+                        since: now,
+                    };
+                    txn.put_record(&keys::debt(blob.space, &blob.id), &debt);
+                }
+                let space = keys::space(blob.space);
+                if txn.get(&space).await?.is_none() {
+                    txn.put(&space, "");
+                }
+            }
+        }
+        txn.put(&keys::references(blob.space, &blob.id).key(referrer), "");
+        Ok(())
+    }
+
+    /// Names a blob that is kept already.
+    pub async fn reference_existing(
+        &self,
+        txn: &mut Txn,
+        space: Space,
+        id: &BlobId,
+        referrer: &[u8],
+    ) -> Result<(), BlobTxnError> {
+        let key = keys::record(space, id);
+        let Some(record) = txn.record::<BlobRecord>(&key).await? else {
+            return Err(BlobTxnError::Unknown { id: *id });
+        };
+        match record.state {
+            BlobState::Live => {}
+            BlobState::Orphan { .. } => {
+                let state = BlobState::Live;
+                txn.put_record(&key, &BlobRecord { state, ..record });
+            }
+            BlobState::Deleting { .. } => return Err(BlobTxnError::Unknown { id: *id }),
+        }
+        txn.put(&keys::references(space, id).key(referrer), "");
+        Ok(())
+    }
+
+    /// Takes back that `referrer` names the blob. With its last reference gone the blob is an
+    /// orphan, kept for as long as a lease on it lasts. Changes nothing if there was no such
+    /// reference.
+    pub async fn release(
+        &self,
+        txn: &mut Txn,
+        space: Space,
+        id: &BlobId,
+        referrer: &[u8],
+    ) -> Result<(), BlobTxnError> {
+        let references = keys::references(space, id);
+        let reference = references.key(referrer);
+        if txn.get(&reference).await?.is_none() {
+            return Ok(());
+        }
+        txn.delete(&reference);
+        // What the transaction itself has named and released counts too.
+        let written = txn.written(&references);
+        if written.values().any(|there| *there) {
+            return Ok(());
+        }
+        let scan = Scan::of(&references).limit(written.len() + 1);
+        let committed = txn.snapshot().scan(scan).await?;
+        if let Some(other) = committed.iter().find(|entry| !written.contains_key(&entry.item)) {
+            // That one has to stay until the commit; whatever else comes and goes does not matter.
+            txn.get(&references.key(&other.item)).await?;
+            return Ok(());
+        }
+        txn.depend_on(&references).await?;
+        let key = keys::record(space, id);
+        if let Some(record) = txn.record::<BlobRecord>(&key).await? {
+            let since = self.seams().clock.now();
+            let state = BlobState::Orphan { since };
+            txn.put_record(&key, &BlobRecord { state, ..record });
+        }
+        Ok(())
+    }
+
+    /// Promises that the blob will still be there after `time`, named or not: for an answer
+    /// that says it exists, or a mount. False if it is not known, or being removed.
+    ///
+    /// Writes only if less than half of the time is covered already, so that repeated
+    /// questions cost nothing.
+    pub async fn lease(&self, space: Space, id: &BlobId, time: Duration) -> Result<bool, LeaseError> {
+        let work = async |mut txn: Txn| {
+            let record = txn.record::<BlobRecord>(&keys::record(space, id)).await?;
+            let kept = record.is_some_and(|record| !matches!(record.state, BlobState::Deleting { .. }));
+            if kept {
+                let now = self.seams().clock.now();
+                let lease = keys::lease(space, id);
+                let until = txn.snapshot().number(&lease).await?;
+                if until < now.plus(time / 2).0 {
+                    txn.raise(&lease, now.plus(time).0);
+                }
+            }
+            Ok::<_, LeaseError>((txn, kept))
+        };
+        self.kv().transact(work).await
+    }
+}

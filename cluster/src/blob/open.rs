@@ -1,0 +1,146 @@
+//! Opening the blob store of a node, and the layout that it works by.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::coded::CodedSegments;
+use super::disk::{Disk, Folder};
+use super::peers::BlobPeers;
+use super::placement::{self, Layout, LayoutError, Member};
+use super::pool::Pool;
+use super::record::Code;
+use super::service::BlobService;
+use super::shard_store::ShardStore;
+use super::small::SmallStore;
+use super::stores::Stores;
+use super::transfer::Transfer;
+use super::{Blobs, Space, keys, metrics};
+use crate::kv::{Kv, ReadError, Scan, Snapshot, Txn};
+use crate::seams::Seams;
+use crate::storage::FailStop;
+
+/// How many requests may wait for the disk at a time; the rest wait for them.
+const DISK_REQUESTS: usize = 32;
+
+/// What a node keeps blobs in.
+#[derive(Clone)]
+pub struct BlobConfig {
+    /// The folder of the node's shards and small segments. It exists.
+    pub folder: PathBuf,
+    /// The disk under the shards: [`Folder`] at the same place, but for tests.
+    pub disk: Arc<dyn Disk>,
+    /// Room that is left free, for what has to be written when the disk is full.
+    pub reserve_bytes: u64,
+    /// What happens when it is not certain any more what the disk holds.
+    pub fail_stop: FailStop,
+}
+
+impl BlobConfig {
+    /// Keeps blobs in a folder of this machine, and 5 GiB of it free.
+    pub fn new(folder: impl Into<PathBuf>, fail_stop: FailStop) -> Self {
+        let folder = folder.into();
+        Self {
+            disk: Arc::new(Folder::new(&folder)),
+            folder,
+            reserve_bytes: 5 << 30,
+            fail_stop,
+        }
+    }
+}
+
+/// Why the blob store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobOpenError {
+    /// The shards are not reachable.
+    #[error("open the shards: {0}")]
+    Shards(#[from] io::Error),
+    /// The small segments are not readable.
+    #[error("open the small segments: {0}")]
+    Small(#[from] rocksdb::Error),
+}
+
+impl Blobs {
+    /// Opens the blob store of this node. The service is what the node does for its peers, and
+    /// is mounted where only they can call it. Waits for the disk.
+    ///
+    /// Nothing can be stored before a layout was made: see [`Blobs::lay_out`].
+    pub fn open(
+        config: BlobConfig,
+        kv: Kv,
+        peers: Arc<dyn BlobPeers>,
+        seams: Seams,
+    ) -> Result<(Self, BlobService), BlobOpenError> {
+        metrics::describe();
+        let BlobConfig {
+            folder,
+            disk,
+            reserve_bytes,
+            fail_stop,
+        } = config;
+        let shards = ShardStore::open(disk, seams.clone(), fail_stop.clone(), reserve_bytes)?;
+        let small = SmallStore::open(&folder.join("small"), fail_stop)?;
+        let stores = Stores {
+            shards: Arc::new(shards),
+            small: Arc::new(small),
+            disk: Pool::of(DISK_REQUESTS),
+        };
+        let pool = Pool::of_all_cores();
+        let transfer = Transfer::new(stores.clone(), peers);
+        let segments = CodedSegments::new(transfer, kv.clone(), seams.clone(), pool.clone());
+        let blobs = Self::new(kv, seams, Arc::new(segments), pool);
+        Ok((blobs, BlobService::new(stores)))
+    }
+
+    /// The layout of the cluster; none before the first was made.
+    pub async fn layout(snapshot: &Snapshot) -> Result<Option<Layout>, ReadError> {
+        snapshot.record(&keys::layout()).await
+    }
+
+    /// How many blobs still lack some of their redundancy; at most [`crate::MAX_SCAN`] of each
+    /// space are counted.
+    pub async fn debt(snapshot: &Snapshot) -> Result<u64, ReadError> {
+        let mut blobs = 0;
+        for space in snapshot.scan(Scan::of(&keys::spaces())).await? {
+            let space = Space(crate::record::number(&space.item)?);
+            blobs += snapshot.scan(Scan::of(&keys::debts(space))).await?.len() as u64;
+        }
+        Ok(blobs)
+    }
+
+    /// Makes the layout fit the members, in the caller's transaction. Without a code it is the
+    /// one for so many nodes. Changes nothing if it fits already.
+    ///
+    /// Only new segments follow the new layout; those that are there stay readable where they
+    /// are, until they are moved.
+    pub async fn lay_out(
+        txn: &mut Txn,
+        members: &[Member],
+        code: Option<Code>,
+    ) -> Result<Layout, LayOutError> {
+        let previous = txn.record::<Layout>(&keys::layout()).await?;
+        let with_capacity = members.iter().filter(|member| member.capacity > 0).count();
+        let code = code.unwrap_or_else(|| Code::for_nodes(with_capacity));
+        let (members, before) = (members.to_vec(), previous.clone());
+        let compute = move || placement::compute(&members, code, before.as_ref());
+        let layout = Pool::of(1).run(compute).await?;
+        match previous {
+            Some(previous) if previous.is_same_as(&layout) => Ok(previous),
+            _ => {
+                txn.put_record(&keys::layout(), &layout);
+                Ok(layout)
+            }
+        }
+    }
+}
+
+/// Why a layout was not made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LayOutError {
+    /// There is none for these members.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Metadata could not be read.
+    #[error(transparent)]
+    Metadata(#[from] ReadError),
+}

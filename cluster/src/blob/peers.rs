@@ -1,0 +1,46 @@
+//! What the blob store needs of the network: a way to call each node, and whether it is there.
+
+use http::{Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tower::util::BoxCloneSyncService;
+
+use crate::net::{self, Lane};
+use crate::node_id::NodeId;
+
+/// A way to call one node; cheap to clone.
+pub type Wire = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
+
+/// The nodes of the cluster. Who they are is proven below: a wire leads to the node that was
+/// asked for, or nowhere.
+pub trait BlobPeers: Send + Sync {
+    /// This node.
+    fn me(&self) -> NodeId;
+
+    /// A way to call another node.
+    fn wire(&self, node: NodeId) -> Wire;
+
+    /// Whether a node is known not to be there, so that calling it would be a waste.
+    fn is_down(&self, node: NodeId) -> bool;
+
+    /// Notes that a node did not do what it should have, so that it is asked how it is.
+    fn suspect(&self, node: NodeId);
+}
+
+impl BlobPeers for net::Peers {
+    fn me(&self) -> NodeId {
+        self.me()
+    }
+
+    fn wire(&self, node: NodeId) -> Wire {
+        Wire::new(self.channel(node, Lane::Bulk))
+    }
+
+    fn is_down(&self, node: NodeId) -> bool {
+        self.is_down(node)
+    }
+
+    fn suspect(&self, node: NodeId) {
+        self.suspect(node);
+    }
+}

@@ -1,0 +1,68 @@
+//! What this node keeps, reached from async code.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::pool::Pool;
+use super::record::SegmentId;
+use super::shard_error::ShardError;
+use super::shard_file::{ShardHeader, ShardName};
+use super::shard_store::ShardStore;
+use super::small::{SmallSegment, SmallStore};
+
+/// This node's shards and small segments. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Stores {
+    pub(super) shards: Arc<ShardStore>,
+    pub(super) small: Arc<SmallStore>,
+    /// Where the disk is waited for.
+    pub(super) disk: Pool,
+}
+
+impl Stores {
+    /// Cells of a shard, verified, with its header.
+    pub(super) async fn read_shard(
+        &self,
+        name: ShardName,
+        cells: Range<u32>,
+    ) -> Result<(ShardHeader, Vec<Bytes>), ShardError> {
+        let shards = self.shards.clone();
+        self.disk.run(move || shards.read(&name, cells)).await
+    }
+
+    /// What a shard says of itself.
+    pub(super) async fn stat_shard(&self, name: ShardName) -> Result<ShardHeader, ShardError> {
+        let shards = self.shards.clone();
+        self.disk.run(move || shards.header(&name)).await
+    }
+
+    /// Stores a small segment in its stored form.
+    pub(super) async fn put_small(&self, id: SegmentId, value: Bytes) -> Result<(), ShardError> {
+        let shards = self.shards.clone();
+        self.disk.run(move || shards.check_room()).await?;
+        self.small.put(&id, value).await
+    }
+
+    /// A small segment, verified, with its stored form.
+    pub(super) async fn read_small(&self, id: SegmentId) -> Result<(Bytes, SmallSegment), ShardError> {
+        let small = self.small.clone();
+        self.disk.run(move || small.get(&id)).await
+    }
+
+    /// Removes shards and small segments.
+    pub(super) async fn delete(
+        &self,
+        shards: Vec<ShardName>,
+        small: Vec<SegmentId>,
+    ) -> Result<(), ShardError> {
+        let store = self.shards.clone();
+        let remove = move || shards.iter().try_for_each(|name| store.remove(name));
+        self.disk.run(remove).await?;
+        for id in small {
+            self.small.remove(&id).await?;
+        }
+        Ok(())
+    }
+}

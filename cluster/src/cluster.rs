@@ -1,0 +1,424 @@
+//! A running node of a cluster: what it opens, in which order, and how it stops.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::blob::{BlobConfig, BlobOpenError, BlobService, Blobs, Member};
+use crate::identity::{DataDir, DirError, RegisterError};
+use crate::kv::{Kv, ReadError, Store};
+use crate::membership::{
+    Announcement, ClusterStatus, Coding, Controller, ControllerConfig, Departed, Directory, FollowMembers,
+    FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status,
+    found,
+};
+use crate::net::{Lane, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
+use crate::node_id::{ClusterId, NodeId};
+use crate::raft::{RaftConfig, Replica, Service};
+use crate::seams::Seams;
+use crate::storage::FailStop;
+use crate::trust::{CertificateError, JoinToken, JoinTokens, Tls, TokenError};
+
+/// The folders without which a node that has run cannot go on.
+const STORES: &[&str] = &["raft-log", "state", "blobs"];
+
+/// How long a leader that stops waits for another to take over.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
+
+/// How a node takes part in its cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// The folder that holds all that the node keeps.
+    pub data: PathBuf,
+    /// Where it listens for the other nodes: `host:port`.
+    pub listen: String,
+    /// Where the other nodes reach it; the address that it listens on if that is not set.
+    pub advertise: Option<NodeAddress>,
+    /// What it fails together with; `None` keeps what is recorded.
+    pub zone: Option<Zone>,
+    /// The version of cairn that it runs.
+    pub version: String,
+    /// Consensus.
+    pub raft: RaftConfig,
+    /// Room on the disk that blobs leave free, in bytes.
+    pub reserve_bytes: u64,
+    /// How the leader brings the group in step with its members.
+    pub controller: ControllerConfig,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data directory cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// Its certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Its address for other nodes cannot be listened on.
+    #[error("listen for other nodes on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Its stores cannot be opened.
+    #[error("open the metadata: {0}")]
+    Metadata(std::io::Error),
+    /// See [`BlobOpenError`].
+    #[error(transparent)]
+    Blobs(#[from] BlobOpenError),
+    /// Its own state cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Its first records could not be written.
+    #[error("write the first records of the cluster: {0}")]
+    Found(#[from] FoundError),
+    /// It was told to stop while it started.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Why a node that runs may not serve clients.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// Its data directory is a copy of one that is in use.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// It is not a member, or no longer.
+    #[error("announce this node: {0}")]
+    Announce(#[from] FoundError),
+}
+
+/// One node of a cluster, running. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    kv: Kv,
+    blobs: Blobs,
+    dir: Arc<DataDir>,
+    peers: Peers,
+    replica: Arc<Replica>,
+    reporter: Reporter,
+    directory: Directory,
+    config: ClusterConfig,
+    advertised: NodeAddress,
+    seams: Seams,
+    shutdown: CancellationToken,
+    server_shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Cluster {
+    /// Makes the data directory of the first node of a new cluster.
+    pub fn init(data: &Path, seams: &Seams) -> Result<(ClusterId, NodeId), DirError> {
+        let dir = DataDir::init(data, seams)?;
+        Ok((dir.cluster(), dir.node()))
+    }
+
+    /// Opens the node in its data directory and takes part in consensus. The founder of a new
+    /// cluster writes its first records.
+    ///
+    /// Returns before the node has caught up: see [`Cluster::enter`].
+    pub async fn start(config: ClusterConfig, seams: Seams, fail_stop: FailStop) -> Result<Self, StartError> {
+        let dir = {
+            let (path, seams) = (config.data.clone(), seams.clone());
+            let open = move || {
+                let dir = DataDir::open(&path, STORES, &seams)?;
+                let blobs = path.join("blobs");
+                std::fs::create_dir_all(&blobs).map_err(StartError::Metadata)?;
+                Ok::<_, StartError>(Arc::new(dir))
+            };
+            tokio::task::spawn_blocking(open)
+                .await
+                .map_err(|_| StartError::Interrupted)??
+        };
+        let credentials = dir.credentials()?;
+        let tls = Tls::new(&credentials, &seams)?;
+        let net: Arc<dyn Net> = Arc::new(Tcp);
+        let peers = Peers::new(PeersConfig {
+            net: net.clone(),
+            tls: tls.clone(),
+            instance: dir.instance(),
+        });
+        let listen_error = |error| StartError::Listen {
+            address: config.listen.clone(),
+            error,
+        };
+        let listener = net.listen(&config.listen).await.map_err(listen_error)?;
+        let listening_on = listener.address().map_err(listen_error)?;
+        let advertised = match &config.advertise {
+            Some(address) => address.clone(),
+            None => listening_on
+                .to_string()
+                .parse()
+                .expect("a socket address is a node address"),
+        };
+
+        let dial: Arc<Peers> = Arc::new(peers.clone());
+        let replica = Replica::open(
+            &config.data,
+            dir.node().0,
+            &config.raft,
+            dial.clone(),
+            fail_stop.clone(),
+        )
+        .await
+        .map_err(StartError::Metadata)?;
+        let kv = Kv::new(replica.clone() as Arc<dyn Store>, seams.clone());
+        let (blobs, blob_service) = {
+            let config = BlobConfig {
+                reserve_bytes: config.reserve_bytes,
+                ..BlobConfig::new(config.data.join("blobs"), fail_stop)
+            };
+            let (kv, seams) = (kv.clone(), seams.clone());
+            let open = move || Blobs::open(config, kv, dial, seams);
+            tokio::task::spawn_blocking(open)
+                .await
+                .map_err(|_| StartError::Interrupted)??
+        };
+
+        let roster = Roster::default();
+        let directory = || Directory {
+            kv: kv.clone(),
+            dir: dir.clone(),
+            peers: peers.clone(),
+            roster: roster.clone(),
+            tls: tls.clone(),
+            seams: seams.clone(),
+        };
+        directory().refresh().await?;
+        let control: Arc<dyn RaftControl> = replica.clone();
+        let reporter = Reporter::new(&config.version, config.data.clone(), control);
+
+        let (shutdown, server_shutdown, tasks) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            TaskTracker::new(),
+        );
+        let raft_service = Service::server(replica.clone(), Arc::new(peers.clone()));
+        let server = Server::new(ServerConfig::default(), tls.clone(), roster.clone())
+            .lane(Lane::Raft, Routes::new(raft_service.clone()))
+            .lane(
+                Lane::Requests,
+                Routes::new(raft_service.clone()).add_service(reporter.clone().service()),
+            )
+            .lane(Lane::Bulk, bulk_routes(raft_service, blob_service))
+            .join(JoinService::new(kv.clone(), seams.clone()).routes());
+        tasks.spawn(server.serve(listener, server_shutdown.clone()));
+        tasks.spawn(peers.clone().probe(shutdown.clone()));
+
+        let shared = Shared {
+            kv: kv.clone(),
+            blobs,
+            dir: dir.clone(),
+            peers: peers.clone(),
+            replica,
+            reporter,
+            directory: directory(),
+            config,
+            advertised,
+            seams: seams.clone(),
+            shutdown,
+            server_shutdown,
+            tasks,
+        };
+        let cluster = Self {
+            shared: Arc::new(shared),
+        };
+        cluster.found_if_new().await?;
+        Ok(cluster)
+    }
+
+    /// The founder's first start: a group of one, and the cluster's first records.
+    async fn found_if_new(&self) -> Result<(), StartError> {
+        let shared = &self.shared;
+        if shared.dir.authority()?.is_none() {
+            return Ok(());
+        }
+        if !shared
+            .replica
+            .is_initialized()
+            .await
+            .map_err(StartError::Metadata)?
+        {
+            shared
+                .replica
+                .initialize(shared.advertised.as_str())
+                .await
+                .map_err(StartError::Metadata)?;
+        }
+        // A founder that starts again among others has nothing to write, and need not wait for
+        // them to find that out.
+        if !crate::membership::nodes(&shared.kv.local()).await?.is_empty() {
+            return Ok(());
+        }
+        let own = NodeInfo {
+            id: shared.dir.node(),
+            address: shared.advertised.clone(),
+            zone: shared.config.zone.clone().unwrap_or_default(),
+            version: shared.config.version.clone(),
+            capacity_bytes: disk_bytes(&shared.config.data),
+        };
+        Ok(found(&shared.kv, &shared.dir, &own, &shared.seams).await?)
+    }
+
+    /// Waits until the cluster knows this start of the node, then keeps in step with it. Client
+    /// traffic may be served once this has returned.
+    ///
+    /// Waits for a majority as long as it takes; fails only if the node may not take part.
+    pub async fn enter(&self) -> Result<(), EnterError> {
+        let shared = &self.shared;
+        let news = Announcement {
+            address: Some(shared.advertised.clone()),
+            zone: shared.config.zone.clone(),
+            version: shared.config.version.clone(),
+            capacity_bytes: disk_bytes(&shared.config.data),
+        };
+        // A node whose address has changed cannot be reached before it is announced, and is
+        // announced through the peers that it can reach.
+        loop {
+            match shared.dir.register(&shared.kv).await {
+                Ok(()) => break,
+                Err(RegisterError::Commit(error)) => {
+                    tracing::info!(%error, "waiting for the cluster");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        announce(&shared.kv, shared.dir.node(), &news).await?;
+        let control: Arc<dyn RaftControl> = shared.replica.clone();
+        let layout = Arc::new(FollowLayout {
+            kv: shared.kv.clone(),
+        });
+        let controller = Controller::new(
+            shared.config.controller,
+            shared.kv.clone(),
+            shared.peers.clone(),
+            control,
+        )
+        .tell(layout);
+        shared.tasks.spawn(controller.run(shared.shutdown.clone()));
+        // Blobs can be stored once there is a layout; the leader makes it at once.
+        while !matches!(Blobs::layout(&shared.kv.local()).await, Ok(Some(_))) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Keeps in step with the records of the nodes until this node stops, or must.
+    pub async fn follow(&self) -> Option<Departed> {
+        self.shared
+            .directory
+            .clone()
+            .follow(self.shared.shutdown.clone())
+            .await
+    }
+
+    /// The metadata.
+    pub fn kv(&self) -> &Kv {
+        &self.shared.kv
+    }
+
+    /// The blobs.
+    pub fn blobs(&self) -> &Blobs {
+        &self.shared.blobs
+    }
+
+    /// The cluster that this node belongs to.
+    pub fn id(&self) -> ClusterId {
+        self.shared.dir.cluster()
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.shared.dir.node()
+    }
+
+    /// Makes a token with which one node can join, once.
+    pub async fn join_token(&self, lifetime: Duration) -> Result<JoinToken, TokenError> {
+        let members = crate::membership::nodes(&self.shared.kv.local()).await?;
+        let seeds = members
+            .iter()
+            .map(|member| member.address.as_str().to_owned())
+            .collect();
+        JoinTokens::new(self.shared.kv.clone(), self.shared.seams.clone())
+            .issue(lifetime, seeds)
+            .await
+    }
+
+    /// How the nodes are, and what the cluster survives now.
+    pub async fn status(&self) -> Result<ClusterStatus, ReadError> {
+        let shared = &self.shared;
+        let snapshot = shared.kv.local();
+        let layout = Blobs::layout(&snapshot).await?;
+        let coding = layout.map_or(Coding { data: 1, parity: 0 }, |layout| Coding {
+            data: layout.code.data.into(),
+            parity: layout.code.parity.into(),
+        });
+        let debt = Blobs::debt(&snapshot).await?;
+        cluster_status(&shared.kv, &shared.peers, &shared.reporter, coding, debt).await
+    }
+
+    /// Stops: hands over the leadership, lets requests of other nodes finish, ends consensus.
+    pub async fn stop(&self) {
+        let shared = &self.shared;
+        shared.shutdown.cancel();
+        let handed_over = tokio::time::timeout(HAND_OVER_WITHIN, shared.replica.hand_over()).await;
+        if handed_over.is_err() {
+            tracing::warn!("no other node took over the leadership in time");
+        }
+        shared.replica.shutdown().await;
+        shared.server_shutdown.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+}
+
+fn bulk_routes(
+    raft_service: cairn_proto::v1::raft_server::RaftServer<Service>,
+    blob_service: BlobService,
+) -> Routes {
+    Routes::new(raft_service).add_service(blob_service.server())
+}
+
+/// The size of the disk under a folder; 0 if it does not tell.
+fn disk_bytes(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
+/// Keeps the layout of blobs in step with the members.
+struct FollowLayout {
+    kv: Kv,
+}
+
+#[async_trait]
+impl FollowMembers for FollowLayout {
+    async fn follow(&self, members: &[NodeInfo]) -> anyhow::Result<()> {
+        let members: Vec<Member> = members
+            .iter()
+            .map(|member| Member {
+                node: member.id,
+                zone: member.zone.as_str().to_owned(),
+                // A disk that does not tell its size still takes its share.
+                capacity: member.capacity_bytes.max(1),
+            })
+            .collect();
+        self.kv
+            .transact(async |mut txn| {
+                Blobs::lay_out(&mut txn, &members, None).await?;
+                Ok::<_, anyhow::Error>((txn, ()))
+            })
+            .await
+    }
+}

@@ -1,0 +1,234 @@
+//! What a committed transaction does to the state: a pure function, the same on every node.
+//!
+//! Nothing here reads a clock, draws a random number or depends on the order of a map, so two
+//! nodes that apply the same log hold the same bytes. The caller writes the returned
+//! mutations, the applied log id and the membership in one batch.
+
+use bytes::Bytes;
+use cairn_proto::v1;
+
+use super::key::Key;
+use super::view::{State, StoreError, Versioned};
+
+/// How many log indexes a transaction's outcome is remembered for. A repetition that arrives
+/// later is answered [`Outcome::Forgotten`] and never applied.
+pub(crate) const REMEMBERED_LOG_INDEXES: u64 = 1 << 20;
+
+/// How often, in log indexes, outcomes past the window are dropped.
+const FORGET_EVERY: u64 = 1 << 14;
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All writes took effect at this log index.
+    Applied(u64),
+    /// Something it had read was changed meanwhile; nothing was written.
+    Conflict,
+    /// Its id is older than the window in which outcomes are remembered; nothing was written
+    /// now, and whether it was before is not known.
+    Forgotten,
+}
+
+impl Outcome {
+    /// The form that is stored under the transaction's id: the log index, 0 for a conflict.
+    pub(crate) fn to_stored(self) -> u64 {
+        match self {
+            Self::Applied(index) => index,
+            Self::Conflict | Self::Forgotten => 0,
+        }
+    }
+
+    /// The inverse of [`Outcome::to_stored`].
+    pub(crate) fn from_stored(stored: u64) -> Self {
+        if stored == 0 {
+            Self::Conflict
+        } else {
+            Self::Applied(stored)
+        }
+    }
+}
+
+/// One change to the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    Put {
+        key: Bytes,
+        version: u64,
+        value: Bytes,
+    },
+    Delete {
+        key: Bytes,
+    },
+    Revise {
+        collection: Bytes,
+        revision: u64,
+    },
+    Remember {
+        id: TransactionId,
+        stored: u64,
+    },
+    /// Drops every remembered outcome whose id begins with an index below this.
+    Forget {
+        below: u64,
+    },
+}
+
+/// The proposer's applied log index and a nonce; see `kv.proto`.
+pub(crate) type TransactionId = [u8; 16];
+
+/// An entry that this version of Cairn cannot apply. The node must stop: skipping it would
+/// fork its state from the others'.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("log entry {0} has a command that this version does not know; upgrade this node")]
+    UnknownCommand(u64),
+    #[error("log entry {0} is malformed: {1}")]
+    Malformed(u64, &'static str),
+    #[error("read state")]
+    Store(#[from] StoreError),
+}
+
+/// Decides the outcome of the command at `index` and what it changes.
+///
+/// `view` shows the state after every earlier entry.
+pub(crate) fn apply(
+    view: &dyn State,
+    index: u64,
+    command: &v1::Command,
+) -> Result<(Outcome, Vec<Mutation>), ApplyError> {
+    match &command.kind {
+        Some(v1::command::Kind::Transaction(transaction)) => apply_transaction(view, index, transaction),
+        None => Err(ApplyError::UnknownCommand(index)),
+    }
+}
+
+fn apply_transaction(
+    view: &dyn State,
+    index: u64,
+    transaction: &v1::Transaction,
+) -> Result<(Outcome, Vec<Mutation>), ApplyError> {
+    let id: TransactionId = transaction
+        .id
+        .as_ref()
+        .try_into()
+        .map_err(|_| ApplyError::Malformed(index, "a transaction id has 16 bytes"))?;
+    let begun_at = u64::from_be_bytes(id[..8].try_into().expect("eight bytes"));
+    let window_start = index.saturating_sub(REMEMBERED_LOG_INDEXES);
+    if begun_at < window_start {
+        return Ok((Outcome::Forgotten, Vec::new()));
+    }
+    if let Some(stored) = view.outcome(&id)? {
+        return Ok((Outcome::from_stored(stored), Vec::new()));
+    }
+
+    let mut mutations = Vec::with_capacity(transaction.writes.len() * 2 + 2);
+    let outcome = if checks_hold(view, index, &transaction.checks)? {
+        write_all(view, index, &transaction.writes, &mut mutations)?;
+        Outcome::Applied(index)
+    } else {
+        Outcome::Conflict
+    };
+    mutations.push(Mutation::Remember {
+        id,
+        stored: outcome.to_stored(),
+    });
+    if index.is_multiple_of(FORGET_EVERY) && window_start > 0 {
+        mutations.push(Mutation::Forget { below: window_start });
+    }
+    Ok((outcome, mutations))
+}
+
+fn checks_hold(view: &dyn State, index: u64, checks: &[v1::Check]) -> Result<bool, ApplyError> {
+    for check in checks {
+        let current = match &check.subject {
+            Some(v1::check::Subject::Key(key)) => view.get(key)?.map_or(0, |found| found.version),
+            Some(v1::check::Subject::Collection(collection)) => view.revision(collection)?,
+            None => return Err(ApplyError::UnknownCommand(index)),
+        };
+        if current != check.version {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn write_all(
+    view: &dyn State,
+    index: u64,
+    writes: &[v1::Write],
+    mutations: &mut Vec<Mutation>,
+) -> Result<(), ApplyError> {
+    let mut revised: Vec<Bytes> = Vec::new();
+    for (position, write) in writes.iter().enumerate() {
+        let key =
+            Key::decode(write.key.clone()).ok_or(ApplyError::Malformed(index, "a key does not decode"))?;
+        // A later write of the same transaction must see an earlier one.
+        let current = || -> Result<Option<Bytes>, StoreError> {
+            if writes[..position].iter().any(|earlier| earlier.key == write.key) {
+                for mutation in mutations.iter().rev() {
+                    match mutation {
+                        Mutation::Put { key, value, .. } if *key == write.key => {
+                            return Ok(Some(value.clone()));
+                        }
+                        Mutation::Delete { key } if *key == write.key => return Ok(None),
+                        _ => {}
+                    }
+                }
+            }
+            Ok(view.get(&write.key)?.map(|Versioned { value, .. }| value))
+        };
+        let mutation = match &write.op {
+            Some(v1::write::Op::Put(value)) => Mutation::Put {
+                key: write.key.clone(),
+                version: index,
+                value: value.clone(),
+            },
+            Some(v1::write::Op::Delete(_)) => Mutation::Delete {
+                key: write.key.clone(),
+            },
+            Some(v1::write::Op::Add(delta)) => {
+                let sum = number(index, current()?)?.wrapping_add_signed(*delta);
+                Mutation::Put {
+                    key: write.key.clone(),
+                    version: index,
+                    value: number_value(sum),
+                }
+            }
+            Some(v1::write::Op::Raise(least)) => {
+                let raised = number(index, current()?)?.max(*least);
+                Mutation::Put {
+                    key: write.key.clone(),
+                    version: index,
+                    value: number_value(raised),
+                }
+            }
+            None => return Err(ApplyError::UnknownCommand(index)),
+        };
+        mutations.push(mutation);
+        let collection = key.collection().as_bytes().clone();
+        if !revised.contains(&collection) {
+            revised.push(collection.clone());
+            mutations.push(Mutation::Revise {
+                collection,
+                revision: index,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Reads what `Add` and `Raise` keep: eight bytes, big endian, two's complement for `Add`.
+fn number(index: u64, value: Option<Bytes>) -> Result<u64, ApplyError> {
+    match value {
+        None => Ok(0),
+        Some(value) => value
+            .as_ref()
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| ApplyError::Malformed(index, "a counter has eight bytes")),
+    }
+}
+
+fn number_value(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}

@@ -1,0 +1,128 @@
+//! The in-memory twin of the replicated store: the same transactions and the same `apply`, on
+//! a persistent map, so that a snapshot is a clone.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_proto::v1;
+use imbl::OrdMap;
+
+use super::apply::{self, Mutation, Outcome, TransactionId};
+use super::snapshot::Snapshot;
+use super::view::{KeyRange, State, StoreError, Versioned, View};
+use super::{CommitError, Store, Unavailable};
+
+/// A whole state in memory.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryState {
+    applied_index: u64,
+    data: OrdMap<Bytes, Versioned>,
+    revisions: OrdMap<Bytes, u64>,
+    outcomes: OrdMap<TransactionId, u64>,
+}
+
+impl MemoryState {
+    /// Makes the mutations of the entry at `index` visible.
+    pub(crate) fn mutate(&mut self, index: u64, mutations: Vec<Mutation>) {
+        self.applied_index = index;
+        for mutation in mutations {
+            match mutation {
+                Mutation::Put { key, version, value } => {
+                    self.data.insert(key, Versioned { version, value });
+                }
+                Mutation::Delete { key } => {
+                    self.data.remove(&key);
+                }
+                Mutation::Revise { collection, revision } => {
+                    self.revisions.insert(collection, revision);
+                }
+                Mutation::Remember { id, stored } => {
+                    self.outcomes.insert(id, stored);
+                }
+                Mutation::Forget { below } => {
+                    let mut bound = [0; 16];
+                    bound[..8].copy_from_slice(&below.to_be_bytes());
+                    let (_, kept) = self.outcomes.split(&bound);
+                    self.outcomes = kept;
+                }
+            }
+        }
+    }
+}
+
+impl State for MemoryState {
+    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        Ok(self.data.get(key).cloned())
+    }
+
+    fn revision(&self, collection: &[u8]) -> Result<u64, StoreError> {
+        Ok(self.revisions.get(collection).copied().unwrap_or(0))
+    }
+
+    fn outcome(&self, id: &TransactionId) -> Result<Option<u64>, StoreError> {
+        Ok(self.outcomes.get(id).copied())
+    }
+}
+
+impl View for MemoryState {
+    fn applied_index(&self) -> u64 {
+        self.applied_index
+    }
+
+    fn get_cached(&self, key: &[u8]) -> Option<Result<Option<Versioned>, StoreError>> {
+        Some(self.get(key))
+    }
+
+    fn revision_cached(&self, collection: &[u8]) -> Option<Result<u64, StoreError>> {
+        Some(self.revision(collection))
+    }
+
+    fn scan(&self, range: &KeyRange) -> Result<Vec<(Bytes, Versioned)>, StoreError> {
+        let bounds = Bytes::copy_from_slice(&range.start)..Bytes::copy_from_slice(&range.end);
+        let entries = self.data.range(bounds);
+        let owned = |(key, value): (&Bytes, &Versioned)| (key.clone(), value.clone());
+        Ok(if range.backwards {
+            entries.rev().take(range.limit).map(owned).collect()
+        } else {
+            entries.take(range.limit).map(owned).collect()
+        })
+    }
+}
+
+/// A store that commits at once.
+#[derive(Default)]
+pub(crate) struct MemoryStore {
+    state: Mutex<Arc<MemoryState>>,
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn local(&self) -> Snapshot {
+        Snapshot::new(self.state.lock().expect("no panic while held").clone())
+    }
+
+    fn staleness(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+
+    async fn latest(&self) -> Result<Snapshot, Unavailable> {
+        Ok(self.local())
+    }
+
+    async fn submit(&self, transaction: v1::Transaction) -> Result<Outcome, CommitError> {
+        let mut state = self.state.lock().expect("no panic while held");
+        let index = state.applied_index + 1;
+        let command = v1::Command {
+            kind: Some(v1::command::Kind::Transaction(transaction)),
+        };
+        let (outcome, mutations) =
+            apply::apply(state.as_ref(), index, &command).map_err(|error| CommitError::Unknown {
+                reason: error.to_string(),
+            })?;
+        Arc::make_mut(&mut state).mutate(index, mutations);
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,273 @@
+//! The replicated metadata store: snapshots to read, transactions to write.
+//!
+//! Domain logic runs on any node against a [`Snapshot`] and submits what it read and what it
+//! wants to write as one log entry; applying it is the pure function in `apply`. So the log
+//! stays small and stable, and every node computes the same state.
+
+mod apply;
+mod key;
+mod memory;
+mod rocks;
+mod snapshot;
+mod txn;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cairn_proto::v1;
+
+pub(crate) use apply::{Outcome, apply};
+pub use key::{Collection, Key, MAX_KEY_BYTES, Segment};
+pub(crate) use memory::MemoryStore;
+pub(crate) use rocks::{APPLIED, MEMBERSHIP, Overlay, RocksView, StateDb};
+pub use snapshot::{Entry, MAX_SCAN, ReadError, Scan, Snapshot};
+pub use txn::{MAX_TRANSACTION_BYTES, Txn};
+pub use view::{StoreError, Versioned};
+
+use crate::seams::Seams;
+
+/// How often [`Kv::transact`] runs its work before it gives up on conflicts.
+const MAX_ATTEMPTS: u32 = 12;
+
+/// The metadata store of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Kv {
+    store: Arc<dyn Store>,
+    seams: Seams,
+}
+
+/// The cluster cannot answer now; the same call may succeed later.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the cluster is not available: {reason}")]
+pub struct Unavailable {
+    /// What was missing, in words for an operator.
+    pub reason: String,
+}
+
+/// Why a transaction was not committed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something that was read has changed; nothing was written. Try again on a new view.
+    #[error("metadata changed meanwhile")]
+    Conflict,
+    /// Nothing was written; it may be tried again later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The deadline passed with the entry under way: it may or may not be committed.
+    #[error("whether the change was committed is not known: {reason}")]
+    Unknown {
+        /// What happened last.
+        reason: String,
+    },
+    /// The transaction writes more than one log entry may carry.
+    #[error("a transaction of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Bytes of keys and values.
+        bytes: usize,
+        /// [`MAX_TRANSACTION_BYTES`].
+        limit: usize,
+    },
+}
+
+/// What stands under [`Kv`]: the replicated store, or its in-memory twin.
+#[async_trait]
+pub(crate) trait Store: Send + Sync {
+    /// This node's own state.
+    fn local(&self) -> Snapshot;
+
+    /// How long ago this node last knew that it had everything that was committed.
+    fn staleness(&self) -> Option<Duration>;
+
+    /// A state that holds everything that was acknowledged before this call.
+    async fn latest(&self) -> Result<Snapshot, Unavailable>;
+
+    /// Commits a command, or repeats it safely, and waits until this node has applied it.
+    async fn submit(&self, transaction: v1::Transaction) -> Result<Outcome, CommitError>;
+}
+
+impl Kv {
+    pub(crate) fn new(store: Arc<dyn Store>, seams: Seams) -> Self {
+        Self { store, seams }
+    }
+
+    /// A store of this process alone, kept in memory: the twin for tests.
+    pub fn in_memory(seams: Seams) -> Self {
+        Self::new(Arc::new(MemoryStore::default()), seams)
+    }
+
+    /// Everything that was acknowledged before this call, on any node.
+    ///
+    /// Asks the leader which log index that is (callers share one round trip) and waits until
+    /// this node has applied it. Fails within the read deadline if there is no majority.
+    pub async fn latest(&self) -> Result<Snapshot, Unavailable> {
+        self.store.latest().await
+    }
+
+    /// What this node has applied, without asking anybody.
+    ///
+    /// Right for what cannot change: a released file that is found here is correct. A miss, a
+    /// list, a moving tag or a permission must be confirmed with [`Kv::latest`].
+    pub fn local(&self) -> Snapshot {
+        self.store.local()
+    }
+
+    /// [`Kv::latest`] if the cluster answers; otherwise this node's own state, if it is known
+    /// to have been complete within `max_age`.
+    pub async fn latest_or_recent(&self, max_age: Duration) -> Result<Snapshot, Unavailable> {
+        match self.latest().await {
+            Ok(snapshot) => Ok(snapshot),
+            Err(unavailable) => match self.store.staleness() {
+                Some(age) if age <= max_age => Ok(self.local()),
+                _ => Err(unavailable),
+            },
+        }
+    }
+
+    /// Begins a transaction on the latest state.
+    pub async fn begin(&self) -> Result<Txn, Unavailable> {
+        Ok(Txn::new(self.clone(), self.latest().await?))
+    }
+
+    /// Runs `work` in a transaction and commits it; on a conflict runs it again on a new view.
+    ///
+    /// `work` is given the transaction and hands it back with its result; an error of `work`
+    /// ends it with nothing written. It may run several times, so its only effect should be on
+    /// the transaction:
+    ///
+    /// ```
+    /// # use cairn_cluster::{CommitError, Key, Kv};
+    /// # async fn example(kv: Kv, key: Key) -> Result<(), CommitError> {
+    /// kv.transact(async |mut txn| {
+    ///     txn.put(&key, "value");
+    ///     Ok::<_, CommitError>((txn, ()))
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    pub async fn transact<T, E, F>(&self, work: impl Fn(Txn) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<(Txn, T), E>>,
+        E: From<CommitError>,
+    {
+        let mut attempt = 0;
+        loop {
+            let txn = self.begin().await.map_err(CommitError::from)?;
+            let (txn, value) = work(txn).await?;
+            match txn.commit().await {
+                Ok(_) => return Ok(value),
+                Err(CommitError::Conflict) if attempt + 1 < MAX_ATTEMPTS => {
+                    attempt += 1;
+                    // Spread the contenders; the first retry is almost immediate.
+                    let spread = u64::from(self.seams.random::<1>()[0]) * (1 << attempt.min(7)) / 128;
+                    tokio::time::sleep(Duration::from_millis(spread)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn submit(
+        &self,
+        applied_index: u64,
+        checks: Vec<v1::Check>,
+        writes: Vec<v1::Write>,
+    ) -> Result<u64, CommitError> {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&applied_index.to_be_bytes());
+        id[8..].copy_from_slice(&self.seams.random::<8>());
+        let transaction = v1::Transaction {
+            id: id.to_vec().into(),
+            checks,
+            writes,
+        };
+        match self.store.submit(transaction).await? {
+            Outcome::Applied(index) => Ok(index),
+            Outcome::Conflict => Err(CommitError::Conflict),
+            Outcome::Forgotten => Err(CommitError::Unknown {
+                reason: "the answer came too late to tell".into(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_send<T: Send>(value: T) -> T {
+        value
+    }
+
+    #[tokio::test]
+    async fn a_transaction_runs_again_when_what_it_read_has_changed() {
+        let kv = Kv::in_memory(Seams::system());
+        let key = Collection::new("counters").key("a");
+        let runs = std::sync::atomic::AtomicU32::new(0);
+        let read_back = assert_send(kv.transact(async |mut txn| {
+            let before = txn.get(&key).await.map_err(|_| CommitError::Conflict)?;
+            if runs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+                let mut other = kv.begin().await?;
+                other.put(&key, "theirs");
+                other.commit().await?;
+            }
+            txn.put(&key, "ours");
+            Ok::<_, CommitError>((txn, before))
+        }))
+        .await
+        .unwrap();
+        assert_eq!(read_back.as_deref(), Some(b"theirs".as_slice()));
+        assert_eq!(kv.local().get(&key).await.unwrap().unwrap().value, "ours");
+    }
+
+    #[tokio::test]
+    async fn nothing_can_appear_in_a_collection_that_was_scanned() {
+        let kv = Kv::in_memory(Seams::system());
+        let collection = Collection::new("names");
+        let mut scanner = kv.begin().await.unwrap();
+        assert!(scanner.scan(Scan::of(&collection)).await.unwrap().is_empty());
+        let mut other = kv.begin().await.unwrap();
+        other.put(&collection.key("new"), "x");
+        other.commit().await.unwrap();
+        scanner.put(&Collection::new("elsewhere").key("y"), "z");
+        assert!(matches!(scanner.commit().await, Err(CommitError::Conflict)));
+    }
+
+    #[tokio::test]
+    async fn scans_go_both_ways_from_a_position() {
+        let kv = Kv::in_memory(Seams::system());
+        let collection = Collection::new("letters");
+        let mut txn = kv.begin().await.unwrap();
+        for letter in ["a", "b", "c", "d"] {
+            txn.put(&collection.key(letter), letter);
+        }
+        txn.put(&collection.at("b").key("below"), "not an item");
+        txn.commit().await.unwrap();
+        let items = async |scan: Scan| {
+            let found = kv.local().scan(scan).await.unwrap();
+            found
+                .iter()
+                .map(|entry| String::from_utf8(entry.item.to_vec()).unwrap())
+                .collect::<String>()
+        };
+        assert_eq!(items(Scan::of(&collection)).await, "abcd");
+        assert_eq!(items(Scan::of(&collection).after("b")).await, "cd");
+        assert_eq!(items(Scan::of(&collection).after("c").backwards()).await, "ba");
+        assert_eq!(items(Scan::of(&collection).limit(1).backwards()).await, "d");
+        assert_eq!(items(Scan::of(&collection).prefix("c")).await, "c");
+    }
+
+    #[tokio::test]
+    async fn counters_never_conflict() {
+        let kv = Kv::in_memory(Seams::system());
+        let key = Collection::new("counters").key("hits");
+        let mut one = kv.begin().await.unwrap();
+        let mut other = kv.begin().await.unwrap();
+        one.add(&key, 2);
+        other.add(&key, 3);
+        one.commit().await.unwrap();
+        other.commit().await.unwrap();
+        assert_eq!(kv.local().number(&key).await.unwrap(), 5);
+    }
+}

@@ -1,0 +1,210 @@
+//! A consistent, read-only view of the metadata at one log index.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::key::{Collection, Key};
+use super::view::{KeyRange, StoreError, Versioned, View};
+use crate::record::{self, Record};
+
+/// The most entries that one scan returns.
+pub const MAX_SCAN: usize = 10_000;
+
+/// A consistent view at one log index. Cheap to clone; holding one for long keeps old
+/// versions of records on disk, so it lives as long as a request.
+#[derive(Clone)]
+pub struct Snapshot {
+    view: Arc<dyn View>,
+}
+
+/// Which items of a collection to read, and in which order.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    collection: Collection,
+    prefix: Bytes,
+    after: Option<Bytes>,
+    limit: usize,
+    backwards: bool,
+}
+
+/// An item that a scan found.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The item's own bytes, without its collection.
+    pub item: Bytes,
+    /// The log index of its last write.
+    pub version: u64,
+    /// Its value.
+    pub value: Bytes,
+}
+
+impl Entry {
+    /// Decodes the value.
+    pub fn record<R: Record>(&self) -> Result<R, ReadError> {
+        Ok(record::decode(&self.value)?)
+    }
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed; the node is about to stop.
+    #[error("read metadata: {0}")]
+    Store(#[from] StoreError),
+    /// A record is not of a form that this version knows.
+    #[error(transparent)]
+    Record(#[from] record::DecodeError),
+}
+
+impl Scan {
+    /// All items of a collection, in the order of their bytes, up to [`MAX_SCAN`].
+    pub fn of(collection: &Collection) -> Self {
+        Self {
+            collection: collection.clone(),
+            prefix: Bytes::new(),
+            after: None,
+            limit: MAX_SCAN,
+            backwards: false,
+        }
+    }
+
+    /// Only items that begin with these bytes.
+    pub fn prefix(mut self, prefix: impl AsRef<[u8]>) -> Self {
+        self.prefix = Bytes::copy_from_slice(prefix.as_ref());
+        self
+    }
+
+    /// Only items past this one, in the direction of the scan.
+    pub fn after(mut self, item: impl AsRef<[u8]>) -> Self {
+        self.after = Some(Bytes::copy_from_slice(item.as_ref()));
+        self
+    }
+
+    /// At most this many; never more than [`MAX_SCAN`].
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit.min(MAX_SCAN);
+        self
+    }
+
+    /// From the last item to the first.
+    pub fn backwards(mut self) -> Self {
+        self.backwards = true;
+        self
+    }
+
+    /// The collection that is scanned.
+    pub(crate) fn collection(&self) -> &Collection {
+        &self.collection
+    }
+
+    fn range(&self) -> KeyRange {
+        let items = self.collection.items_prefix();
+        let mut start = [items.as_slice(), &self.prefix].concat();
+        let mut end = successor(&start);
+        if let Some(after) = &self.after {
+            let mut bound = [items.as_slice(), after].concat();
+            if self.backwards {
+                end = end.min(bound);
+            } else {
+                bound.push(0);
+                start = start.max(bound);
+            }
+        }
+        KeyRange {
+            start,
+            end,
+            limit: self.limit,
+            backwards: self.backwards,
+        }
+    }
+}
+
+/// The first key past all that begin with `prefix`. A collection's prefix holds a 00 that can
+/// be raised, so there always is one.
+fn successor(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    unreachable!("a collection's prefix contains a zero byte")
+}
+
+impl Snapshot {
+    pub(crate) fn new(view: Arc<dyn View>) -> Self {
+        Self { view }
+    }
+
+    /// The log index up to which this view is complete.
+    pub fn applied_index(&self) -> u64 {
+        self.view.applied_index()
+    }
+
+    /// The value under `key` with its version.
+    pub async fn get(&self, key: &Key) -> Result<Option<Versioned>, ReadError> {
+        if let Some(found) = self.view.get_cached(key.as_bytes()) {
+            return Ok(found?);
+        }
+        let key = key.clone();
+        self.off_thread(move |view| view.get(key.as_bytes())).await
+    }
+
+    /// The record under `key`.
+    pub async fn record<R: Record>(&self, key: &Key) -> Result<Option<R>, ReadError> {
+        match self.get(key).await? {
+            Some(found) => Ok(Some(record::decode(&found.value)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The number under `key`, as [`super::Txn::add`] and [`super::Txn::raise`] keep it; 0 if absent.
+    pub async fn number(&self, key: &Key) -> Result<u64, ReadError> {
+        match self.get(key).await? {
+            Some(found) => Ok(record::number(&found.value)?),
+            None => Ok(0),
+        }
+    }
+
+    /// The log index of the last write to any item of `collection`; 0 if there was none.
+    ///
+    /// Whatever is computed from the items alone stays right as long as this does not change.
+    pub async fn revision(&self, collection: &Collection) -> Result<u64, ReadError> {
+        if let Some(found) = self.view.revision_cached(collection.as_bytes()) {
+            return Ok(found?);
+        }
+        let collection = collection.clone();
+        self.off_thread(move |view| view.revision(collection.as_bytes()))
+            .await
+    }
+
+    /// The items that `scan` asks for, in its order.
+    pub async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, ReadError> {
+        let range = scan.range();
+        if range.start >= range.end || range.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let skip = scan.collection.items_prefix().len();
+        let found = self.off_thread(move |view| view.scan(&range)).await?;
+        Ok(found
+            .into_iter()
+            .map(|(key, Versioned { version, value })| Entry {
+                item: key.slice(skip..),
+                version,
+                value,
+            })
+            .collect())
+    }
+
+    /// Reads that may touch a disk wait on a thread that is made for waiting.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn View) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let view = self.view.clone();
+        let read = tokio::task::spawn_blocking(move || read(view.as_ref()));
+        Ok(read.await.map_err(|gone| StoreError(gone.to_string()))??)
+    }
+}

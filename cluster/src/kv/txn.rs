@@ -1,0 +1,170 @@
+//! An optimistic transaction: reads are remembered with their versions, writes are kept back,
+//! and the commit submits both as one log entry.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use cairn_proto::v1;
+
+use super::key::{Collection, Key};
+use super::snapshot::{Entry, ReadError, Scan, Snapshot};
+use super::{CommitError, Kv};
+use crate::record::{self, Record};
+
+/// The most bytes of keys and values that one transaction may write.
+pub const MAX_TRANSACTION_BYTES: usize = 1 << 20;
+
+/// A transaction in the making. Dropping it changes nothing.
+///
+/// Every `get` and `scan` is checked again at commit: if what it saw has changed by then, the
+/// commit answers [`CommitError::Conflict`] and nothing is written. What is read through
+/// [`Txn::snapshot`] is not checked.
+pub struct Txn {
+    kv: Kv,
+    snapshot: Snapshot,
+    key_checks: BTreeMap<Bytes, u64>,
+    collection_checks: BTreeMap<Bytes, u64>,
+    writes: Vec<v1::Write>,
+    written_bytes: usize,
+}
+
+impl Txn {
+    pub(crate) fn new(kv: Kv, snapshot: Snapshot) -> Self {
+        Self {
+            kv,
+            snapshot,
+            key_checks: BTreeMap::new(),
+            collection_checks: BTreeMap::new(),
+            writes: Vec::new(),
+            written_bytes: 0,
+        }
+    }
+
+    /// The view that this transaction reads. Reads through it are not checked at commit and do
+    /// not see the transaction's own writes.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The value under `key`, as this transaction would leave it.
+    pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>, ReadError> {
+        let own = self.writes.iter().rev().find(|write| write.key == key.as_bytes());
+        match own.and_then(|write| write.op.as_ref()) {
+            Some(v1::write::Op::Put(value)) => return Ok(Some(value.clone())),
+            Some(v1::write::Op::Delete(_)) => return Ok(None),
+            // A counter's result is only known when it is applied.
+            _ => {}
+        }
+        let found = self.snapshot.get(key).await?;
+        let version = found.as_ref().map_or(0, |found| found.version);
+        self.key_checks.insert(key.as_bytes().clone(), version);
+        Ok(found.map(|found| found.value))
+    }
+
+    /// The record under `key`.
+    pub async fn record<R: Record>(&mut self, key: &Key) -> Result<Option<R>, ReadError> {
+        match self.get(key).await? {
+            Some(value) => Ok(Some(record::decode(&value)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The committed items of a collection. The transaction then depends on the whole
+    /// collection, so nothing may appear in or vanish from it; its own writes are not included.
+    pub async fn scan(&mut self, scan: Scan) -> Result<Vec<Entry>, ReadError> {
+        self.depend_on(scan.collection()).await?;
+        self.snapshot.scan(scan).await
+    }
+
+    /// Makes the commit fail if anything in `collection` changes, without reading its items.
+    pub async fn depend_on(&mut self, collection: &Collection) -> Result<(), ReadError> {
+        let revision = self.snapshot.revision(collection).await?;
+        self.collection_checks
+            .insert(collection.as_bytes().clone(), revision);
+        Ok(())
+    }
+
+    /// The items of a collection that this transaction has written so far, each with whether
+    /// it is there afterwards.
+    pub(crate) fn written(&self, collection: &Collection) -> BTreeMap<Bytes, bool> {
+        let prefix = collection.items_prefix();
+        self.writes
+            .iter()
+            .filter(|write| write.key.starts_with(&prefix))
+            .map(|write| {
+                let deleted = matches!(write.op, Some(v1::write::Op::Delete(_)));
+                (write.key.slice(prefix.len()..), !deleted)
+            })
+            .collect()
+    }
+
+    /// Writes a value.
+    pub fn put(&mut self, key: &Key, value: impl Into<Bytes>) {
+        self.write(key, v1::write::Op::Put(value.into()));
+    }
+
+    /// Writes a record.
+    pub fn put_record<R: Record>(&mut self, key: &Key, record: &R) {
+        self.put(key, record::encode(record));
+    }
+
+    /// Removes a value; removing one that is absent changes nothing.
+    pub fn delete(&mut self, key: &Key) {
+        self.write(key, v1::write::Op::Delete(true));
+    }
+
+    /// Adds to a counter. Never conflicts with other additions.
+    pub fn add(&mut self, key: &Key, delta: i64) {
+        self.write(key, v1::write::Op::Add(delta));
+    }
+
+    /// Raises a number to at least `least`. Never conflicts with other raises.
+    pub fn raise(&mut self, key: &Key, least: u64) {
+        self.write(key, v1::write::Op::Raise(least));
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Submits the transaction and waits until this node has applied it. Returns its log
+    /// index. A transaction that writes nothing is not submitted: it read one consistent view.
+    pub async fn commit(self) -> Result<u64, CommitError> {
+        if self.writes.is_empty() {
+            return Ok(self.snapshot.applied_index());
+        }
+        if self.written_bytes > MAX_TRANSACTION_BYTES {
+            return Err(CommitError::TooLarge {
+                bytes: self.written_bytes,
+                limit: MAX_TRANSACTION_BYTES,
+            });
+        }
+        let subject_checks = |map: BTreeMap<Bytes, u64>, subject: fn(Bytes) -> v1::check::Subject| {
+            map.into_iter().map(move |(name, version)| v1::Check {
+                subject: Some(subject(name)),
+                version,
+            })
+        };
+        let checks = subject_checks(self.key_checks, v1::check::Subject::Key)
+            .chain(subject_checks(
+                self.collection_checks,
+                v1::check::Subject::Collection,
+            ))
+            .collect();
+        self.kv
+            .submit(self.snapshot.applied_index(), checks, self.writes)
+            .await
+    }
+
+    fn write(&mut self, key: &Key, op: v1::write::Op) {
+        self.written_bytes += key.as_bytes().len();
+        if let v1::write::Op::Put(value) = &op {
+            self.written_bytes += value.len();
+        }
+        self.writes.push(v1::Write {
+            key: key.as_bytes().clone(),
+            op: Some(op),
+        });
+    }
+}

@@ -1,0 +1,34 @@
+//! A replicated transactional key-value store and an erasure-coded blob store.
+//!
+//! This crate knows nothing of packages. Its front is what is exported here: structs that are
+//! cheap to clone, their errors and their configuration. Raft, shards and peers stay inside.
+
+mod blob;
+mod cluster;
+mod files;
+pub mod identity;
+mod kv;
+pub mod membership;
+pub mod net;
+mod node_id;
+mod raft;
+pub mod record;
+mod seams;
+mod storage;
+pub mod trust;
+
+pub use blob::{
+    BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
+    BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, LayOutError, Layout,
+    LayoutError, LeaseError, Member, ParseIdError, PutError, Room, Space, StoredBlob, UploadError, UploadId,
+    UploadStatus, Wire, WriteError,
+};
+pub use cluster::{Cluster, ClusterConfig, EnterError, StartError};
+pub use kv::{
+    Collection, CommitError, Entry, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES, ReadError, Scan,
+    Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
+};
+pub use node_id::{ClusterId, NodeId, ParseClusterIdError, ParseNodeIdError};
+pub use raft::RaftConfig;
+pub use seams::{Clock, Entropy, Seams, Timestamp};
+pub use storage::FailStop;

@@ -1,0 +1,285 @@
+//! Who should vote: a pure decision over what the leader sees, one step at a time.
+//!
+//! - 1 voter below three members, 3 below five, 5 from five on; never an even number. Two
+//!   voters survive nothing that one does not, and stop when either is away, so a cluster
+//!   grows from one voter to three at once.
+//! - A learner votes once it is up and has kept up for a while.
+//! - Voters are spread over zones; a voter that is merely away keeps its vote for a while, and
+//!   is replaced when a learner can take its place.
+//! - Nothing is changed unless a majority of the old and of the new voters is up, so that the
+//!   change cannot leave the cluster waiting.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::record::{NodeAddress, Zone};
+use crate::node_id::NodeId;
+
+/// A member as the leader sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) address: NodeAddress,
+    pub(crate) zone: Zone,
+    /// It answers now.
+    pub(crate) up: bool,
+    /// It has been away for so long that another should vote in its place.
+    pub(crate) lost: bool,
+    /// It has been up and close behind the log for a while.
+    pub(crate) ready: bool,
+}
+
+/// What the leader sees.
+#[derive(Clone, Debug)]
+pub(crate) struct Observation {
+    pub(crate) leader: NodeId,
+    pub(crate) voters: BTreeSet<NodeId>,
+    pub(crate) learners: BTreeSet<NodeId>,
+    /// Who belongs to the cluster.
+    pub(crate) members: BTreeMap<NodeId, Member>,
+}
+
+/// The next change to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    AddLearner(NodeId, NodeAddress),
+    ChangeVoters(BTreeSet<NodeId>),
+}
+
+/// The next change, if there is one to make now.
+pub(crate) fn decide(seen: &Observation) -> Option<Step> {
+    let outside = |node: &NodeId| !seen.voters.contains(node) && !seen.learners.contains(node);
+    // A node that is away would only hold up the next one.
+    let newcomer = seen
+        .members
+        .iter()
+        .find(|(node, member)| outside(node) && member.up);
+    if let Some((&node, member)) = newcomer {
+        return Some(Step::AddLearner(node, member.address.clone()));
+    }
+    let chosen = choose(seen);
+    let possible = chosen != seen.voters && has_majority(seen, &seen.voters) && has_majority(seen, &chosen);
+    possible.then_some(Step::ChangeVoters(chosen))
+}
+
+fn has_majority(seen: &Observation, voters: &BTreeSet<NodeId>) -> bool {
+    let up = voters.iter().filter(|node| seen.is_up(**node)).count();
+    up * 2 > voters.len()
+}
+
+impl Observation {
+    fn is_up(&self, node: NodeId) -> bool {
+        node == self.leader || self.members.get(&node).is_some_and(|member| member.up)
+    }
+}
+
+/// Who should vote, whatever it takes to get there.
+fn choose(seen: &Observation) -> BTreeSet<NodeId> {
+    let may_vote = |(node, member): &(&NodeId, &Member)| seen.voters.contains(node) || member.ready;
+    let candidates: BTreeMap<NodeId, &Member> = seen
+        .members
+        .iter()
+        .filter(may_vote)
+        .map(|(&node, member)| (node, member))
+        .collect();
+    let sound = seen.members.values().filter(|member| !member.lost).count();
+    let wanted = match (sound, seen.members.len()) {
+        (5.., _) => 5,
+        (_, 3..) => 3,
+        _ => 1,
+    };
+    let odd_at_most = |count: usize| {
+        if count.is_multiple_of(2) {
+            count.saturating_sub(1)
+        } else {
+            count
+        }
+    };
+    let size = odd_at_most(wanted.min(candidates.len()));
+
+    let mut chosen = BTreeSet::new();
+    let mut per_zone = BTreeMap::<&Zone, usize>::new();
+    while chosen.len() < size {
+        let best = candidates
+            .iter()
+            .filter(|(node, _)| !chosen.contains(*node))
+            .min_by_key(|&(&node, member)| {
+                (
+                    // The leader stays, so that no change costs an election.
+                    node != seen.leader,
+                    member.lost,
+                    per_zone.get(&member.zone).copied().unwrap_or(0),
+                    Reverse(seen.voters.contains(&node)),
+                    node,
+                )
+            });
+        let Some((&node, member)) = best else { break };
+        *per_zone.entry(&member.zone).or_default() += 1;
+        chosen.insert(node);
+    }
+    // Without any candidate there is nothing better than what is.
+    if chosen.is_empty() {
+        seen.voters.clone()
+    } else {
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Members are described by words: an id, then `V`oter, `L`earner or `-` for neither, then
+    /// what differs: `down`, `lost`, `behind`, `@zone`. The leader is the first voter.
+    fn observe(description: &str) -> Observation {
+        let mut seen = Observation {
+            leader: NodeId(0),
+            voters: BTreeSet::new(),
+            learners: BTreeSet::new(),
+            members: BTreeMap::new(),
+        };
+        for part in description.split(',') {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            let node = NodeId(words[0].parse().unwrap());
+            match words[1] {
+                "V" => {
+                    if seen.voters.is_empty() {
+                        seen.leader = node;
+                    }
+                    seen.voters.insert(node);
+                }
+                "L" => {
+                    seen.learners.insert(node);
+                }
+                _ => {}
+            }
+            let has = |word: &str| words.contains(&word);
+            let zone = words
+                .iter()
+                .find_map(|word| word.strip_prefix('@'))
+                .unwrap_or("default");
+            let up = !has("down") && !has("lost");
+            let member = Member {
+                address: format!("node-{node}:1").parse().unwrap(),
+                zone: zone.parse().unwrap(),
+                up,
+                lost: has("lost"),
+                ready: up && !has("behind"),
+            };
+            if !has("removed") {
+                seen.members.insert(node, member);
+            }
+        }
+        seen
+    }
+
+    /// `expected` is "+4" for a new learner, "1 2 3" for new voters, "" for nothing.
+    fn check(description: &str, expected: &str) {
+        let text = match decide(&observe(description)) {
+            None => String::new(),
+            Some(Step::AddLearner(node, _)) => format!("+{node}"),
+            Some(Step::ChangeVoters(voters)) => {
+                let voters: Vec<String> = voters.iter().map(NodeId::to_string).collect();
+                voters.join(" ")
+            }
+        };
+        assert_eq!(text, expected, "{description}");
+    }
+
+    #[test]
+    fn a_cluster_grows_from_one_voter_to_three_at_once() {
+        check("1 V", "");
+        check("1 V, 2 -", "+2");
+        check("1 V, 2 L", "");
+        check("1 V, 2 L, 3 -", "+3");
+        check("1 V, 2 L, 3 L behind", "");
+        check("1 V, 2 L, 3 L", "1 2 3");
+    }
+
+    #[test]
+    fn five_vote_from_five_members_on() {
+        check("1 V, 2 V, 3 V, 4 L", "");
+        check("1 V, 2 V, 3 V, 4 L, 5 L behind", "");
+        check("1 V, 2 V, 3 V, 4 L, 5 L", "1 2 3 4 5");
+        check("1 V, 2 V, 3 V, 4 V, 5 V, 6 L, 7 L", "");
+    }
+
+    #[test]
+    fn a_voter_that_is_lost_is_replaced_and_one_that_is_away_is_not() {
+        check("1 V, 2 V, 3 V down, 4 L", "");
+        check("1 V, 2 V, 3 V lost, 4 L", "1 2 4");
+        check("1 V, 2 V, 3 V lost, 4 L behind", "");
+        check("1 V, 2 V, 3 V lost", "");
+        check("1 V, 2 V, 3 V, 4 V, 5 V lost", "1 2 3");
+    }
+
+    #[test]
+    fn a_removed_voter_is_replaced() {
+        check("1 V, 2 V, 3 V removed, 4 L, 5 L", "1 2 4");
+        check("1 V, 2 V, 3 V removed", "1");
+    }
+
+    #[test]
+    fn voters_are_spread_over_zones() {
+        check("1 V @a, 2 L @a, 3 L @b, 4 L @c", "1 3 4");
+        check("1 V @a, 2 V @a, 3 V @b, 4 L @c", "1 3 4");
+        check("1 V @a, 2 V @b, 3 V @c, 4 L @a", "");
+    }
+
+    #[test]
+    fn nothing_is_changed_without_a_majority() {
+        check("1 V, 2 V down, 3 V down, 4 L, 5 L", "");
+        check("1 V, 2 V lost, 3 V lost, 4 L, 5 L", "");
+    }
+
+    #[test]
+    fn a_newcomer_that_is_away_holds_up_nobody() {
+        check("1 V, 2 - down, 3 L, 4 L", "1 3 4");
+    }
+
+    prop_compose! {
+        fn any_member()(role in 0..3usize, zone in 0..3, state in 0..5usize) -> String {
+            let role_text = ["V", "L", "-"][role];
+            let state = ["", "down", "lost", "behind", ""][state];
+            format!("{role_text} @{zone} {state}")
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_decision_is_safe_and_the_last(members in prop::collection::vec(any_member(), 0..9)) {
+            let parts = std::iter::once("1 V".to_owned())
+                .chain(members.iter().enumerate().map(|(at, text)| format!("{} {text}", at + 2)));
+            let mut seen = observe(&parts.collect::<Vec<_>>().join(","));
+            let had_majority = has_majority(&seen, &seen.voters);
+            // Carrying out what is decided comes to rest after a few steps.
+            for _ in 0..20 {
+                match decide(&seen) {
+                    None => return Ok(()),
+                    Some(Step::AddLearner(node, _)) => {
+                        prop_assert!(seen.members[&node].up);
+                        prop_assert!(!seen.voters.contains(&node));
+                        prop_assert!(seen.learners.insert(node));
+                        seen.members.get_mut(&node).unwrap().ready = true;
+                    }
+                    Some(Step::ChangeVoters(voters)) => {
+                        prop_assert!(had_majority);
+                        prop_assert_eq!(voters.len() % 2, 1);
+                        prop_assert!(voters.len() <= 5);
+                        prop_assert!(voters.contains(&seen.leader));
+                        prop_assert!(has_majority(&seen, &voters));
+                        for node in &voters {
+                            prop_assert!(seen.voters.contains(node) || seen.members[node].ready);
+                        }
+                        let retired: Vec<_> = seen.voters.difference(&voters).copied().collect();
+                        seen.learners.extend(retired);
+                        seen.learners.retain(|node| !voters.contains(node));
+                        seen.voters = voters;
+                    }
+                }
+            }
+            prop_assert!(false, "it goes on for ever: {:?}", seen);
+        }
+    }
+}

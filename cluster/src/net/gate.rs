@@ -1,0 +1,147 @@
+//! What every request between nodes must show before a service sees it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tonic::Status;
+
+use super::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
+use crate::identity::Instance;
+use crate::node_id::{ClusterId, NodeId};
+
+/// The protocol version that the caller speaks.
+const PROTOCOL_HEADER: HeaderName = HeaderName::from_static("cairn-protocol");
+
+/// Which start of the calling node this is; see [`Instance`].
+const INSTANCE_HEADER: HeaderName = HeaderName::from_static("cairn-instance");
+
+/// Who is calling, as its certificate says: an extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerIdentity {
+    /// The calling node.
+    pub node: NodeId,
+    /// Its cluster, which is this one.
+    pub cluster: ClusterId,
+}
+
+impl PeerIdentity {
+    /// The caller of a request that came through the server.
+    pub fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
+        request
+            .extensions()
+            .get()
+            .copied()
+            .ok_or_else(|| Status::unauthenticated("a node certificate is needed"))
+    }
+
+    /// Refuses a message that claims to come from another node.
+    pub fn require(&self, claimed: NodeId) -> Result<(), Status> {
+        if claimed == self.node {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "the message claims to be from node {claimed}, the certificate is node {}'s",
+            self.node
+        )))
+    }
+}
+
+/// What is known of a node that calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing speaks against it.
+    Welcome,
+    /// It was removed from the cluster.
+    Removed,
+    /// Its data directory was copied and the copy, or the original, has been started since.
+    Superseded,
+}
+
+/// What the metadata says of the nodes that may call. Cheap to clone; all clones agree.
+///
+/// A node that is not in it is welcome: its certificate proves that the cluster admitted it,
+/// and a node that was away may have to hear of it from the very node that it does not know.
+/// Removal is a record that stays, so it cannot be confused with not having heard.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    known: Arc<RwLock<BTreeMap<NodeId, Known>>>,
+}
+
+/// What is known of one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) removed: bool,
+    pub(crate) instance: Option<Instance>,
+}
+
+impl Roster {
+    pub(crate) fn replace(&self, known: BTreeMap<NodeId, Known>) {
+        *self.known.write().expect("no panic while held") = known;
+    }
+
+    /// Whether this start of `node` may call.
+    pub(crate) fn verdict(&self, node: NodeId, instance: Option<Instance>) -> Verdict {
+        let known = self.known.read().expect("no panic while held");
+        match known.get(&node) {
+            Some(Known { removed: true, .. }) => Verdict::Removed,
+            Some(Known {
+                instance: Some(registered),
+                ..
+            }) if instance.is_some_and(|instance| instance.is_superseded_by(*registered)) => {
+                Verdict::Superseded
+            }
+            _ => Verdict::Welcome,
+        }
+    }
+}
+
+/// The headers that a caller adds to every request.
+pub(crate) fn caller_headers(instance: Instance) -> HeaderMap {
+    let mut headers = protocol_header();
+    let text = HeaderValue::try_from(instance.to_string()).expect("digits are a header value");
+    headers.insert(INSTANCE_HEADER, text);
+    headers
+}
+
+/// The header that even a caller without a certificate adds.
+pub(crate) fn protocol_header() -> HeaderMap {
+    HeaderMap::from_iter([(PROTOCOL_HEADER, HeaderValue::from(PROTOCOL_VERSION))])
+}
+
+/// Refuses a caller of another protocol, whoever it is.
+pub(crate) fn check_protocol(headers: &HeaderMap) -> Result<(), Status> {
+    let theirs: Option<u32> = headers
+        .get(PROTOCOL_HEADER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    match theirs {
+        Some(OLDEST_PROTOCOL_VERSION..=PROTOCOL_VERSION) => Ok(()),
+        Some(theirs) => Err(Status::failed_precondition(format!(
+            "the caller speaks protocol version {theirs}, this node speaks \
+             {OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}"
+        ))),
+        None => Err(Status::failed_precondition(format!(
+            "the caller does not name its protocol version, this node speaks \
+             {OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}"
+        ))),
+    }
+}
+
+/// Refuses a caller whose certificate no longer counts.
+pub(crate) fn check_caller(peer: PeerIdentity, headers: &HeaderMap, roster: &Roster) -> Result<(), Status> {
+    let instance = headers
+        .get(INSTANCE_HEADER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .ok_or_else(|| Status::invalid_argument("the caller does not name its instance"))?;
+    match roster.verdict(peer.node, Some(instance)) {
+        Verdict::Welcome => Ok(()),
+        Verdict::Removed => Err(Status::permission_denied(format!(
+            "node {} was removed from cluster {}",
+            peer.node, peer.cluster
+        ))),
+        Verdict::Superseded => Err(Status::failed_precondition(format!(
+            "another copy of node {}'s data directory has been started since",
+            peer.node
+        ))),
+    }
+}

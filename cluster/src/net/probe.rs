@@ -1,0 +1,74 @@
+//! Asks peers whether they are there, and answers them.
+
+use std::time::Duration;
+
+use cairn_proto::v1;
+use cairn_proto::v1::liveness_client::LivenessClient;
+use cairn_proto::v1::liveness_server::{Liveness, LivenessServer};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::lane::Lane;
+use super::peers::Peers;
+use crate::node_id::NodeId;
+
+/// How often each peer is asked.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a peer may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Answers pings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LivenessService;
+
+impl LivenessService {
+    pub(crate) fn server() -> LivenessServer<Self> {
+        LivenessServer::new(Self).max_decoding_message_size(1024)
+    }
+}
+
+#[tonic::async_trait]
+impl Liveness for LivenessService {
+    async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {
+        Ok(Response::new(v1::PingResponse {}))
+    }
+}
+
+impl Peers {
+    /// Keeps asking every peer whether it is there, until `shutdown`. One of these runs per
+    /// node; without it, liveness is only what other calls happen to notice.
+    pub async fn probe(self, shutdown: CancellationToken) {
+        let mut probes = JoinSet::new();
+        let mut ticks = tokio::time::interval(PROBE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let suspected = self.suspected();
+        loop {
+            let nodes = tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(_) = probes.join_next(), if !probes.is_empty() => continue,
+                _ = ticks.tick() => self.nodes(),
+                () = suspected.notified() => self.take_suspects(),
+            };
+            for node in nodes {
+                probes.spawn(self.clone().probe_one(node));
+            }
+        }
+    }
+
+    /// Asks one peer, unless it is being asked already.
+    async fn probe_one(self, node: NodeId) {
+        let Some(_asking) = self.begin_probe(node) else {
+            return;
+        };
+        let mut client = LivenessClient::new(self.channel(node, Lane::Raft));
+        let began = Instant::now();
+        match timeout(ANSWER_WITHIN, client.ping(v1::PingRequest {})).await {
+            Ok(Ok(_)) => self.answered(node, began.elapsed()),
+            Ok(Err(status)) => self.missed(node, status.message()),
+            Err(_) => self.missed(node, "it does not answer"),
+        }
+    }
+}

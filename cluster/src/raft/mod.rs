@@ -1,0 +1,18 @@
+//! openraft's place in Cairn. None of its types leave this folder.
+
+mod control;
+mod log_store;
+mod network;
+mod replica;
+mod rounds;
+mod service;
+mod snapshot;
+mod state_machine;
+#[cfg(test)]
+mod tests;
+mod types;
+mod wire;
+
+pub use replica::RaftConfig;
+pub(crate) use replica::Replica;
+pub(crate) use service::Service;

@@ -1,0 +1,151 @@
+//! Snapshots of the metadata: checkpoints that share files with the live state.
+//!
+//! A checkpoint takes milliseconds whatever the size of the state. A receiver pulls its files
+//! one by one, goes on where it broke off, and checks each against its BLAKE3 before the
+//! checkpoint is installed.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a checkpoint that is not the newest is kept after a receiver last asked for it.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// How many checkpoints are kept at the most: old files are held on disk by them.
+const KEPT: usize = 2;
+
+/// A checkpoint on this node's disk, complete. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoint(Arc<Files>);
+
+#[derive(Debug)]
+struct Files {
+    name: String,
+    path: PathBuf,
+    /// Name and size of each file, sorted.
+    files: Vec<(String, u64)>,
+    hashes: Mutex<HashMap<String, blake3::Hash>>,
+    last_used: Mutex<Instant>,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // What stays behind here is removed at the next start.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Checkpoint {
+    /// Takes charge of the finished checkpoint in `path`; its files go when the last clone does.
+    pub(crate) fn adopt(path: PathBuf) -> io::Result<Self> {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&path)? {
+            let entry = entry?;
+            let file = entry
+                .file_name()
+                .into_string()
+                .map_err(|_| io::Error::other("a file name is not text"))?;
+            files.push((file, entry.metadata()?.len()));
+        }
+        files.sort();
+        Ok(Self(Arc::new(Files {
+            name,
+            path,
+            files,
+            hashes: Mutex::new(HashMap::new()),
+            last_used: Mutex::new(Instant::now()),
+        })))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    pub(crate) fn files(&self) -> &[(String, u64)] {
+        &self.0.files
+    }
+
+    /// The path of one of its files; only names that it lists exist.
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
+        *self.0.last_used.lock().expect("no panic while held") = Instant::now();
+        self.0
+            .files
+            .iter()
+            .any(|(listed, _)| listed == name)
+            .then(|| self.0.path.join(name))
+    }
+
+    /// The BLAKE3 of one of its files, computed at the first call. Blocks.
+    pub(crate) fn hash(&self, name: &str) -> io::Result<blake3::Hash> {
+        if let Some(hash) = self.0.hashes.lock().expect("no panic while held").get(name) {
+            return Ok(*hash);
+        }
+        let path = self.file(name).ok_or(io::ErrorKind::NotFound)?;
+        let hash = hash_file(&path)?;
+        self.0
+            .hashes
+            .lock()
+            .expect("no panic while held")
+            .insert(name.to_owned(), hash);
+        Ok(hash)
+    }
+
+    fn in_use(&self) -> bool {
+        self.0.last_used.lock().expect("no panic while held").elapsed() < KEPT_FOR
+    }
+}
+
+/// The BLAKE3 of a file, read in pieces. Blocks.
+pub(crate) fn hash_file(path: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize())
+}
+
+/// The checkpoints of one node, newest last.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints(Mutex<Vec<Checkpoint>>);
+
+impl Checkpoints {
+    pub(crate) fn add(&self, checkpoint: Checkpoint) {
+        let mut kept = self.0.lock().expect("no panic while held");
+        kept.retain(Checkpoint::in_use);
+        kept.push(checkpoint);
+        let excess = kept.len().saturating_sub(KEPT);
+        kept.drain(..excess);
+    }
+
+    /// Lets go of all: they are of a state that was replaced.
+    pub(crate) fn clear(&self) {
+        self.0.lock().expect("no panic while held").clear();
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Checkpoint> {
+        self.0
+            .lock()
+            .expect("no panic while held")
+            .iter()
+            .find(|kept| kept.name() == name)
+            .cloned()
+    }
+
+    pub(crate) fn newest(&self) -> Option<Checkpoint> {
+        self.0.lock().expect("no panic while held").last().cloned()
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}

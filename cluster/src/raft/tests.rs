@@ -1,0 +1,397 @@
+//! openraft's own storage suite on our stores, and groups of real replicas in one process.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint, Server};
+use tower::ServiceExt;
+
+use super::log_store::LogStore;
+use super::network::{Dial, Link};
+use super::state_machine::StateMachine;
+use super::types::TypeConfig;
+use super::{RaftConfig, Replica, Service};
+use crate::kv::{Collection, CommitError, Kv, Scan, Store};
+use crate::net::Lane;
+use crate::seams::Seams;
+use crate::storage::FailStop;
+
+fn fail_test() -> FailStop {
+    FailStop::new(|reason| panic!("storage failed: {reason}"))
+}
+
+struct Stores;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let dir = TempDir::new().unwrap();
+        let log = LogStore::open(&dir.path().join("log"), fail_test()).unwrap();
+        let state = StateMachine::open(&dir.path().join("state"), 8 << 20, fail_test()).unwrap();
+        Ok((dir, log, state))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_stores_pass_openrafts_suite() {
+    Suite::test_all(Stores).await.unwrap();
+}
+
+/// Plain channels on loopback.
+#[derive(Default)]
+struct Loopback {
+    channels: Mutex<HashMap<String, Channel>>,
+}
+
+impl Dial for Loopback {
+    fn link(&self, _node: u64, address: &str, _lane: Lane) -> Link {
+        let mut channels = self.channels.lock().unwrap();
+        let channel = channels.entry(address.to_owned()).or_insert_with(|| {
+            Endpoint::from_shared(format!("http://{address}"))
+                .unwrap()
+                .connect_timeout(Duration::from_secs(1))
+                .connect_lazy()
+        });
+        Link::new(
+            channel
+                .clone()
+                .map_err(|error| tonic::Status::unavailable(error.to_string())),
+        )
+    }
+}
+
+struct Node {
+    replica: Arc<Replica>,
+    kv: Kv,
+    stop: CancellationToken,
+    server: tokio::task::JoinHandle<()>,
+}
+
+struct Group {
+    dir: TempDir,
+    config: RaftConfig,
+    addresses: BTreeMap<u64, String>,
+    nodes: BTreeMap<u64, Node>,
+}
+
+fn test_config() -> RaftConfig {
+    RaftConfig {
+        heartbeat: Duration::from_millis(50),
+        election_timeout: Duration::from_millis(300),
+        cache_bytes: 8 << 20,
+        ..RaftConfig::default()
+    }
+}
+
+impl Group {
+    /// A group of this many voters.
+    async fn start(size: u64, config: RaftConfig) -> Self {
+        let mut group = Self {
+            dir: TempDir::new().unwrap(),
+            config,
+            addresses: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        };
+        for id in 1..=size {
+            group.run(id).await;
+        }
+        group.nodes[&1]
+            .replica
+            .initialize(&group.addresses[&1])
+            .await
+            .unwrap();
+        group.nodes[&1].kv.latest().await.unwrap();
+        for id in 2..=size {
+            group.nodes[&1]
+                .replica
+                .add_learner(id, &group.addresses[&id])
+                .await
+                .unwrap();
+        }
+        group.nodes[&1]
+            .replica
+            .change_voters((1..=size).collect())
+            .await
+            .unwrap();
+        group
+    }
+
+    /// Starts a node, or starts it again on its data.
+    async fn run(&mut self, id: u64) {
+        let address = self
+            .addresses
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| "127.0.0.1:0".into());
+        let listener = tokio::net::TcpListener::bind(&address).await.unwrap();
+        self.addresses
+            .insert(id, listener.local_addr().unwrap().to_string());
+        let dial: Arc<dyn Dial> = Arc::new(Loopback::default());
+        let dir = self.dir.path().join(id.to_string());
+        let replica = Replica::open(&dir, id, &self.config, dial.clone(), fail_test())
+            .await
+            .unwrap();
+        let service = Service::server(replica.clone(), dial);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let server = tokio::spawn(async move {
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener).map(|stream| {
+                let stream = stream?;
+                stream.set_nodelay(true)?;
+                Ok::<_, std::io::Error>(stream)
+            });
+            let server = Server::builder().add_service(service);
+            server
+                .serve_with_incoming_shutdown(incoming, stopped.cancelled_owned())
+                .await
+                .unwrap();
+        });
+        let kv = Kv::new(replica.clone(), Seams::system());
+        self.nodes.insert(
+            id,
+            Node {
+                replica,
+                kv,
+                stop,
+                server,
+            },
+        );
+    }
+
+    /// Ends a node and waits until its stores are closed.
+    async fn stop(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).unwrap();
+        node.replica.shutdown().await;
+        node.stop.cancel();
+        node.server.await.unwrap();
+        let replica = Arc::downgrade(&node.replica);
+        drop((node.kv, node.replica));
+        while replica.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        while self.is_locked(id) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Whether a node's stores are still open: RocksDB locks them.
+    fn is_locked(&self, id: u64) -> bool {
+        let dir = self.dir.path().join(id.to_string());
+        let current = std::fs::read_to_string(dir.join("state/current")).unwrap();
+        let log = rocksdb::DB::open_cf(
+            &crate::storage::options(),
+            dir.join("raft-log"),
+            ["entries", "meta"],
+        );
+        log.is_err() || crate::kv::StateDb::open(&dir.join("state").join(current), 1 << 20).is_err()
+    }
+
+    fn kv(&self, id: u64) -> &Kv {
+        &self.nodes[&id].kv
+    }
+
+    fn leader(&self) -> u64 {
+        let any = self.nodes.values().next().unwrap();
+        any.replica.group_state().leader.expect("there is a leader")
+    }
+}
+
+async fn put(kv: &Kv, item: &str, value: &str) -> Result<(), CommitError> {
+    let key = Collection::new("test").key(item);
+    kv.transact(async |mut txn| {
+        txn.put(&key, value.to_owned());
+        Ok::<_, CommitError>((txn, ()))
+    })
+    .await
+}
+
+async fn read(kv: &Kv, item: &str) -> Option<String> {
+    let key = Collection::new("test").key(item);
+    let found = kv.latest().await.unwrap().get(&key).await.unwrap();
+    found.map(|found| String::from_utf8(found.value.to_vec()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_through_any_node_is_seen_through_every_other_at_once() {
+    let group = Group::start(3, test_config()).await;
+    for round in 0..100 {
+        let (item, writer) = (format!("item-{round}"), round % 3 + 1);
+        put(group.kv(writer), &item, "here").await.unwrap();
+        for reader in 1..=3 {
+            assert_eq!(read(group.kv(reader), &item).await.as_deref(), Some("here"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_increments_through_all_nodes_are_all_counted() {
+    let group = Arc::new(Group::start(3, test_config()).await);
+    let key = Collection::new("test").key("sum");
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..12u64 {
+        let (group, key) = (group.clone(), key.clone());
+        tasks.spawn(async move {
+            for _ in 0..5 {
+                // Read and write back, so that lost conflicts would show.
+                loop {
+                    let mut txn = group.kv(task % 3 + 1).begin().await.unwrap();
+                    let before = txn.get(&key).await.unwrap();
+                    let sum: u64 = before.map_or(0, |text| String::from_utf8_lossy(&text).parse().unwrap());
+                    txn.put(&key, (sum + 1).to_string());
+                    match txn.commit().await {
+                        Ok(_) => break,
+                        Err(CommitError::Conflict) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(read(group.kv(2), "sum").await.as_deref(), Some("60"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_goes_on_when_the_leader_is_gone() {
+    let mut group = Group::start(3, test_config()).await;
+    put(group.kv(1), "before", "kept").await.unwrap();
+    let leader = group.leader();
+    group.stop(leader).await;
+    let survivor = *group.nodes.keys().next().unwrap();
+    put(group.kv(survivor), "after", "written").await.unwrap();
+    assert_eq!(read(group.kv(survivor), "before").await.as_deref(), Some("kept"));
+
+    group.run(leader).await;
+    assert_eq!(read(group.kv(leader), "after").await.as_deref(), Some("written"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minority_refuses_to_read_and_write() {
+    let mut group = Group::start(3, test_config()).await;
+    put(group.kv(3), "before", "kept").await.unwrap();
+    group.stop(1).await;
+    group.stop(2).await;
+    assert!(group.kv(3).latest().await.is_err());
+    assert!(put(group.kv(3), "alone", "never").await.is_err());
+    // What it has is still there to look at, and its age is known.
+    let key = Collection::new("test").key("before");
+    assert!(group.kv(3).local().get(&key).await.unwrap().is_some());
+    assert!(
+        group
+            .kv(3)
+            .latest_or_recent(Duration::from_secs(600))
+            .await
+            .is_ok()
+    );
+    assert!(
+        group
+            .kv(3)
+            .latest_or_recent(Duration::from_millis(1))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_there_after_all_nodes_were_stopped() {
+    let mut group = Group::start(3, test_config()).await;
+    for item in 0..50 {
+        put(group.kv(item % 3 + 1), &item.to_string(), "kept")
+            .await
+            .unwrap();
+    }
+    for id in 1..=3 {
+        group.stop(id).await;
+    }
+    for id in 1..=3 {
+        group.run(id).await;
+    }
+    for id in 1..=3 {
+        let snapshot = group.kv(id).latest().await.unwrap();
+        assert_eq!(
+            snapshot
+                .scan(Scan::of(&Collection::new("test")))
+                .await
+                .unwrap()
+                .len(),
+            50
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_for_long_catches_up_by_snapshot() {
+    let config = RaftConfig {
+        snapshot_every_bytes: 64 << 10,
+        log_retention_bytes: 64 << 10,
+        ..test_config()
+    };
+    let mut group = Group::start(3, config).await;
+    let away = if group.leader() == 3 { 2 } else { 3 };
+    let writer = group.leader();
+    group.stop(away).await;
+    let value = "x".repeat(4096);
+    let mut item = 0;
+    let reached = group.nodes[&writer].replica.group_state().last_log_index;
+    while group.nodes[&writer].replica.purged_index() < reached {
+        put(group.kv(writer), &item.to_string(), &value).await.unwrap();
+        item += 1;
+    }
+    group.run(away).await;
+    let snapshot = group.kv(away).latest().await.unwrap();
+    assert_eq!(
+        snapshot
+            .scan(Scan::of(&Collection::new("test")))
+            .await
+            .unwrap()
+            .len(),
+        item
+    );
+    // A view keeps its store open.
+    drop(snapshot);
+    let received = std::fs::read_to_string(group.dir.path().join(format!("{away}/state/current"))).unwrap();
+    assert_ne!(received, "state-0", "the state was installed from a snapshot");
+    // And it takes part again, also after a restart on the installed state.
+    group.stop(away).await;
+    put(group.kv(writer), "later", "seen").await.unwrap();
+    group.run(away).await;
+    assert_eq!(read(group.kv(away), "later").await.as_deref(), Some("seen"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_transaction_is_applied_once() {
+    let group = Group::start(1, test_config()).await;
+    let key = Collection::new("test").key("count");
+    let add = cairn_proto::v1::Write {
+        key: key.as_bytes().clone(),
+        op: Some(cairn_proto::v1::write::Op::Add(1)),
+    };
+    let transaction = cairn_proto::v1::Transaction {
+        id: vec![0; 16].into(),
+        checks: Vec::new(),
+        writes: vec![add],
+    };
+    let replica = &group.nodes[&1].replica;
+    let first = replica.submit(transaction.clone()).await.unwrap();
+    let second = replica.submit(transaction).await.unwrap();
+    assert_eq!(first, second);
+    assert_eq!(group.kv(1).latest().await.unwrap().number(&key).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_moves_on_request() {
+    let group = Group::start(3, test_config()).await;
+    let (from, to) = (group.leader(), if group.leader() == 1 { 2 } else { 1 });
+    group.nodes[&from].replica.transfer_leader(to).await.unwrap();
+    while group.nodes[&to].replica.group_state().leader != Some(to) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    put(group.kv(from), "after", "transfer").await.unwrap();
+    let voters: BTreeSet<u64> = (1..=3).collect();
+    assert_eq!(group.nodes[&to].replica.group_state().voters, voters);
+}
