@@ -1,0 +1,141 @@
+//! What operators ask of the cluster: how it is, and a token with which a node can join.
+//!
+//! GitLab has nothing like it, so it lies below `/api/cairn/v1`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use cairn_cluster::Timestamp;
+use cairn_cluster::membership::ClusterStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::auth::{Authorised, Instance, Own};
+use crate::http::body::Params;
+use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::time::iso;
+
+/// A join token that is not used at once was probably forgotten somewhere.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60 * 60);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The cluster, as far as operators reach it through HTTP.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// How the nodes are, and what the cluster survives now.
+    async fn status(&self) -> Result<ClusterStatus, ApiError>;
+
+    /// Makes a token with which one node can join, once.
+    async fn join_token(&self, lifetime: Duration) -> Result<Issued, ApiError>;
+}
+
+/// A join token that was made now. It has no debug form, because it is a secret.
+pub struct Issued {
+    /// The line of text that the new node is given.
+    pub token: String,
+    /// Until when it may be used.
+    pub expires_at: Timestamp,
+}
+
+/// A node that runs by itself, without a cluster behind it: those of tests do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCluster;
+
+#[async_trait]
+impl Operator for NoCluster {
+    async fn status(&self) -> Result<ClusterStatus, ApiError> {
+        Err(alone())
+    }
+
+    async fn join_token(&self, _: Duration) -> Result<Issued, ApiError> {
+        Err(alone())
+    }
+}
+
+fn alone() -> ApiError {
+    ApiError::new(ErrorKind::NotImplemented, "this node is not part of a cluster")
+}
+
+/// The routes below `/api/cairn/v1/cluster`.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/api/cairn/v1/cluster", get(status))
+        .route("/api/cairn/v1/cluster/join_tokens", post(join_token))
+}
+
+async fn status(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+) -> Result<Json<ClusterStatus>, ApiError> {
+    Ok(Json(app.operator().status().await?))
+}
+
+#[derive(Deserialize)]
+struct NewJoinToken {
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    lifetime_seconds: Option<u64>,
+}
+
+/// A join token, shown once.
+#[derive(Serialize)]
+struct JoinToken {
+    token: String,
+    expires_at: String,
+}
+
+async fn join_token(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Params(new): Params<NewJoinToken>,
+) -> Result<Json<JoinToken>, ApiError> {
+    let lifetime = new.lifetime_seconds.map_or(DEFAULT_LIFETIME, Duration::from_secs);
+    if lifetime.is_zero() || lifetime > LONGEST_LIFETIME {
+        return Err(ApiError::bad_request(format!(
+            "lifetime_seconds must be from 1 to {}",
+            LONGEST_LIFETIME.as_secs()
+        )));
+    }
+    let issued = app.operator().join_token(lifetime).await?;
+    Ok(Json(JoinToken {
+        token: issued.token,
+        expires_at: iso(issued.expires_at),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::TestNode;
+
+    #[tokio::test]
+    async fn only_administrators_reach_the_cluster() {
+        let node = TestNode::start().await;
+        for (caller, expected) in [
+            ("anonymous", 401),
+            ("owner", 403),
+            ("deploy-write", 401),
+            ("root", 501),
+        ] {
+            let status = node.get("/api/cairn/v1/cluster").by(caller).send().await;
+            assert_eq!(status.status, expected, "{caller}");
+            let token = node
+                .post("/api/cairn/v1/cluster/join_tokens")
+                .by(caller)
+                .send()
+                .await;
+            assert_eq!(token.status, expected, "{caller}");
+        }
+    }
+
+    #[tokio::test]
+    async fn join_tokens_do_not_live_for_ever() {
+        let node = TestNode::start().await;
+        for seconds in ["0", "86401", "x"] {
+            let target = format!("/api/cairn/v1/cluster/join_tokens?lifetime_seconds={seconds}");
+            let answer = node.post(&target).by("root").send().await;
+            assert_eq!(answer.status, 400, "{seconds}");
+        }
+    }
+}

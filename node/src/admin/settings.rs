@@ -1,0 +1,106 @@
+//! `/groups/:id/packages/settings`, and ours for projects: what happens to duplicates.
+//!
+//! GitLab's switch `generic_duplicates_allowed` has two positions; `generic_duplicates` has all
+//! four. Null takes a setting back, so that it is inherited again.
+
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::auth::{Authorised, Manage, Own, See};
+use crate::formats::FORMATS;
+use crate::http::body::Params;
+use crate::http::error::ApiError;
+use crate::registry::group::{Group, GroupChange};
+use crate::registry::project::{Project, ProjectChange};
+use crate::registry::settings::{DuplicatePolicy, PackageSettings};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/groups/{id}/packages/settings", get(of_group).put(change_group))
+        .route(
+            "/projects/{id}/packages/settings",
+            get(of_project).put(change_project),
+        )
+}
+
+fn shown(settings: &PackageSettings) -> Value {
+    let mut fields = Map::new();
+    for format in FORMATS {
+        let name = format.name();
+        let policy = settings.duplicates.get(name);
+        let allowed =
+            policy.map(|policy| matches!(policy, DuplicatePolicy::Allow | DuplicatePolicy::Replace));
+        fields.insert(format!("{name}_duplicates_allowed"), allowed.into());
+        fields.insert(format!("{name}_duplicates"), serde_json::json!(policy));
+    }
+    Value::Object(fields)
+}
+
+/// The settings with some fields changed.
+fn changed(settings: &PackageSettings, fields: Map<String, Value>) -> Result<PackageSettings, ApiError> {
+    let mut settings = settings.clone();
+    for (field, value) in fields {
+        let wrong = || ApiError::parameter(format!("{field} does not have a valid value"));
+        let known = |suffix: &str| {
+            let name = field.strip_suffix(suffix)?;
+            FORMATS
+                .iter()
+                .map(|format| format.name())
+                .find(|known| *known == name)
+        };
+        let (format, policy) = if let Some(format) = known("_duplicates_allowed") {
+            let policy = match &value {
+                Value::Null => None,
+                Value::Bool(true) => Some(DuplicatePolicy::Allow),
+                Value::Bool(false) => Some(DuplicatePolicy::ForbidSameContentOk),
+                Value::String(text) if text == "true" => Some(DuplicatePolicy::Allow),
+                Value::String(text) if text == "false" => Some(DuplicatePolicy::ForbidSameContentOk),
+                _ => return Err(wrong()),
+            };
+            (format, policy)
+        } else if let Some(format) = known("_duplicates") {
+            (format, serde_json::from_value(value).map_err(|_| wrong())?)
+        } else {
+            return Err(ApiError::parameter(format!("{field} is not known")));
+        };
+        match policy {
+            Some(policy) => settings.duplicates.insert(format.into(), policy),
+            None => settings.duplicates.remove(format),
+        };
+    }
+    Ok(settings)
+}
+
+async fn of_group(of: Authorised<Group, See>) -> Result<Json<Value>, ApiError> {
+    of.access().signed_in()?;
+    Ok(Json(shown(&of.group().packages)))
+}
+
+async fn change_group(
+    of: Authorised<Group, Own>,
+    Params(fields): Params<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    let change = GroupChange {
+        packages: Some(changed(&of.group().packages, fields)?),
+        ..GroupChange::default()
+    };
+    Ok(Json(shown(&of.change(&change).await?.packages)))
+}
+
+async fn of_project(of: Authorised<Project, See>) -> Result<Json<Value>, ApiError> {
+    of.access().signed_in()?;
+    Ok(Json(shown(&of.project().packages)))
+}
+
+async fn change_project(
+    of: Authorised<Project, Manage>,
+    Params(fields): Params<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    let change = ProjectChange {
+        packages: Some(changed(&of.project().packages, fields)?),
+        ..ProjectChange::default()
+    };
+    Ok(Json(shown(&of.change(&change).await?.packages)))
+}

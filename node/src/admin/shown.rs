@@ -1,0 +1,129 @@
+//! What several kinds of answers have in common: times, texts of bounded length, expiry dates.
+
+use std::time::Duration;
+
+use cairn_cluster::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::auth::scopes::{Scopes, TokenScope};
+use crate::http::error::ApiError;
+use crate::http::host::BaseUrl;
+use crate::registry::time::{date, iso, parse_date};
+use crate::registry::user::{User, UserState};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a token lives unless its maker says.
+const DEFAULT_DAYS: u32 = 365;
+
+/// The longest that a token may live.
+const MAX_DAYS: u32 = 400;
+
+/// The longest text of a field.
+const MAX_TEXT_BYTES: usize = 2000;
+
+/// A time, or null.
+pub(super) fn time(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, |at| iso(at).into())
+}
+
+/// A day, or null.
+pub(super) fn day(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, |at| date(at).into())
+}
+
+/// A text that is shown as it was sent; no control characters, and not endless.
+pub(super) fn text(field: &str, value: &str) -> Result<String, ApiError> {
+    if value.len() > MAX_TEXT_BYTES {
+        return Err(ApiError::invalid_field(field, "is too long"));
+    }
+    if value
+        .chars()
+        .any(|character| character.is_control() && !"\n\t".contains(character))
+    {
+        return Err(ApiError::invalid_field(field, "has a control character"));
+    }
+    Ok(value.into())
+}
+
+/// A field that must be there.
+pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, ApiError> {
+    value.ok_or_else(|| ApiError::parameter(format!("{field} is missing")))
+}
+
+/// The day on which something ends, if one is given.
+pub(super) fn end(expires_at: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+    let Some(text) = expires_at.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let end = parse_date(text).ok_or_else(|| ApiError::parameter("expires_at is invalid"))?;
+    if end <= now {
+        return Err(ApiError::invalid_field("expires_at", "must be in the future"));
+    }
+    Ok(Some(end))
+}
+
+/// The day on which a personal or access token ends; every one does.
+pub(super) fn token_end(expires_at: Option<&str>, now: Timestamp) -> Result<Timestamp, ApiError> {
+    let end = end(expires_at, now)?.unwrap_or_else(|| now.plus(DAY * DEFAULT_DAYS));
+    if end > now.plus(DAY * MAX_DAYS) {
+        return Err(ApiError::invalid_field("expires_at", "must be within 400 days"));
+    }
+    Ok(end)
+}
+
+/// Scopes as they were sent, out of those that this kind of token may have.
+pub(super) fn scopes(sent: Vec<String>, allowed: &[TokenScope]) -> Result<Scopes, ApiError> {
+    let unknown = |_| ApiError::parameter("scopes does not have a valid value");
+    let scopes = Scopes::try_from(sent).map_err(unknown)?;
+    if scopes.is_empty() {
+        return Err(ApiError::parameter("scopes is missing"));
+    }
+    if scopes.iter().any(|scope| !allowed.contains(&scope)) {
+        return Err(ApiError::parameter("scopes does not have a valid value"));
+    }
+    Ok(scopes)
+}
+
+/// A list that may come as one text with commas.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Words {
+    List(Vec<String>),
+    Text(String),
+}
+
+impl Words {
+    pub(super) fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::List(list) => list,
+            Self::Text(text) => text.split(',').map(|word| word.trim().to_owned()).collect(),
+        }
+    }
+}
+
+/// A user as members and lists show it.
+pub(super) fn user(user: &User, base_url: &BaseUrl) -> Value {
+    json!({
+        "id": user.id,
+        "username": user.username.as_str(),
+        "name": user.name,
+        "state": match user.state {
+            UserState::Active => "active",
+            UserState::Blocked => "blocked",
+        },
+        "avatar_url": null,
+        "web_url": format!("{base_url}/{}", user.username.as_str()),
+        "bot": user.bot,
+        "created_at": iso(user.created_at),
+    })
+}
+
+/// Adds fields to an object.
+pub(super) fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
+}

@@ -1,0 +1,130 @@
+//! `/user`, `/users`.
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::admin::shown::{required, text, user as shown, with};
+use crate::app::App;
+use crate::auth::{Access, Authorised, Instance, Own, See};
+use crate::http::body::Params;
+use crate::http::error::ApiError;
+use crate::http::form::{self, Query};
+use crate::http::page::Paging;
+use crate::registry::names::Username;
+use crate::registry::user::{self, NewUser, User, UserState};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/user", get(own))
+        .route("/users", get(list).post(create))
+        .route("/users/{user_id}", get(show))
+        .route("/users/{user_id}/block", post(block))
+        .route("/users/{user_id}/unblock", post(unblock))
+}
+
+/// A user as it sees itself, or as an administrator sees it.
+fn whole(user: &User, access: &Access) -> Value {
+    let more = json!({
+        "email": user.email,
+        "is_admin": user.admin,
+        "can_create_group": user.admin,
+        "can_create_project": true,
+        "two_factor_enabled": false,
+        "external": false,
+    });
+    with(shown(user, access.base_url()), more)
+}
+
+async fn own(access: Access) -> Result<Json<Value>, ApiError> {
+    Ok(Json(whole(access.signed_in()?, &access)))
+}
+
+async fn show(instance: Authorised<Instance, See>, Path(id): Path<u64>) -> Result<Json<Value>, ApiError> {
+    let user = instance.user_shown(id).await?;
+    Ok(Json(match instance.caller().is_admin() {
+        true => whole(&user, instance.access()),
+        false => shown(&user, instance.base_url()),
+    }))
+}
+
+#[derive(Debug, Deserialize)]
+struct ListQuery {
+    username: Option<String>,
+    search: Option<String>,
+}
+
+/// Whoever has signed in may look a user up by name; only administrators see all of them.
+async fn list(
+    instance: Authorised<Instance, See>,
+    Query(query): Query<ListQuery>,
+    paging: Paging,
+) -> Result<Response, ApiError> {
+    let mut selection = paging.select(false);
+    if let Some(name) = &query.username {
+        if let Ok(name) = name.parse::<Username>()
+            && let Some(found) = instance.user_named(&name).await?
+        {
+            selection.offer([], found.id, found);
+        }
+    } else {
+        let all: Authorised<Instance, Own> = instance.access().instance().await?;
+        let wanted = query.search.unwrap_or_default().to_lowercase();
+        let mut offer = |user: User| {
+            let found = [user.username.as_str(), &user.name, &user.email];
+            if found.iter().any(|text| text.to_lowercase().contains(&wanted)) {
+                selection.offer([], user.id, user);
+            }
+            true
+        };
+        user::each(&all, &mut offer).await?;
+    }
+    let admin = instance.caller().is_admin();
+    Ok(selection.finish().into_json(|user| match admin {
+        true => whole(&user, instance.access()),
+        false => shown(&user, instance.base_url()),
+    }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    username: Option<String>,
+    name: Option<String>,
+    email: Option<String>,
+    #[serde(default, deserialize_with = "form::boolean")]
+    admin: Option<bool>,
+}
+
+async fn create(
+    instance: Authorised<Instance, Own>,
+    Params(create): Params<Create>,
+) -> Result<Response, ApiError> {
+    let username: Username = required("username", create.username)?
+        .parse()
+        .map_err(|_| ApiError::invalid_field("username", "is invalid"))?;
+    let name = create.name.unwrap_or_else(|| username.as_str().to_owned());
+    let new = NewUser {
+        name: text("name", &name)?,
+        email: text("email", &create.email.unwrap_or_default())?,
+        admin: create.admin.unwrap_or(false),
+        bot: false,
+        username,
+    };
+    let user = instance.create_user(new).await?;
+    Ok((StatusCode::CREATED, Json(whole(&user, instance.access()))).into_response())
+}
+
+async fn block(instance: Authorised<Instance, Own>, Path(id): Path<u64>) -> Result<Response, ApiError> {
+    instance.set_state(id, UserState::Blocked).await?;
+    Ok((StatusCode::CREATED, Json(true)).into_response())
+}
+
+async fn unblock(instance: Authorised<Instance, Own>, Path(id): Path<u64>) -> Result<Response, ApiError> {
+    instance.set_state(id, UserState::Active).await?;
+    Ok((StatusCode::CREATED, Json(true)).into_response())
+}

@@ -1,0 +1,89 @@
+//! What handlers share.
+
+use std::sync::Arc;
+
+use cairn_cluster::{Blobs, Kv, Seams, Unavailable};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::cluster::{NoCluster, Operator};
+use crate::auth::throttle::Throttle;
+use crate::http::settings::HttpSettings;
+use crate::registry::store::Store;
+
+/// The state of every handler. Cheap to clone.
+///
+/// It opens no way to the metadata or to blobs: those are reached through
+/// [`crate::auth::Authorised`] alone.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    http: HttpSettings,
+    throttle: Throttle,
+    draining: CancellationToken,
+    operator: Arc<dyn Operator>,
+}
+
+impl App {
+    /// The state of a node with this front of the cluster.
+    pub fn new(kv: Kv, blobs: Blobs, seams: Seams, http: HttpSettings) -> Self {
+        Self::with_operator(kv, blobs, seams, http, Arc::new(NoCluster))
+    }
+
+    /// The same, where operators can reach the cluster.
+    pub fn with_operator(
+        kv: Kv,
+        blobs: Blobs,
+        seams: Seams,
+        http: HttpSettings,
+        operator: Arc<dyn Operator>,
+    ) -> Self {
+        let inner = Inner {
+            store: Store::new(kv, blobs, seams),
+            http,
+            throttle: Throttle::default(),
+            draining: CancellationToken::new(),
+            operator,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// How HTTP is spoken.
+    pub(crate) fn http(&self) -> &HttpSettings {
+        &self.inner.http
+    }
+
+    /// Says from now on that this node takes no more requests, so that balancers turn elsewhere.
+    pub fn drain(&self) {
+        self.inner.draining.cancel();
+    }
+
+    /// Whether the node is about to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    /// Whether a majority of the cluster answers this node.
+    pub(crate) async fn reaches_majority(&self) -> Result<(), Unavailable> {
+        self.inner.store.reaches_majority().await
+    }
+
+    /// The cluster, for operators.
+    pub(crate) fn operator(&self) -> &dyn Operator {
+        &*self.inner.operator
+    }
+
+    /// Who failed to sign in too often.
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.inner.throttle
+    }
+}

@@ -1,0 +1,110 @@
+//! Who sends a request.
+
+use std::sync::Arc;
+
+use crate::auth::derived::Grants;
+use crate::auth::scopes::{Scopes, TokenScope};
+use crate::auth::token::TokenId;
+use crate::registry::place::Place;
+use crate::registry::user::User;
+
+/// Who sends a request, as its credentials say. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Caller(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    scopes: Scopes,
+    token: Option<TokenId>,
+    grants: Option<Grants>,
+}
+
+/// Whom credentials stand for.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// No credentials were sent.
+    Anonymous,
+    /// A user, by a token of theirs.
+    User(User),
+    /// A deploy token: nobody in particular, inside one group or project.
+    Deploy {
+        /// The username that belongs to the token.
+        username: String,
+        /// The group or project it was made for.
+        place: Place,
+    },
+}
+
+impl Caller {
+    /// Somebody without credentials.
+    pub(crate) fn anonymous() -> Self {
+        Self::new(Identity::Anonymous, Scopes::default(), None)
+    }
+
+    pub(crate) fn new(identity: Identity, scopes: Scopes, token: Option<TokenId>) -> Self {
+        Self(Arc::new(Inner {
+            identity,
+            scopes,
+            token,
+            grants: None,
+        }))
+    }
+
+    /// The same caller, held to what a derived token grants.
+    pub(crate) fn held_to(&self, grants: Grants) -> Self {
+        Self(Arc::new(Inner {
+            identity: self.0.identity.clone(),
+            scopes: self.0.scopes,
+            token: self.0.token.clone(),
+            grants: Some(grants),
+        }))
+    }
+
+    /// Whom the credentials stand for.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// What the token may be used for.
+    pub fn scopes(&self) -> Scopes {
+        self.0.scopes
+    }
+
+    /// The token that was sent, or that the sent one is derived from.
+    pub fn token(&self) -> Option<&TokenId> {
+        self.0.token.as_ref()
+    }
+
+    /// What a derived token narrows the caller to.
+    pub fn grants(&self) -> Option<&Grants> {
+        self.0.grants.as_ref()
+    }
+
+    /// Whether no credentials were sent.
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self.0.identity, Identity::Anonymous)
+    }
+
+    /// The user, if it is one.
+    pub fn user(&self) -> Option<&User> {
+        match &self.0.identity {
+            Identity::User(user) => Some(user),
+            _ => None,
+        }
+    }
+
+    /// The name that the caller signs in with; none for anonymous ones.
+    pub fn username(&self) -> Option<&str> {
+        match &self.0.identity {
+            Identity::Anonymous => None,
+            Identity::User(user) => Some(user.username.as_str()),
+            Identity::Deploy { username, .. } => Some(username),
+        }
+    }
+
+    /// Whether the caller administers the instance and the token may be used for it.
+    pub fn is_admin(&self) -> bool {
+        self.user().is_some_and(|user| user.admin) && self.scopes().has(TokenScope::Api)
+    }
+}

@@ -1,0 +1,106 @@
+//! The command line of `cairn`: runs a node, founds and grows a cluster, and administers one.
+//!
+//! Commands that administer speak HTTP with any node, as other clients do; only `serve`, `dev`,
+//! `cluster init` and `cluster join` touch a node's own data.
+
+mod client;
+mod cluster;
+mod dev;
+mod failure;
+mod group;
+mod output;
+mod project;
+mod serve;
+mod table;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::{Failure, OrFail as _};
+use output::Output;
+
+/// A self-hosted package registry that runs as a cluster
+#[derive(Parser)]
+#[command(name = "cairn", version, after_help = failure::EXIT_CODES, disable_help_subcommand = true)]
+struct Arguments {
+    /// How results are printed
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    output: Output,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a cluster on this machine, for trying and for development
+    Dev(dev::Arguments),
+    /// Runs one node
+    Serve(serve::Arguments),
+    /// Founds a cluster, lets nodes join, shows how it is
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Groups, which hold projects
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Projects, which hold packages and images
+    #[command(subcommand)]
+    Project(project::Command),
+    /// Tokens, with which clients sign in
+    #[command(subcommand)]
+    Token(token::Command),
+}
+
+/// Runs the command that the arguments of this process name.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = arguments.output;
+    match run(arguments.command, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.show_failure(&failure);
+            failure.code.into()
+        }
+    }
+}
+
+fn run(command: Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::Dev(arguments) => on_this_thread(dev::run(arguments, output)),
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Cluster(command) => on_this_thread(cluster::run(command, output)),
+        Command::Group(command) => on_this_thread(group::run(command, output)),
+        Command::Project(command) => on_this_thread(project::run(command, output)),
+        Command::Token(command) => on_this_thread(token::run(command, output)),
+    }
+}
+
+/// Runs a command that needs no more than one thread.
+fn on_this_thread(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_fail("start the runtime")?
+        .block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,545 @@
+//! The whole configuration of a node, typed.
+//!
+//! One TOML file; every key has a default, unknown keys are refused. The environment overrides
+//! the file: `CAIRN_<SECTION>_<KEY>`, for instance `CAIRN_HTTP_LISTEN=0.0.0.0:7080`. Each key is
+//! documented in `ops/cairn.toml`, which a test holds against the defaults below. No key holds
+//! a secret: those come from files or from standard input where a command needs one.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use cairn_cluster::membership::{NodeAddress, Zone};
+use figment::providers::Serialized;
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use ipnet::IpNet;
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// What begins the name of each environment variable that overrides a key.
+const PREFIX: &str = "CAIRN_";
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This node itself.
+    pub node: Node,
+    /// Where clients come in.
+    pub http: Http,
+    /// Where the other nodes come in.
+    pub cluster: Cluster,
+    /// How much a client may ask for.
+    pub limits: Limits,
+    /// What the node says of itself.
+    pub log: Log,
+}
+
+/// This node itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// The folder that holds all that this node keeps.
+    pub data: PathBuf,
+    /// The failure domain this node is in; copies are spread over zones where there are several.
+    pub zone: Zone,
+    /// What blobs leave free on the disk, so that metadata can always be written.
+    #[serde(serialize_with = "exact_size")]
+    pub reserve: ByteSize,
+    /// How long requests under way may take to finish once the node was told to stop.
+    #[serde(with = "duration")]
+    pub drain: Duration,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            data: "/var/lib/cairn".into(),
+            zone: Zone::default(),
+            reserve: ByteSize::gib(5),
+            // Shorter than the 90 s after which common service managers kill what does not stop.
+            drain: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// The address clients connect to.
+    pub listen: SocketAddr,
+    /// The URL under which clients know the cluster; without it, the one that each client used.
+    pub external_url: Option<Url>,
+    /// Other hosts under which requests are taken when there is an `external_url`.
+    pub allowed_hosts: Vec<String>,
+    /// Proxies whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether `?private_token=` and `?job_token=` are taken as credentials.
+    pub query_tokens: bool,
+    /// Connections served at once; more of them wait to be accepted.
+    pub max_connections: usize,
+    /// Bytes of request line and headers.
+    #[serde(serialize_with = "exact_size")]
+    pub max_head: ByteSize,
+    /// How long a client may take to send request line and headers.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// How long a body may stand still before the request is given up.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            // Plain HTTP carries tokens in the clear, so it leaves the machine only when told to.
+            listen: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            external_url: None,
+            allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            // GitLab's clients may rely on them; our own logs never hold a query.
+            query_tokens: true,
+            max_connections: 10_000,
+            max_head: ByteSize::kib(32),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where the other nodes come in. This port speaks mutual TLS with the cluster's own certificates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// The address the other nodes connect to.
+    pub listen: SocketAddr,
+    /// What the other nodes are told to connect to, if it is not `listen`.
+    pub advertise: Option<NodeAddress>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7081)),
+            advertise: None,
+        }
+    }
+}
+
+impl Cluster {
+    /// The address that the other nodes are told.
+    pub fn advertised(&self) -> NodeAddress {
+        let listen = || self.listen.to_string().parse().expect("an address and a port");
+        self.advertise.clone().unwrap_or_else(listen)
+    }
+}
+
+/// How much a client may ask for. A limit of one format's own is named after the format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// One file of a package, or one layer of an image.
+    #[serde(serialize_with = "exact_size")]
+    pub artifact: ByteSize,
+    /// A JSON body of the REST API.
+    #[serde(serialize_with = "exact_size")]
+    pub json_body: ByteSize,
+    /// The document that `npm publish` sends: metadata and the tarball in Base64.
+    #[serde(serialize_with = "exact_size")]
+    pub npm_publish: ByteSize,
+    /// A manifest or an image index.
+    #[serde(serialize_with = "exact_size")]
+    pub oci_manifest: ByteSize,
+    /// How long an upload session lives after its last byte came in.
+    #[serde(with = "duration")]
+    pub upload_session: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Artefacts stream through bounded memory; the limit guards disks, not memory.
+            artifact: ByteSize::tib(5),
+            json_body: ByteSize::mib(1),
+            npm_publish: ByteSize::gib(2),
+            // The least that registries must accept.
+            oci_manifest: ByteSize::mib(4),
+            upload_session: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// What the node says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Which events are written, as in `info,cairn_cluster=debug`.
+    pub filter: LogFilter,
+    /// How an event is written.
+    pub format: LogFormat,
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{name}: {error}")]
+    Syntax {
+        /// The file.
+        name: String,
+        /// Where, and what was expected.
+        error: toml::de::Error,
+    },
+    /// A key is unknown, or its value is not of its type.
+    #[error("{0}")]
+    Value(Box<figment::Error>),
+    /// The values contradict each other.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+impl Config {
+    /// Reads the file, if one is named, and the environment over it.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let text = match file {
+            None => None,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                Some((path, text))
+            }
+        };
+        Self::from_sources(
+            text.as_ref().map(|(path, text)| (*path, text.as_str())),
+            std::env::vars(),
+        )
+    }
+
+    /// The text of a file, and over it the environment.
+    pub fn from_sources(
+        file: Option<(&Path, &str)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut figment = Figment::new();
+        if let Some((path, text)) = file {
+            let name = path.display().to_string();
+            let sections = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+                name: name.clone(),
+                error,
+            })?;
+            figment = figment.merge(File { name, sections });
+        }
+        let config: Self = figment
+            .merge(Environment::new(environment))
+            // The environment knows only text; a number there is still a number.
+            .extract_lossy()
+            .map_err(|error| ConfigError::Value(Box::new(error)))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The same configuration as the text of a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("each value has a form in TOML")
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.cluster.listen.port() == 0 {
+            return Err(ConfigError::Contradiction(
+                "cluster.listen has port 0: the other nodes must find this one at a port that stays".into(),
+            ));
+        }
+        if self.cluster.advertise.is_none() && self.cluster.listen.ip().is_unspecified() {
+            return Err(ConfigError::Contradiction(format!(
+                "cluster.listen is {}, which no other node can connect to: \
+                 set cluster.advertise to the name or address of this machine, with the port",
+                self.cluster.listen
+            )));
+        }
+        if self.http.max_connections == 0 {
+            return Err(ConfigError::Contradiction(
+                "http.max_connections is 0: no client could connect".into(),
+            ));
+        }
+        if let Some(url) = &self.http.external_url {
+            let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            if !matches!(url.scheme(), "http" | "https") || !plain || !url.username().is_empty() {
+                return Err(ConfigError::Contradiction(format!(
+                    "http.external_url is {url}: it must be http:// or https://, a host and perhaps a port, \
+                     without a path"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a size to the byte; its usual form is rounded.
+fn exact_size<S: serde::Serializer>(size: &ByteSize, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&format_args!("{} B", size.as_u64()))
+}
+
+/// What a file says, under its name for errors.
+struct File {
+    name: String,
+    sections: toml::Table,
+}
+
+impl Provider for File {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Serialized::defaults(&self.sections).data()
+    }
+}
+
+/// The variables that belong to a section. Others with the prefix are for the command line
+/// (`CAIRN_URL`, `CAIRN_TOKEN`) and for scripts (`CAIRN_CACHE`).
+struct Environment {
+    sections: Map<String, Dict>,
+}
+
+impl Environment {
+    fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut sections = Map::<String, Dict>::new();
+        for (name, value) in variables {
+            let Some(path) = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase) else {
+                continue;
+            };
+            let Some((section, key)) = path.split_once('_') else {
+                continue;
+            };
+            if Self::known_sections().contains(section) {
+                let value = match value.trim_start().starts_with('[') {
+                    true => value.parse().unwrap_or_else(|never| match never {}),
+                    false => Value::from(value),
+                };
+                let section = sections.entry(section.to_owned()).or_default();
+                section.insert(key.to_owned(), value);
+            }
+        }
+        Self { sections }
+    }
+
+    fn known_sections() -> BTreeSet<String> {
+        let defaults = Serialized::defaults(Config::default())
+            .data()
+            .expect("the defaults have a form as values");
+        defaults.into_values().flat_map(Dict::into_keys).collect()
+    }
+}
+
+impl Provider for Environment {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("environment").interpolater(|_, keys| {
+            let keys: Vec<_> = keys.iter().map(|key| key.to_ascii_uppercase()).collect();
+            format!("{PREFIX}{}", keys.join("_"))
+        })
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Serialized::defaults(&self.sections).data()
+    }
+}
+
+/// Which events are logged: levels by module, as `tracing` writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LogFilter(String);
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        // Consensus logs each step of an election at info; they matter when one goes wrong.
+        Self("info,openraft=warn".into())
+    }
+}
+
+impl LogFilter {
+    /// The filter as the logger wants it.
+    pub fn to_env_filter(&self) -> tracing_subscriber::EnvFilter {
+        tracing_subscriber::EnvFilter::new(&self.0)
+    }
+}
+
+impl TryFrom<String> for LogFilter {
+    type Error = tracing_subscriber::filter::ParseError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        tracing_subscriber::EnvFilter::try_new(&text)?;
+        Ok(Self(text))
+    }
+}
+
+impl From<LogFilter> for String {
+    fn from(filter: LogFilter) -> Self {
+        filter.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFERENCE: &str = include_str!("../../ops/cairn.toml");
+
+    fn parse(text: &str) -> Result<Config, String> {
+        with_environment(text, &[])
+    }
+
+    fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_sources(Some((Path::new("test.toml"), text)), environment)
+            .map_err(|error| error.to_string())
+    }
+
+    fn keys(value: &serde_json::Value) -> BTreeSet<String> {
+        let sections = value.as_object().unwrap();
+        sections
+            .iter()
+            .flat_map(|(section, keys)| {
+                let keys = keys.as_object().unwrap();
+                keys.keys().map(move |key| format!("{section}.{key}"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_reference_file_holds_the_defaults() {
+        assert_eq!(parse(REFERENCE).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_reference_file_documents_each_key() {
+        let mut documented = BTreeSet::new();
+        let (mut section, mut before) = (String::new(), "");
+        for line in REFERENCE.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']').to_owned();
+            }
+            // A key without a default is shown as a comment: "#key = example".
+            if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
+                && !key.is_empty()
+                && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            {
+                assert!(
+                    before.starts_with("# "),
+                    "{section}.{key} has no word of explanation"
+                );
+                documented.insert(format!("{section}.{key}"));
+            }
+            before = line;
+        }
+        assert_eq!(
+            documented,
+            keys(&serde_json::to_value(Config::default()).unwrap())
+        );
+    }
+
+    #[test]
+    fn examples_in_the_reference_file_are_valid() {
+        let text: String = REFERENCE
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase()) => format!("{key}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let config = parse(&text).unwrap();
+        assert!(config.http.external_url.is_some() && config.cluster.advertise.is_some());
+    }
+
+    #[test]
+    fn a_configuration_survives_being_written_and_read() {
+        let mut config = Config::default();
+        config.node.zone = "rack-7".parse().unwrap();
+        config.cluster.advertise = Some("[2001:db8::1]:7081".parse().unwrap());
+        config.http.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        config.limits.artifact = ByteSize(12_345_678_901);
+        assert_eq!(parse(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let config = with_environment(
+            "[http]\nlisten = \"127.0.0.1:1\"\nmax_connections = 5",
+            &[
+                ("CAIRN_HTTP_LISTEN", "127.0.0.1:2"),
+                ("CAIRN_HTTP_MAX_CONNECTIONS", "6"),
+                ("CAIRN_HTTP_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+                ("CAIRN_NODE_ZONE", "7"),
+                ("CAIRN_NODE_DRAIN", "2m"),
+                ("CAIRN_LIMITS_JSON_BODY", "2 MiB"),
+                ("CAIRN_CACHE", "for scripts"),
+                ("CAIRN_URL", "for the command line"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.http.listen, "127.0.0.1:2".parse().unwrap());
+        assert_eq!(config.http.max_connections, 6);
+        assert_eq!(config.http.trusted_proxies.len(), 1);
+        assert_eq!(config.node.zone.to_string(), "7");
+        assert_eq!(config.node.drain, Duration::from_secs(120));
+        assert_eq!(config.limits.json_body, ByteSize::mib(2));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let check = |text: &str, expected: &str| {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        };
+        check("[http]\nlistne = \"127.0.0.1:1\"", "listne");
+        check("[htpt]\n", "htpt");
+        check("[http\n", "test.toml: TOML parse error at line 1");
+        check("[http]\nlisten = \"localhost\"", "http.listen");
+        check("[node]\ndrain = \"soon\"", "node.drain");
+        check("[node]\nzone = \"a b\"", "not a zone");
+        check("[limits]\nartifact = \"many\"", "limits.artifact");
+        check("[log]\nformat = \"xml\"", "xml");
+        check("[cluster]\nadvertise = \"no-port\"", "no-port");
+        check("[cluster]\nlisten = \"0.0.0.0:7081\"", "set cluster.advertise");
+        check("[cluster]\nlisten = \"127.0.0.1:0\"", "cluster.listen");
+        check("[http]\nmax_connections = 0", "http.max_connections");
+        check(
+            "[http]\nexternal_url = \"https://packages.example.com/cairn\"",
+            "without a path",
+        );
+        let error = with_environment("", &[("CAIRN_HTTP_LISTNE", "x")]).unwrap_err();
+        assert!(
+            error.contains("CAIRN_HTTP_LISTNE") || error.contains("listne"),
+            "{error}"
+        );
+        let error = with_environment("", &[("CAIRN_HTTP_LISTEN", "x")]).unwrap_err();
+        assert!(error.contains("CAIRN_HTTP_LISTEN"), "{error}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Listings as clients read them: JSON by pages, or HTML whose links mirror tools follow.
+
+use axum::body::Bytes;
+use cairn_cluster::Timestamp;
+use data_encoding::HEXLOWER;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::registry::time::iso;
+
+/// What may stand in a segment of a path as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Something with entries of its own.
+    Dir {
+        /// Its name, without a slash.
+        name: String,
+    },
+    /// A file.
+    File {
+        /// Its name.
+        name: String,
+        /// How many bytes it has.
+        size: u64,
+        /// Their digest.
+        sha256: [u8; 32],
+        /// When it was published.
+        modified: Timestamp,
+    },
+}
+
+impl Entry {
+    /// The name, with a slash at the end of a directory's.
+    pub(super) fn link(&self) -> String {
+        match self {
+            Self::Dir { name } => format!("{}/", encoded(name)),
+            Self::File { name, .. } => encoded(name),
+        }
+    }
+
+    /// The name as it is, for `after`.
+    pub(super) fn position(&self) -> String {
+        match self {
+            Self::Dir { name } => format!("{name}/"),
+            Self::File { name, .. } => name.clone(),
+        }
+    }
+
+    fn json(&self, base: &str) -> Value {
+        let url = format!("{base}{}", self.link());
+        match self {
+            Self::Dir { name } => json!({ "name": name, "type": "dir", "url": url }),
+            Self::File {
+                name,
+                size,
+                sha256,
+                modified,
+            } => json!({
+                "name": name,
+                "type": "file",
+                "size": size,
+                "sha256": HEXLOWER.encode(sha256),
+                "last_modified": iso(*modified),
+                "url": url,
+            }),
+        }
+    }
+}
+
+/// A segment of a path, percent-encoded.
+pub(super) fn encoded(segment: &str) -> String {
+    utf8_percent_encode(segment, SEGMENT).to_string()
+}
+
+/// A whole path, percent-encoded between its slashes.
+pub(super) fn encoded_path(path: &str) -> String {
+    let segments: Vec<_> = path.split('/').map(encoded).collect();
+    segments.join("/")
+}
+
+/// A page as JSON. `base` is the URL of the directory, with a slash at its end; `next` is where
+/// the next page begins.
+pub(super) fn json_page(path: &str, base: &str, entries: &[Entry], next: Option<&str>) -> Value {
+    json!({
+        "path": path,
+        "entries": entries.iter().map(|entry| entry.json(base)).collect::<Vec<_>>(),
+        "next": next,
+    })
+}
+
+/// How an HTML listing begins. Its first link leads upwards.
+pub(super) fn html_head(path: &str) -> Bytes {
+    let path = escaped(path);
+    format!(
+        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>Index of /{path}</title></head>\n\
+         <body><h1>Index of /{path}</h1>\n<pre>\n<a href=\"../\">../</a>\n"
+    )
+    .into()
+}
+
+/// The lines of some entries.
+pub(super) fn html_entries(entries: &[Entry]) -> Bytes {
+    let mut out = String::new();
+    for entry in entries {
+        let (link, name) = (entry.link(), escaped(&entry.position()));
+        out.push_str(&format!("<a href=\"{link}\">{name}</a>"));
+        if let Entry::File { size, modified, .. } = entry {
+            out.push_str(&format!("  {}  {size}", iso(*modified)));
+        }
+        out.push('\n');
+    }
+    out.into()
+}
+
+/// How an HTML listing ends.
+pub(super) const HTML_END: Bytes = Bytes::from_static(b"</pre></body></html>\n");
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> Entry {
+        Entry::File {
+            name: name.into(),
+            size: 7,
+            sha256: [0xab; 32],
+            modified: Timestamp(1_782_907_200_123),
+        }
+    }
+
+    #[test]
+    fn html_escapes_names_and_encodes_links() {
+        let html = html_entries(&[Entry::Dir { name: "<b>&".into() }, file("a b\"'.tgz")]);
+        assert_eq!(
+            html,
+            "<a href=\"%3Cb%3E%26/\">&lt;b&gt;&amp;/</a>\n\
+             <a href=\"a%20b%22%27.tgz\">a b&quot;&#39;.tgz</a>  2026-07-01T12:00:00.123Z  7\n"
+        );
+    }
+
+    #[test]
+    fn json_says_what_there_is_and_where() {
+        let page = json_page("tool/1/", "http://c/tool/1/", &[file("x+y.tgz")], Some("x+y.tgz"));
+        assert_eq!(page["entries"][0]["url"], "http://c/tool/1/x%2By.tgz");
+        assert_eq!(page["entries"][0]["sha256"], "ab".repeat(32));
+        assert_eq!(page["next"], "x+y.tgz");
+    }
+}

@@ -1,0 +1,91 @@
+//! Generic files: any file under a package's name and version, in the URLs that GitLab has for
+//! them. Fetched with curl, wget and whatever else speaks HTTP.
+//!
+//! Here is the package view, `name/version/file`. The view of any path, uploads in parts and
+//! tus are not served yet: their requests get the errors of what does not exist.
+
+mod browse;
+mod claims;
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+mod client;
+mod latest;
+mod listing;
+mod names;
+mod publish;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::app::App;
+use crate::formats::{ClientSetup, Format, Level, RequestHead};
+use crate::http::error::ApiError;
+
+/// The format.
+pub struct Generic;
+
+/// Its name.
+pub const NAME: &str = "generic";
+
+const CLIENTS: &[ClientSetup] = &[ClientSetup {
+    client: "curl",
+    file: Some(".netrc"),
+    configuration: "machine {host} login token password {token}\n",
+    publish: "curl --fail-with-body -n -T tool.tgz {base}/api/v4/projects/{project}/packages/generic/tool/1.0.0/",
+    install: "curl -fnLO {base}/api/v4/projects/{project}/packages/generic/tool/1.0.0/tool.tgz",
+}];
+
+impl Format for Generic {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn routes(&self, level: Level) -> Router<App> {
+        match level {
+            Level::Project => routes::project(),
+            Level::Group | Level::Instance | Level::Host => Router::new(),
+        }
+    }
+
+    fn render(&self, error: &ApiError) -> Response {
+        let status = error.kind.status();
+        let code = error
+            .code
+            .unwrap_or_else(|| status.canonical_reason().unwrap_or_default());
+        let body = json!({
+            "message": error.message,
+            "error": { "code": code, "detail": error.detail },
+        });
+        (status, axum::Json(body)).into_response()
+    }
+
+    fn render_for(&self, error: &ApiError, request: &RequestHead<'_>) -> Response {
+        if takes_json(request) {
+            return self.render(error);
+        }
+        (error.kind.status(), format!("{}\n", error.message)).into_response()
+    }
+
+    fn clients(&self) -> &'static [ClientSetup] {
+        CLIENTS
+    }
+}
+
+fn takes_json(request: &RequestHead<'_>) -> bool {
+    let mut accepts = request.parts.headers.get_all(header::ACCEPT).iter().peekable();
+    if accepts.peek().is_none() {
+        return true;
+    }
+    let mut types = accepts
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(','));
+    types.any(|media_type| {
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        ["*/*", "application/*", "application/json"].contains(&media_type)
+    })
+}

@@ -1,0 +1,230 @@
+//! Publishing one file: decide what can be decided before the body, store the bytes, then make
+//! them visible in one transaction.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use cairn_cluster::{DigestSet, PutError, StoredBlob, Txn};
+use data_encoding::HEXLOWER;
+
+use crate::auth::{Authorised, Delete, Publish};
+use crate::formats::generic::NAME;
+use crate::formats::generic::claims::Claims;
+use crate::formats::generic::names::{FileName, PackageName, VersionName};
+use crate::http::body::{self, BodyError};
+use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::Scope;
+use crate::registry::package::{Edit, File, FilePut, NewFile, NewVersion, Reuse, Status, Version, View};
+use crate::registry::project::Project;
+use crate::registry::settings::DuplicatePolicy;
+
+/// What a project does unless it or a group above it says otherwise: publishing is immutable,
+/// and a client that repeats a publish whose answer was lost is not told off.
+pub(super) const DEFAULT_DUPLICATES: DuplicatePolicy = DuplicatePolicy::ForbidSameContentOk;
+
+/// The digests that downloads say, besides sha256.
+const DIGESTS: DigestSet = DigestSet {
+    sha1: true,
+    sha512: true,
+    md5: true,
+};
+
+/// A file to be published.
+pub(super) struct Wanted {
+    pub(super) package: PackageName,
+    pub(super) version: VersionName,
+    pub(super) file: FileName,
+    /// Who is to see the version; none leaves it as it is.
+    pub(super) status: Option<Status>,
+}
+
+/// A file that is there.
+pub(super) struct Published {
+    pub(super) version: Version,
+    pub(super) file: File,
+}
+
+/// What the headers of the request demand.
+struct Demands {
+    claims: Claims,
+    conditions: Conditions,
+    duplicates: DuplicatePolicy,
+    reuse: Reuse,
+}
+
+/// `If-Match` and `If-None-Match`, about the file that is there already.
+#[derive(Clone, Debug, Default)]
+struct Conditions {
+    absent: bool,
+    tags: Option<Vec<String>>,
+}
+
+impl Conditions {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let list = |name: &str| -> Vec<String> {
+            let values = headers
+                .get_all(name)
+                .iter()
+                .filter_map(|value| value.to_str().ok());
+            values
+                .flat_map(|value| value.split(','))
+                .map(|tag| tag.trim().to_owned())
+                .collect()
+        };
+        let none_match = list("if-none-match");
+        if none_match.iter().any(|tag| tag != "*") {
+            return Err(ApiError::bad_request("If-None-Match of a publish can only be *"));
+        }
+        Ok(Self {
+            absent: !none_match.is_empty(),
+            tags: headers.contains_key("if-match").then(|| list("if-match")),
+        })
+    }
+
+    fn check(&self, present: Option<&File>) -> Result<(), ApiError> {
+        let matches = |file: &File| {
+            let etag = format!("\"{}\"", HEXLOWER.encode(&file.digests.sha256));
+            self.tags
+                .as_ref()
+                .is_none_or(|tags| tags.iter().any(|tag| tag == "*" || *tag == etag))
+        };
+        let holds = match present {
+            Some(file) => !self.absent && matches(file),
+            None => self.tags.is_none(),
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(ApiError::new(
+                ErrorKind::PreconditionFailed,
+                "412 Precondition Failed",
+            ))
+        }
+    }
+}
+
+/// Publishes the body of a request.
+pub(super) async fn publish(
+    project: &Authorised<Project, Publish>,
+    wanted: &Wanted,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Published, ApiError> {
+    let scope = project.scope(NAME);
+    let demands = Demands {
+        claims: Claims::of(headers)?,
+        conditions: Conditions::of(headers)?,
+        duplicates: scope.duplicates(DEFAULT_DUPLICATES).await?,
+        // Whoever may delete a version may also bring it back, with any content.
+        reuse: match project.may::<Delete>().await? {
+            true => Reuse::Allowed,
+            false => Reuse::Refused,
+        },
+    };
+    // Nothing of the body has been asked for yet: a client that waits for "100 Continue" is
+    // told of these without sending it.
+    refuse_early(&scope, wanted, headers, &demands).await?;
+    let blob = store(&scope, body).await?;
+    demands.claims.check(blob.digests(), blob.size())?;
+    scope
+        .transact(async |mut txn: Txn| {
+            let published = name(&scope, &mut txn, wanted, &demands, &blob).await?;
+            Ok((txn, published))
+        })
+        .await
+}
+
+async fn refuse_early(
+    scope: &Scope,
+    wanted: &Wanted,
+    headers: &HeaderMap,
+    demands: &Demands,
+) -> Result<(), ApiError> {
+    body::refuse_coding(headers)?;
+    let limit = scope.limits().file_bytes;
+    if body::content_length(headers).is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    let view = View::of(scope);
+    let mut present = None;
+    if let Some(package) = view.package(wanted.package.as_str()).await?
+        && let Some(version) = view.version(&package, wanted.version.as_str()).await?
+    {
+        present = view.file(&version, wanted.file.as_str()).await?;
+    }
+    demands.conditions.check(present.as_ref())?;
+    match (present, demands.duplicates) {
+        (Some(_), DuplicatePolicy::Forbid) => Err(duplicate()),
+        (Some(file), DuplicatePolicy::ForbidSameContentOk)
+            if demands.claims.rule_out(&file.digests.sha256) =>
+        {
+            Err(duplicate())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn store(scope: &Scope, body: Body) -> Result<StoredBlob, ApiError> {
+    let limit = scope.limits().file_bytes;
+    let put = scope
+        .blobs()
+        .put(scope.space(), DIGESTS, limit, body::stream(body));
+    put.await.map_err(|error: PutError<BodyError>| match error {
+        PutError::Body(error) => error.into(),
+        PutError::TooLarge { limit_bytes } => too_large(limit_bytes),
+        PutError::Write(error) => ApiError::unavailable(error),
+    })
+}
+
+/// Makes stored bytes visible under the name that was wanted.
+async fn name(
+    scope: &Scope,
+    txn: &mut Txn,
+    wanted: &Wanted,
+    demands: &Demands,
+    blob: &StoredBlob,
+) -> Result<Published, ApiError> {
+    let mut edit = Edit::new(scope, txn);
+    let package = edit
+        .claim(wanted.package.as_str(), wanted.package.as_str())
+        .await?;
+    let version = match edit.version(&package, wanted.version.as_str()).await? {
+        Some(mut version) => {
+            if let Some(status) = wanted.status.filter(|status| *status != version.status) {
+                version.status = status;
+                edit.put_version(&package, &version)?;
+            }
+            version
+        }
+        None => {
+            let new = NewVersion {
+                version: wanted.version.as_str().into(),
+                status: wanted.status.unwrap_or_default(),
+                metadata: Bytes::new(),
+            };
+            edit.create_version(&package, new, demands.reuse).await?
+        }
+    };
+    let present = edit.file(&version, wanted.file.as_str()).await?;
+    demands.conditions.check(present.as_ref())?;
+    let new = NewFile {
+        name: wanted.file.as_str(),
+        blob,
+        metadata: Bytes::new(),
+    };
+    match edit.put_file(&version, new, demands.duplicates).await? {
+        FilePut::Added(file) | FilePut::Unchanged(file) => Ok(Published { version, file }),
+        FilePut::Refused(_) => Err(duplicate()),
+    }
+}
+
+fn duplicate() -> ApiError {
+    ApiError::bad_request("Duplicate package is not allowed").with_code("duplicate")
+}
+
+fn too_large(limit_bytes: u64) -> ApiError {
+    ApiError::new(
+        ErrorKind::TooLarge,
+        format!("the file is over the limit of {limit_bytes} bytes"),
+    )
+}

@@ -1,0 +1,152 @@
+//! The package formats: one folder and one row each.
+
+pub mod generic;
+pub mod npm;
+pub mod oci;
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use cairn_cluster::{Blobs, Collection, Space, Txn};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::app::App;
+use crate::http::error::ApiError;
+use crate::http::host::BaseUrl;
+pub use crate::registry::Progress;
+use crate::registry::package::{Edit, Package, Version};
+
+/// What Cairn must know of a package format.
+pub trait Format: Send + Sync {
+    /// In URLs, configuration and metrics: `npm`.
+    fn name(&self) -> &'static str;
+
+    /// Its routes at one level, relative to the base URL that [`Level`] says.
+    ///
+    /// A path parameter named `id` is the project or group; a format has none of that name.
+    fn routes(&self, level: Level) -> Router<App>;
+
+    /// An error, in the words of its clients. Headers of the error, and the challenge of a 401,
+    /// are added to what this returns.
+    fn render(&self, error: &ApiError) -> Response;
+
+    /// The same, for clients that differ in what they can read.
+    fn render_for(&self, error: &ApiError, request: &RequestHead<'_>) -> Response {
+        let _ = request;
+        self.render(error)
+    }
+
+    /// The challenge that an answer of 401 carries.
+    fn challenge(&self, request: &RequestHead<'_>) -> HeaderValue {
+        let _ = request;
+        HeaderValue::from_static(r#"Basic realm="cairn""#)
+    }
+
+    /// Removes a version that the REST API was told to remove. A format that keeps more about its
+    /// versions than their records mends that in the same transaction.
+    fn delete_version<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move { edit.delete_version(&package, &version).await }.boxed()
+    }
+
+    /// Takes apart a piece of what the format keeps in a project by records of its own, when
+    /// nobody can come to it any more, and says whether there is more to do.
+    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
+        let _ = removal;
+        Box::pin(async { Ok(Progress::Done) })
+    }
+
+    /// What a user pastes, or a command writes, to set up each client.
+    fn clients(&self) -> &'static [ClientSetup];
+}
+
+/// What of a format's own records is to be taken apart, by one transaction of several.
+pub struct Removal<'a> {
+    /// The transaction.
+    pub txn: &'a mut Txn,
+    /// The blob store, to let go of blobs.
+    pub blobs: &'a Blobs,
+    /// Where the project's blobs lie.
+    pub space: Space,
+    /// The format's own records in the project.
+    pub records: Collection,
+    /// Which part of them, by the number that it was ordered with; none for all of them, because
+    /// the project was deleted.
+    pub part: Option<u64>,
+}
+
+/// What an answer is made for.
+#[derive(Clone, Copy)]
+pub struct RequestHead<'a> {
+    /// The head of the request.
+    pub parts: &'a Parts,
+    /// The URL of the host root, as the client knows it.
+    pub base_url: &'a BaseUrl,
+}
+
+/// Where routes are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// `/api/v4/projects/{id}/packages/<format>`
+    Project,
+    /// `/api/v4/groups/{id}/-/packages/<format>`: the packages of all projects below a group.
+    Group,
+    /// `/api/v4/packages/<format>`: the packages of all projects.
+    Instance,
+    /// The host root, for protocols that fix their paths; mounted without a prefix.
+    Host,
+}
+
+impl Level {
+    /// Every level.
+    pub const ALL: [Level; 4] = [Level::Project, Level::Group, Level::Instance, Level::Host];
+
+    /// What the paths of a format's routes begin with.
+    pub fn prefix(self, format: &str) -> String {
+        match self {
+            Self::Project => format!("/api/v4/projects/{{id}}/packages/{format}"),
+            Self::Group => format!("/api/v4/groups/{{id}}/-/packages/{format}"),
+            Self::Instance => format!("/api/v4/packages/{format}"),
+            Self::Host => String::new(),
+        }
+    }
+}
+
+/// How one client of a format is set up. In the texts, `{base}` stands for the URL of the host
+/// root, `{host}` for its host, `{project}` for a project's number, `{path}` for its path, and
+/// `{token}` for a token.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientSetup {
+    /// The client: `npm`.
+    pub client: &'static str,
+    /// The file that holds its configuration, below the home directory; none if it has none.
+    pub file: Option<&'static str>,
+    /// What that file must say.
+    pub configuration: &'static str,
+    /// A command that publishes.
+    pub publish: &'static str,
+    /// A command that fetches.
+    pub install: &'static str,
+}
+
+/// Every format Cairn speaks, in alphabetical order.
+pub const FORMATS: &[&dyn Format] = &[&generic::Generic, &npm::Npm, &oci::Oci];
+
+/// Finds a format by its name.
+pub fn by_name(name: &str) -> Option<&'static dyn Format> {
+    FORMATS.iter().copied().find(|format| format.name() == name)
+}
+
+/// Adds a challenge unless the answer has one.
+pub(crate) fn add_challenge(response: &mut Response, challenge: HeaderValue) {
+    response
+        .headers_mut()
+        .entry(header::WWW_AUTHENTICATE)
+        .or_insert(challenge);
+}

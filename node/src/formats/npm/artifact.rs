@@ -1,0 +1,1028 @@
+//! Reads a package tarball as a stream: what it says of itself, and whether it is safe to serve.
+//!
+//! The archive is never unpacked. It passes by once, on its way to the blob store: `package.json`
+//! is captured, everything else is only counted, and what unpackers disagree about or could be
+//! hurt by is refused. A package tarball is a gzip-compressed tar whose entries lie under one
+//! folder, usually `package/`, which clients strip.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::{self, BufRead, Read};
+
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tar::EntryType;
+
+use super::json::{self, JsonError};
+
+/// How much a tarball may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of the tarball itself.
+    pub(crate) tarball_bytes: u64,
+    /// Bytes of everything in it.
+    pub(crate) unpacked_bytes: u64,
+    /// How many times its own size it may unpack to, once that is over `ratio_from_bytes`.
+    pub(crate) ratio: u64,
+    /// Up to this size any ratio is fine: small repetitive files compress well.
+    pub(crate) ratio_from_bytes: u64,
+    /// Entries of any kind.
+    pub(crate) entries: u64,
+    /// Bytes of an entry's path.
+    pub(crate) path_bytes: usize,
+    /// Bytes of the `package.json`.
+    pub(crate) manifest_bytes: u64,
+    /// Bytes of a README that are kept.
+    pub(crate) readme_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tarball_bytes: 1 << 30,
+            unpacked_bytes: 8 << 30,
+            ratio: 200,
+            ratio_from_bytes: 10 << 20,
+            entries: 100_000,
+            path_bytes: 4096,
+            manifest_bytes: 1 << 20,
+            readme_bytes: 64 << 10,
+        }
+    }
+}
+
+/// What a tarball says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Artifact {
+    /// The `package.json`.
+    pub(crate) manifest: Map<String, Value>,
+    /// Regular files.
+    pub(crate) file_count: u64,
+    /// The sum of their sizes.
+    pub(crate) unpacked_bytes: u64,
+    /// Whether there is a `binding.gyp` at the root, which clients build when they install.
+    pub(crate) has_binding_gyp: bool,
+    /// Whether there is an `npm-shrinkwrap.json` at the root.
+    pub(crate) has_shrinkwrap: bool,
+    /// The README at the root.
+    pub(crate) readme: Option<Readme>,
+}
+
+/// The beginning of a README.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Readme {
+    pub(crate) file_name: String,
+    pub(crate) text: String,
+}
+
+/// Why a tarball was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArtifactError {
+    /// More bytes than a tarball may have.
+    #[error("the tarball is larger than {0} bytes")]
+    TooLarge(u64),
+    /// It is not what it should be, or not safe to unpack.
+    #[error("the tarball {0}")]
+    Refused(String),
+    /// The `package.json` in it.
+    #[error("package.json in the tarball: {0}")]
+    Manifest(#[source] JsonError),
+    /// It could not be read to its end.
+    #[error("read the tarball: {0}")]
+    Source(#[source] io::Error),
+    /// Its bytes could not be handed on.
+    #[error("store the tarball: {0}")]
+    Sink(#[source] io::Error),
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T, ArtifactError> {
+    Err(ArtifactError::Refused(why.into()))
+}
+
+/// Reads a tarball to its end and hands every byte of it to `sink`, in order, before it is looked at.
+pub(crate) fn inspect(
+    source: impl Read,
+    limits: &Limits,
+    sink: impl FnMut(Bytes) -> io::Result<()>,
+) -> Result<Artifact, ArtifactError> {
+    let fault = RefCell::new(None);
+    let mut inflated = Inflated {
+        gzip: GzDecoder::new(Tee {
+            source,
+            sink,
+            chunk: Bytes::new(),
+            read_bytes: 0,
+            limits,
+            fault: &fault,
+        }),
+        bytes: 0,
+        limits,
+        fault: &fault,
+    };
+    let outcome = walk(&mut inflated, limits).and_then(|artifact| {
+        expect_end(&mut inflated)?;
+        Ok(artifact)
+    });
+    // What stopped the stream explains more than how the tar reader put it.
+    match fault.take() {
+        Some(fault) => Err(fault),
+        None => outcome,
+    }
+}
+
+/// Passes the compressed bytes on while they are read.
+struct Tee<'a, R, S> {
+    source: R,
+    sink: S,
+    chunk: Bytes,
+    read_bytes: u64,
+    limits: &'a Limits,
+    fault: &'a RefCell<Option<ArtifactError>>,
+}
+
+/// Large enough for the sink, small enough to have many of them under way.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+impl<R: Read, S: FnMut(Bytes) -> io::Result<()>> BufRead for Tee<'_, R, S> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.chunk.is_empty() {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES as usize);
+            let read = self.source.by_ref().take(CHUNK_BYTES).read_to_end(&mut chunk);
+            read.map_err(|error| self.stop(ArtifactError::Source(error)))?;
+            self.read_bytes += chunk.len() as u64;
+            if self.read_bytes > self.limits.tarball_bytes {
+                return Err(self.stop(ArtifactError::TooLarge(self.limits.tarball_bytes)));
+            }
+            self.chunk = chunk.into();
+            if !self.chunk.is_empty() {
+                (self.sink)(self.chunk.clone()).map_err(|error| self.stop(ArtifactError::Sink(error)))?;
+            }
+        }
+        Ok(&self.chunk)
+    }
+
+    fn consume(&mut self, count: usize) {
+        bytes::Buf::advance(&mut self.chunk, count);
+    }
+}
+
+impl<R: Read, S: FnMut(Bytes) -> io::Result<()>> Read for Tee<'_, R, S> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(out)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R, S> Tee<'_, R, S> {
+    /// Notes why the stream ends here; the error itself only has to pass through the decoders.
+    fn stop(&self, fault: ArtifactError) -> io::Error {
+        self.fault.borrow_mut().get_or_insert(fault);
+        io::Error::other("stopped")
+    }
+}
+
+/// The tar stream, cut off where it grows out of proportion.
+struct Inflated<'a, R, S> {
+    gzip: GzDecoder<Tee<'a, R, S>>,
+    bytes: u64,
+    limits: &'a Limits,
+    fault: &'a RefCell<Option<ArtifactError>>,
+}
+
+impl<R: Read, S: FnMut(Bytes) -> io::Result<()>> Read for Inflated<'_, R, S> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.gzip.read(out)?;
+        self.bytes += count as u64;
+        let compressed_bytes = self.gzip.get_ref().read_bytes;
+        let why = if self.bytes > self.limits.unpacked_bytes {
+            format!("unpacks to more than {} bytes", self.limits.unpacked_bytes)
+        } else if self.bytes > self.limits.ratio_from_bytes
+            && self.bytes / self.limits.ratio > compressed_bytes
+        {
+            format!("unpacks to more than {} times its size", self.limits.ratio)
+        } else {
+            return Ok(count);
+        };
+        self.fault.borrow_mut().get_or_insert(ArtifactError::Refused(why));
+        Err(io::Error::other("stopped"))
+    }
+}
+
+/// Refuses what follows the archive: bytes that one unpacker skips and another reads.
+fn expect_end<R: Read, S: FnMut(Bytes) -> io::Result<()>>(
+    inflated: &mut Inflated<'_, R, S>,
+) -> Result<(), ArtifactError> {
+    let malformed = |error: io::Error| ArtifactError::Refused(format!("is damaged: {error}"));
+    let mut padding = [0; 8192];
+    loop {
+        let count = inflated.read(&mut padding).map_err(malformed)?;
+        if count == 0 {
+            break;
+        }
+        if padding[..count].iter().any(|byte| *byte != 0) {
+            return refused("goes on after the end of the archive in it");
+        }
+    }
+    if !inflated.gzip.get_mut().fill_buf().map_err(malformed)?.is_empty() {
+        return refused("goes on after its compressed data");
+    }
+    Ok(())
+}
+
+/// Goes through the entries of the tar stream.
+fn walk(tar: impl Read, limits: &Limits) -> Result<Artifact, ArtifactError> {
+    let malformed = |error: io::Error| ArtifactError::Refused(format!("is damaged: {error}"));
+    let mut archive = tar::Archive::new(tar);
+    let mut found = Found::default();
+    let mut next = Described::default();
+    let mut entry_count = 0;
+    // Raw entries: what describes the next entry is read here, strictly, rather than skipped
+    // over where it is malformed.
+    for entry in archive.entries().map_err(malformed)?.raw(true) {
+        let mut entry = entry.map_err(malformed)?;
+        entry_count += 1;
+        if entry_count > limits.entries {
+            return refused(format!("has more than {} entries", limits.entries));
+        }
+        match entry.header().entry_type() {
+            EntryType::GNULongName => next.long_name(&description(&mut entry, limits)?)?,
+            // Where a link leads is checked from its own header; a longer target is refused.
+            EntryType::GNULongLink => next.long_link(&description(&mut entry, limits)?)?,
+            EntryType::XHeader => next.extend(&description(&mut entry, limits)?)?,
+            EntryType::XGlobalHeader => check_global(&description(&mut entry, limits)?)?,
+            _ => found.entry(entry, std::mem::take(&mut next), limits)?,
+        }
+    }
+    if next != Described::default() {
+        return refused("ends with the description of an entry that does not follow");
+    }
+    found.finish()
+}
+
+/// The content of an entry that describes the next one.
+fn description(entry: &mut tar::Entry<'_, impl Read>, limits: &Limits) -> Result<Vec<u8>, ArtifactError> {
+    // Two paths, and a few short fields more.
+    let limit_bytes = 4 * limits.path_bytes as u64;
+    if entry.size() > limit_bytes {
+        return refused(format!("has an extended header of more than {limit_bytes} bytes"));
+    }
+    let mut content = Vec::new();
+    entry
+        .read_to_end(&mut content)
+        .map_err(|error| ArtifactError::Refused(format!("is damaged: {error}")))?;
+    if content.len() as u64 != entry.size() {
+        return refused("is cut off");
+    }
+    Ok(content)
+}
+
+/// What extended headers say of the entry that follows them.
+#[derive(Default, PartialEq, Eq)]
+struct Described {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    extended: bool,
+}
+
+impl Described {
+    fn long_name(&mut self, content: &[u8]) -> Result<(), ArtifactError> {
+        set_once(&mut self.path, until_nul(content).to_vec())
+    }
+
+    fn long_link(&mut self, content: &[u8]) -> Result<(), ArtifactError> {
+        set_once(&mut self.link, until_nul(content).to_vec())
+    }
+
+    fn extend(&mut self, content: &[u8]) -> Result<(), ArtifactError> {
+        if std::mem::replace(&mut self.extended, true) {
+            return refused("has two extended headers for one entry");
+        }
+        for (key, value) in pax_records(content)? {
+            match key {
+                b"path" => set_once(&mut self.path, value.to_vec())?,
+                b"linkpath" => set_once(&mut self.link, value.to_vec())?,
+                b"size" => {
+                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                    let Some(size) = size else {
+                        return refused("has an extended header with a malformed size");
+                    };
+                    set_once(&mut self.size, size)?;
+                }
+                _ if key.starts_with(b"GNU.sparse") => return refused("has a sparse file"),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_once<T>(field: &mut Option<T>, value: T) -> Result<(), ArtifactError> {
+    match field.replace(value) {
+        Some(_) => refused("describes one entry twice"),
+        None => Ok(()),
+    }
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// A header for all entries may carry a comment, but not paths and sizes.
+fn check_global(content: &[u8]) -> Result<(), ArtifactError> {
+    for (key, _) in pax_records(content)? {
+        if [b"path".as_slice(), b"linkpath", b"size"].contains(&key) || key.starts_with(b"GNU.sparse") {
+            return refused("has a global header that renames or resizes entries");
+        }
+    }
+    Ok(())
+}
+
+/// Key and value.
+type PaxRecord<'a> = (&'a [u8], &'a [u8]);
+
+/// Splits an extended header of POSIX.1-2001 into its records, `LENGTH KEY=VALUE\n` each.
+///
+/// The library's own splitter stops without an error at an empty line, which hides records
+/// that other readers see.
+fn pax_records(mut content: &[u8]) -> Result<Vec<PaxRecord<'_>>, ArtifactError> {
+    let mut records = Vec::new();
+    while !content.is_empty() {
+        let record = (|| {
+            let blank_at = content.iter().take(10).position(|byte| *byte == b' ')?;
+            let digits = &content[..blank_at];
+            if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+                return None;
+            }
+            let record_len: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
+            let record = content.get(blank_at + 1..record_len)?.strip_suffix(b"\n")?;
+            let equals_at = record.iter().position(|byte| *byte == b'=')?;
+            Some((record_len, &record[..equals_at], &record[equals_at + 1..]))
+        })();
+        let Some((record_len, key, value)) = record else {
+            return refused("has a malformed extended header");
+        };
+        records.push((key, value));
+        content = &content[record_len..];
+    }
+    Ok(records)
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Found {
+    manifest: Option<Map<String, Value>>,
+    file_count: u64,
+    unpacked_bytes: u64,
+    has_binding_gyp: bool,
+    has_shrinkwrap: bool,
+    readme: Option<Readme>,
+    /// Digests of the files' paths in lower case, as clients see them: two that differ only in
+    /// case or in the folder that is stripped would overwrite each other.
+    files: HashSet<[u8; 16]>,
+    /// Whole paths of the links.
+    links: HashSet<String>,
+}
+
+impl Found {
+    fn entry(
+        &mut self,
+        mut entry: tar::Entry<'_, impl Read>,
+        described: Described,
+        limits: &Limits,
+    ) -> Result<(), ArtifactError> {
+        let header = entry.header();
+        let kind = header.entry_type();
+        let size_bytes = entry.size();
+        if described.size.is_some_and(|described| described != size_bytes) {
+            return refused("has an entry with two sizes");
+        }
+        let raw_path = described.path.unwrap_or_else(|| entry.path_bytes().into_owned());
+        let is_folder =
+            kind == EntryType::Directory || (kind == EntryType::Regular && raw_path.ends_with(b"/"));
+        let path = check_path(&raw_path, is_folder, limits)?;
+        if self.leads_through_link(path) {
+            return refused(format!("has an entry behind a link: {path:?}"));
+        }
+        match kind {
+            _ if is_folder => expect_empty(size_bytes, path),
+            EntryType::Regular | EntryType::Continuous => {
+                if header.mode().is_ok_and(|mode| mode & 0o6000 != 0) {
+                    return refused(format!("has a set-user-id or set-group-id file: {path:?}"));
+                }
+                self.file(path, size_bytes, &mut entry, limits)
+            }
+            EntryType::Symlink | EntryType::Link => {
+                let target = match described.link {
+                    Some(link) => link,
+                    None => header.link_name_bytes().unwrap_or_default().into_owned(),
+                };
+                expect_empty(size_bytes, path)?;
+                self.link(path, &target)
+            }
+            _ => refused(format!(
+                "has an entry that is neither a file nor a folder: {path:?}"
+            )),
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: &str,
+        size_bytes: u64,
+        content: &mut impl Read,
+        limits: &Limits,
+    ) -> Result<(), ArtifactError> {
+        // A file outside of any folder is not seen by clients, so it has a namespace of its own.
+        let inner_path = path.split_once('/').map(|(_, inner)| inner);
+        let seen_as = inner_path.map_or_else(|| format!("/{path}"), str::to_lowercase);
+        let digest = blake3::hash(seen_as.as_bytes());
+        let digest: [u8; 16] = digest.as_bytes()[..16]
+            .try_into()
+            .expect("a BLAKE3 hash has 32 bytes");
+        if !self.files.insert(digest) {
+            return refused(format!("has two files that unpack to one path: {path:?}"));
+        }
+        self.file_count += 1;
+        self.unpacked_bytes = self.unpacked_bytes.saturating_add(size_bytes);
+        match inner_path {
+            Some("package.json") => {
+                let manifest = read_manifest(content, size_bytes, limits)?;
+                self.manifest = Some(manifest);
+            }
+            Some("binding.gyp") => self.has_binding_gyp = true,
+            Some("npm-shrinkwrap.json") => self.has_shrinkwrap = true,
+            Some(inner) if is_readme(inner) => {
+                let is_better = inner.eq_ignore_ascii_case("readme.md") || self.readme.is_none();
+                if is_better {
+                    self.readme = Some(read_readme(inner, content, limits)?);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Clients do not unpack links, so they are let pass as long as they lead nowhere else.
+    fn link(&mut self, path: &str, target: &[u8]) -> Result<(), ArtifactError> {
+        let target = String::from_utf8_lossy(target);
+        if leaves_archive(path, &target) {
+            return refused(format!("has a link that leads out of it: {path:?}"));
+        }
+        if path
+            .split_once('/')
+            .is_some_and(|(_, inner)| inner.eq_ignore_ascii_case("package.json"))
+        {
+            return refused("has a link in place of its package.json");
+        }
+        self.links.insert(path.into());
+        Ok(())
+    }
+
+    fn leads_through_link(&self, path: &str) -> bool {
+        !self.links.is_empty()
+            && path
+                .match_indices('/')
+                .map(|(at, _)| &path[..at])
+                .chain([path])
+                .any(|prefix| self.links.contains(prefix))
+    }
+
+    fn finish(self) -> Result<Artifact, ArtifactError> {
+        let Some(manifest) = self.manifest else {
+            return refused("has no package.json in its top folder");
+        };
+        Ok(Artifact {
+            manifest,
+            file_count: self.file_count,
+            unpacked_bytes: self.unpacked_bytes,
+            has_binding_gyp: self.has_binding_gyp,
+            has_shrinkwrap: self.has_shrinkwrap,
+            readme: self.readme,
+        })
+    }
+}
+
+/// Some readers skip the content of links and folders, some do not.
+fn expect_empty(size_bytes: u64, path: &str) -> Result<(), ArtifactError> {
+    match size_bytes {
+        0 => Ok(()),
+        _ => refused(format!("has a link or folder with content: {path:?}")),
+    }
+}
+
+/// A path that means the same on every system and stays below where it is unpacked.
+fn check_path<'a>(raw: &'a [u8], is_folder: bool, limits: &Limits) -> Result<&'a str, ArtifactError> {
+    if raw.len() > limits.path_bytes {
+        return refused(format!("has a path of more than {} bytes", limits.path_bytes));
+    }
+    let Ok(mut path) = std::str::from_utf8(raw) else {
+        return refused(format!(
+            "has a path that is not UTF-8: {:?}",
+            String::from_utf8_lossy(raw)
+        ));
+    };
+    if is_folder {
+        path = path.strip_suffix('/').unwrap_or(path);
+    }
+    let has_drive = path.as_bytes().get(1) == Some(&b':');
+    let is_plain = path.split('/').all(|part| !["", ".", ".."].contains(&part));
+    if has_drive || !is_plain || path.contains('\\') || path.contains(char::is_control) {
+        return refused(format!("has an entry with an unsafe path: {path:?}"));
+    }
+    Ok(path)
+}
+
+/// Whether a link at `path` may lead out of the folder that the archive is unpacked to, whether
+/// the target counts from the link (symbolic) or from the archive's root (hard).
+fn leaves_archive(path: &str, target: &str) -> bool {
+    if target.starts_with('/') || target.contains(['\\', ':', '\0']) {
+        return true;
+    }
+    let mut depth = path.matches('/').count();
+    for part in target.split('/') {
+        match part {
+            // The top folder is stripped, so leaving it is leaving the package.
+            ".." if depth <= 1 => return true,
+            ".." => depth -= 1,
+            "" | "." => {}
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+fn is_readme(inner_path: &str) -> bool {
+    let name = inner_path.to_ascii_lowercase();
+    name == "readme" || (name.starts_with("readme.") && !name.contains('/'))
+}
+
+fn read_manifest(
+    content: &mut impl Read,
+    size_bytes: u64,
+    limits: &Limits,
+) -> Result<Map<String, Value>, ArtifactError> {
+    if size_bytes > limits.manifest_bytes {
+        return refused(format!(
+            "has a package.json of more than {} bytes",
+            limits.manifest_bytes
+        ));
+    }
+    let mut text = Vec::new();
+    content
+        .read_to_end(&mut text)
+        .map_err(|error| ArtifactError::Refused(format!("is damaged: {error}")))?;
+    let json_limits = json::Limits {
+        document_bytes: limits.manifest_bytes + 1,
+        string_bytes: limits.manifest_bytes,
+        depth: 64,
+    };
+    match json::parse(&text, json_limits).map_err(ArtifactError::Manifest)? {
+        Value::Object(manifest) => Ok(manifest),
+        _ => refused("has a package.json that is not an object"),
+    }
+}
+
+fn read_readme(inner_path: &str, content: &mut impl Read, limits: &Limits) -> Result<Readme, ArtifactError> {
+    let mut kept = Vec::new();
+    content
+        .take(limits.readme_bytes)
+        .read_to_end(&mut kept)
+        .map_err(|error| ArtifactError::Refused(format!("is damaged: {error}")))?;
+    Ok(Readme {
+        file_name: inner_path.into(),
+        text: json::lossy_prefix(&kept),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MANIFEST: &str = r#"{"name":"left","version":"1.0.0"}"#;
+
+    /// Builds archives entry by entry, also such that no tool would write.
+    struct Tar(Vec<u8>);
+
+    impl Tar {
+        fn new() -> Self {
+            Self(Vec::new())
+        }
+
+        fn raw(
+            mut self,
+            kind: u8,
+            path: &str,
+            size: u64,
+            content: &[u8],
+            change: impl FnOnce(&mut tar::Header),
+        ) -> Self {
+            let mut header = tar::Header::new_ustar();
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_mode(0o644);
+            header.set_entry_type(EntryType::new(kind));
+            header.set_size(size);
+            change(&mut header);
+            header.set_cksum();
+            self.0.extend_from_slice(header.as_bytes());
+            self.0.extend_from_slice(content);
+            self.0.resize(self.0.len().next_multiple_of(512), 0);
+            self
+        }
+
+        fn kind(self, kind: u8, path: &str, content: &[u8]) -> Self {
+            self.raw(kind, path, content.len() as u64, content, |_| {})
+        }
+
+        fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+            self.kind(b'0', path, content.as_ref())
+        }
+
+        fn link(self, kind: u8, path: &str, target: &str) -> Self {
+            self.raw(kind, path, 0, b"", |header| {
+                header.as_mut_bytes()[157..157 + target.len()].copy_from_slice(target.as_bytes());
+            })
+        }
+
+        fn pax(self, records: &[(&str, &str)]) -> Self {
+            let mut content = String::new();
+            for (key, value) in records {
+                let rest = format!(" {key}={value}\n");
+                let mut len = rest.len() + 1;
+                while format!("{len}{rest}").len() != len {
+                    len = format!("{len}{rest}").len();
+                }
+                content += &format!("{len}{rest}");
+            }
+            self.kind(b'x', "PaxHeader", content.as_bytes())
+        }
+
+        fn end(mut self) -> Vec<u8> {
+            self.0.resize(self.0.len() + 1024, 0);
+            self.0
+        }
+
+        fn gz(self) -> Vec<u8> {
+            gzip(&self.end())
+        }
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A package tarball with this `package.json` and nothing else.
+    pub(crate) fn tarball(manifest: &str) -> Vec<u8> {
+        Tar::new().file("package/package.json", manifest).gz()
+    }
+
+    /// A package tarball with this `package.json` and some other content.
+    pub(crate) fn tarball_with(manifest: &str, content: &[u8]) -> Vec<u8> {
+        Tar::new()
+            .file("package/package.json", manifest)
+            .file("package/content", content)
+            .gz()
+    }
+
+    fn valid() -> Tar {
+        Tar::new().file("package/package.json", MANIFEST)
+    }
+
+    fn inspect_all(tarball: &[u8], limits: &Limits) -> Result<Artifact, ArtifactError> {
+        let mut passed_on = Vec::new();
+        let outcome = inspect(tarball, limits, |chunk| {
+            passed_on.extend_from_slice(&chunk);
+            Ok(())
+        });
+        assert!(tarball.starts_with(&passed_on));
+        if outcome.is_ok() {
+            assert_eq!(passed_on.len(), tarball.len(), "every byte is passed on");
+        }
+        outcome
+    }
+
+    fn check(tarball: Vec<u8>, expected: Result<(), &str>) {
+        let outcome = inspect_all(&tarball, &Limits::default());
+        match (&outcome, expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error} / {part}"),
+            _ => panic!("expected {expected:?}, got {outcome:?}"),
+        }
+    }
+
+    #[test]
+    fn a_package_is_read_and_counted() {
+        let tarball = Tar::new()
+            .kind(b'5', "thing/", b"")
+            .file("thing/README.txt", "plain")
+            .file("thing/readme.md", "# better")
+            .file("thing/lib/package.json", "not the manifest, and not JSON")
+            .file("thing/binding.gyp", "{}")
+            .pax(&[
+                ("path", &format!("thing/{}/deep.js", "d".repeat(200))),
+                ("size", "3"),
+            ])
+            .file("thing/short", "abc")
+            .file("thing/package.json", MANIFEST)
+            .gz();
+        let artifact = inspect_all(&tarball, &Limits::default()).unwrap();
+        assert_eq!(artifact.manifest["name"], "left");
+        assert_eq!(artifact.file_count, 6);
+        assert_eq!(artifact.unpacked_bytes, 5 + 8 + 30 + 2 + 3 + 33);
+        assert!(artifact.has_binding_gyp && !artifact.has_shrinkwrap);
+        assert_eq!(artifact.readme.unwrap().text, "# better");
+    }
+
+    #[test]
+    fn harmless_oddities_pass() {
+        check(
+            valid().link(b'2', "package/bin/tool", "../lib/tool.js").gz(),
+            Ok(()),
+        );
+        check(
+            valid().link(b'1', "package/copy.js", "package/index.js").gz(),
+            Ok(()),
+        );
+        check(
+            valid().kind(b'g', "pax_global_header", b"14 comment=ab\n").gz(),
+            Ok(()),
+        );
+        check(
+            valid()
+                .kind(b'L', "././@LongLink", b"package/long\0")
+                .file("package/lo", "x")
+                .gz(),
+            Ok(()),
+        );
+        check(valid().file("outside.txt", "clients do not see it").gz(), Ok(()));
+        // No end marker: the compressed stream tells that nothing is missing.
+        check(gzip(&valid().0), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_a_package_is_refused() {
+        check(b"not gzip".to_vec(), Err("is damaged"));
+        check(Vec::new(), Err("is damaged"));
+        check(
+            gzip(b"not tar, but long enough to hold a header".repeat(20).as_slice()),
+            Err("is damaged"),
+        );
+        check(Tar::new().gz(), Err("no package.json"));
+        check(
+            Tar::new().file("package.json", MANIFEST).gz(),
+            Err("no package.json"),
+        );
+        check(
+            Tar::new().file("package/lib/package.json", MANIFEST).gz(),
+            Err("no package.json"),
+        );
+        check(
+            Tar::new().file("package/package.json", "{").gz(),
+            Err("malformed JSON"),
+        );
+        check(
+            Tar::new().file("package/package.json", "[]").gz(),
+            Err("not an object"),
+        );
+        check(
+            Tar::new()
+                .file("package/package.json", r#"{"name":"a","name":"b"}"#)
+                .gz(),
+            Err("twice"),
+        );
+        check(
+            Tar::new().file("package/package.json", vec![b' '; 2 << 20]).gz(),
+            Err("package.json of more than"),
+        );
+    }
+
+    #[test]
+    fn damage_and_appendices_are_refused() {
+        let whole = valid().file("package/x", vec![7; 5000]).gz();
+        for cut in [1, 9, 30, whole.len() / 2, whole.len() - 1] {
+            check(whole[..cut].to_vec(), Err("is damaged"));
+        }
+        let mut flipped = whole.clone();
+        let crc_at = whole.len() - 6;
+        flipped[crc_at] ^= 1;
+        check(flipped, Err("is damaged"));
+        check(
+            [whole.as_slice(), b"x"].concat(),
+            Err("after its compressed data"),
+        );
+        check(
+            [whole.as_slice(), &whole].concat(),
+            Err("after its compressed data"),
+        );
+        check(
+            gzip(&[valid().end(), valid().end()].concat()),
+            Err("after the end of the archive"),
+        );
+    }
+
+    #[test]
+    fn unsafe_entries_are_refused() {
+        let path = |path: &str| valid().file(path, "x").gz();
+        check(path("/etc/passwd"), Err("unsafe path"));
+        check(path("package/../../x"), Err("unsafe path"));
+        check(path("package/./x"), Err("unsafe path"));
+        check(path("package//x"), Err("unsafe path"));
+        check(path("package\\..\\x"), Err("unsafe path"));
+        check(path("C:/x"), Err("unsafe path"));
+        check(path("package/\u{1b}[2J"), Err("unsafe path"));
+        check(
+            valid().pax(&[("path", "../x")]).file("package/x", "x").gz(),
+            Err("unsafe path"),
+        );
+        check(
+            valid().kind(b'L', "L", b"/abs\0").file("package/x", "x").gz(),
+            Err("unsafe path"),
+        );
+        check(
+            valid().link(b'2', "package/x", "/etc").gz(),
+            Err("leads out of it"),
+        );
+        check(
+            valid().link(b'2', "package/x", "../../etc").gz(),
+            Err("leads out of it"),
+        );
+        check(valid().link(b'2', "package/x", "..").gz(), Err("leads out of it"));
+        check(
+            valid().link(b'1', "package/x", "../x").gz(),
+            Err("leads out of it"),
+        );
+        check(
+            Tar::new().link(b'2', "package/package.json", "other.json").gz(),
+            Err("in place of its package.json"),
+        );
+        check(
+            valid()
+                .link(b'2', "package/x", "lib")
+                .file("package/x/y", "z")
+                .gz(),
+            Err("behind a link"),
+        );
+        check(
+            valid().link(b'2', "package/x", "lib").file("package/x", "z").gz(),
+            Err("behind a link"),
+        );
+        check(
+            valid()
+                .raw(b'0', "package/x", 1, b"x", |header| header.set_mode(0o4755))
+                .gz(),
+            Err("set-user-id"),
+        );
+        for kind in [b'3', b'4', b'6', b'S', b'Z'] {
+            check(
+                valid().kind(kind, "package/x", b"").gz(),
+                Err("neither a file nor a folder"),
+            );
+        }
+    }
+
+    #[test]
+    fn what_readers_disagree_about_is_refused() {
+        check(
+            valid().pax(&[("size", "600")]).file("package/x", "x").gz(),
+            Err("two sizes"),
+        );
+        check(
+            valid().pax(&[("size", "-1")]).file("package/x", "x").gz(),
+            Err("malformed size"),
+        );
+        check(
+            valid()
+                .pax(&[("GNU.sparse.major", "1")])
+                .file("package/x", "x")
+                .gz(),
+            Err("sparse"),
+        );
+        check(
+            valid()
+                .pax(&[("path", "package/a"), ("path", "package/b")])
+                .file("package/x", "")
+                .gz(),
+            Err("twice"),
+        );
+        check(
+            valid().pax(&[]).pax(&[]).file("package/x", "").gz(),
+            Err("two extended headers"),
+        );
+        check(valid().pax(&[("path", "package/a")]).gz(), Err("does not follow"));
+        let header = |content: &[u8]| {
+            valid()
+                .kind(b'x', "PaxHeader", content)
+                .file("package/x", "")
+                .gz()
+        };
+        check(header(b"\n18 path=package/y\n"), Err("malformed extended header"));
+        check(header(b"99 path=package/y\n"), Err("malformed extended header"));
+        check(header(b"5 path=package/y\n"), Err("malformed extended header"));
+        check(header(b"+18 path=package/y\n"), Err("malformed extended header"));
+        check(header(b"18 path package/y\n"), Err("malformed extended header"));
+        check(header(&[b'9'; 20]), Err("malformed extended header"));
+        check(
+            valid().kind(b'g', "g", b"18 path=package/y\n").gz(),
+            Err("global header"),
+        );
+        check(
+            valid().kind(b'5', "package/lib/", b"content").gz(),
+            Err("with content"),
+        );
+        check(
+            valid().file("package/package.json", MANIFEST).gz(),
+            Err("unpack to one path"),
+        );
+        check(
+            valid().file("other/package.json", MANIFEST).gz(),
+            Err("unpack to one path"),
+        );
+        check(
+            valid()
+                .file("package/Index.js", "a")
+                .file("package/index.js", "b")
+                .gz(),
+            Err("unpack to one path"),
+        );
+    }
+
+    #[test]
+    fn limits_hold() {
+        let limits = Limits {
+            tarball_bytes: 100_000,
+            unpacked_bytes: 50 << 20,
+            entries: 50,
+            ..Limits::default()
+        };
+        let error = |tarball: Vec<u8>| inspect_all(&tarball, &limits).unwrap_err().to_string();
+        let noise: Vec<u8> = (0..200_000u32)
+            .flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes()[..1].to_vec())
+            .collect();
+        assert!(error(valid().file("package/x", noise).gz()).contains("larger than 100000 bytes"));
+        assert!(error(valid().file("package/x", vec![0; 20 << 20]).gz()).contains("200 times its size"));
+        let many = (0..60).fold(valid(), |tar, n| tar.file(&format!("package/{n}"), ""));
+        assert!(error(many.gz()).contains("more than 50 entries"));
+        let long = format!("package/{}", "x".repeat(5000));
+        assert!(
+            error(valid().pax(&[("path", &long)]).file("package/x", "").gz())
+                .contains("more than 4096 bytes")
+        );
+        let huge = "x".repeat(100_000);
+        assert!(
+            error(valid().pax(&[("comment", &huge)]).file("package/x", "").gz())
+                .contains("extended header of more")
+        );
+        // A header that promises more than the archive has.
+        let lying = valid().raw(b'0', "package/x", 1 << 40, b"x", |_| {}).gz();
+        assert!(error(lying).contains("is damaged"));
+        let generous = Limits {
+            ratio: 10_000,
+            unpacked_bytes: 1 << 20,
+            ..limits
+        };
+        let bomb = valid().file("package/x", vec![0; 2 << 20]).gz();
+        assert!(
+            inspect_all(&bomb, &generous)
+                .unwrap_err()
+                .to_string()
+                .contains("unpacks to more than 1048576")
+        );
+    }
+
+    #[test]
+    fn a_failing_sink_ends_it() {
+        let tarball = valid().gz();
+        let error = inspect(tarball.as_slice(), &Limits::default(), |_| {
+            Err(io::Error::other("full"))
+        })
+        .unwrap_err();
+        assert!(matches!(error, ArtifactError::Sink(_)), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_archives_never_panic(flips in prop::collection::vec((0..3000usize, any::<u8>()), 1..6), compressed: bool) {
+            let mut bytes = valid().pax(&[("path", "package/y")]).file("package/x", "abc").end();
+            if compressed {
+                bytes = gzip(&bytes);
+            }
+            let len = bytes.len();
+            for (at, byte) in flips {
+                bytes[at % len] = byte;
+            }
+            let tarball = if compressed { bytes } else { gzip(&bytes) };
+            let _ = inspect_all(&tarball, &Limits::default());
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Where a project's container images lie in the metadata, drawn once.
+//!
+//! ```text
+//! P  (the format's records in one project)
+//! ├── image         image path               -> Repository: what of its name is below the project
+//! ├── image-id      repository id            -> image path
+//! ├── uploading     begun at, upload id      -> ()   uploads under way, the oldest first
+//! ├── uploads       ""                       -> how many are under way (added)
+//! ├── finished      upload id                -> FinishedUpload: what ended not long ago
+//! ├── finished-at   finished at, upload id   -> ()
+//! └── repository / {repository id}
+//!     ├── blob       digest                  -> BlobLink
+//!     ├── manifest   digest                  -> ManifestRecord
+//!     ├── tag        tag                     -> TagRecord
+//!     ├── tags       ""                      -> how many there are (added)
+//!     ├── tagged   / {digest}    tag         -> ()   the tags of a manifest
+//!     ├── used     / {digest}    digest      -> ()   the manifests that name a blob or manifest
+//!     ├── referrer / {subject}   digest      -> Referrer: a manifest that refers to another
+//!     └── kept       digest                  -> until when it was promised to stay (raised)
+//! ```
+//!
+//! A repository is known by a number inside, so that one which is deleted and made again under
+//! the same name begins empty, while the old one is still taken apart.
+
+use cairn_cluster::{Collection, Key, Timestamp, UploadId};
+
+use super::names::{Digest, Tag};
+
+/// The records of one project.
+#[derive(Clone)]
+pub(super) struct ProjectKeys(Collection);
+
+/// The records of one repository.
+#[derive(Clone)]
+pub(super) struct RepositoryKeys(Collection);
+
+impl ProjectKeys {
+    /// Those below the format's collection of a project.
+    pub(super) fn new(records: Collection) -> Self {
+        Self(records)
+    }
+
+    pub(super) fn images(&self) -> Collection {
+        self.0.at("image")
+    }
+
+    pub(super) fn image(&self, path: &str) -> Key {
+        self.images().key(path)
+    }
+
+    pub(super) fn image_ids(&self) -> Collection {
+        self.0.at("image-id")
+    }
+
+    pub(super) fn image_of_id(&self, repository: u64) -> Key {
+        self.image_ids().key(repository)
+    }
+
+    pub(super) fn uploading(&self) -> Collection {
+        self.0.at("uploading")
+    }
+
+    pub(super) fn upload_count(&self) -> Key {
+        self.0.at("uploads").key("")
+    }
+
+    pub(super) fn finished(&self, upload: &UploadId) -> Key {
+        self.0.at("finished").key(upload)
+    }
+
+    pub(super) fn finished_at(&self) -> Collection {
+        self.0.at("finished-at")
+    }
+
+    pub(super) fn repository(&self, id: u64) -> RepositoryKeys {
+        RepositoryKeys(self.0.at("repository").at(id))
+    }
+}
+
+impl RepositoryKeys {
+    pub(super) fn blobs(&self) -> Collection {
+        self.0.at("blob")
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> Key {
+        self.blobs().key(digest.to_key())
+    }
+
+    pub(super) fn manifests(&self) -> Collection {
+        self.0.at("manifest")
+    }
+
+    pub(super) fn manifest(&self, digest: &Digest) -> Key {
+        self.manifests().key(digest.to_key())
+    }
+
+    pub(super) fn tags(&self) -> Collection {
+        self.0.at("tag")
+    }
+
+    pub(super) fn tag(&self, tag: &Tag) -> Key {
+        self.tags().key(tag.as_str())
+    }
+
+    pub(super) fn tag_count(&self) -> Key {
+        self.0.at("tags").key("")
+    }
+
+    pub(super) fn tagged(&self, manifest: &Digest) -> Collection {
+        self.0.at("tagged").at(manifest.to_key())
+    }
+
+    pub(super) fn used(&self, content: &Digest) -> Collection {
+        self.0.at("used").at(content.to_key())
+    }
+
+    pub(super) fn referrers(&self, subject: &Digest) -> Collection {
+        self.0.at("referrer").at(subject.to_key())
+    }
+
+    pub(super) fn kept(&self, content: &Digest) -> Key {
+        self.0.at("kept").key(content.to_key())
+    }
+}
+
+/// An item that sorts by time: when, and which upload.
+pub(super) fn timed(at: Timestamp, upload: &UploadId) -> Vec<u8> {
+    let mut item = at.0.to_be_bytes().to_vec();
+    cairn_cluster::Segment::put(upload, &mut item);
+    item
+}
+
+/// Reads what [`timed`] wrote.
+pub(super) fn read_timed(item: &[u8]) -> Option<(Timestamp, UploadId)> {
+    let (at, upload) = item.split_first_chunk::<8>()?;
+    let upload = data_encoding::HEXLOWER.encode(upload).parse().ok()?;
+    Some((Timestamp(u64::from_be_bytes(*at)), upload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timed_items_sort_by_time_and_read_back() {
+        let upload: UploadId = "00112233445566778899aabbccddeeff".parse().unwrap();
+        let (early, late) = (timed(Timestamp(9), &upload), timed(Timestamp(300), &upload));
+        assert!(early < late);
+        assert_eq!(read_timed(&late), Some((Timestamp(300), upload)));
+        assert_eq!(read_timed(b"short"), None);
+    }
+
+    #[test]
+    fn an_empty_image_path_is_a_name_like_others() {
+        let keys = ProjectKeys::new(Collection::new("p"));
+        assert_ne!(keys.image(""), keys.image("a"));
+        assert_eq!(keys.image("").item(), "");
+    }
+}

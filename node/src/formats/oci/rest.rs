@@ -1,0 +1,333 @@
+//! GitLab's REST API of the container registry: repositories and tags of a project, for its
+//! clients and for people. Specified by GitLab's documentation.
+
+use std::collections::BTreeSet;
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use cairn_cluster::{Scan, Snapshot, Txn};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::NAME;
+use super::keys::{ProjectKeys, RepositoryKeys};
+use super::names::{Digest, Tag};
+use super::records::{ManifestRecord, Repository, TagRecord};
+use super::store::Change;
+use crate::app::App;
+use crate::auth::scopes::TokenScope;
+use crate::auth::{Action, Authorised, Delete, DeleteImage, PullImage, See};
+use crate::http::error::ApiError;
+use crate::http::form::{self, Query};
+use crate::http::page::Paging;
+use crate::registry::Scope;
+use crate::registry::project::Project;
+use crate::registry::time::iso;
+
+/// Manifests that one answer adds up for the size of a tag.
+const MAX_MANIFESTS: usize = 200;
+
+/// Tags that are shown with their repository.
+const MAX_SHOWN_TAGS: usize = 1000;
+
+/// The routes, below `/api/v4`.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/projects/{id}/registry/repositories", get(list))
+        .route(
+            "/projects/{id}/registry/repositories/{repository_id}",
+            get(show).delete(remove),
+        )
+        .route(
+            "/projects/{id}/registry/repositories/{repository_id}/tags",
+            get(list_tags),
+        )
+        .route(
+            "/projects/{id}/registry/repositories/{repository_id}/tags/{tag_name}",
+            get(show_tag).delete(remove_tag),
+        )
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    #[serde(default)]
+    repository_id: u64,
+    #[serde(default)]
+    tag_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Details {
+    #[serde(default, deserialize_with = "form::boolean")]
+    tags: Option<bool>,
+    #[serde(default, deserialize_with = "form::boolean")]
+    tags_count: Option<bool>,
+}
+
+/// A repository, and where its records lie.
+struct Found {
+    scope: Scope,
+    keys: RepositoryKeys,
+    record: Repository,
+    image: String,
+}
+
+impl Found {
+    fn snapshot(&self) -> &Snapshot {
+        self.scope.snapshot()
+    }
+
+    /// Its whole name, as container clients write it without the host.
+    fn path(&self) -> String {
+        let project = self.scope.project().path.folded();
+        match self.image.as_str() {
+            "" => project,
+            image => format!("{project}/{image}"),
+        }
+    }
+
+    fn location(&self) -> String {
+        format!("{}/{}", self.scope.base_url().authority(), self.path())
+    }
+
+    fn tag(&self, tag: &str) -> Value {
+        json!({
+            "name": tag,
+            "path": format!("{}:{tag}", self.path()),
+            "location": format!("{}:{tag}", self.location()),
+        })
+    }
+
+    async fn shown(&self, details: &Details) -> Result<Value, ApiError> {
+        let mut shown = json!({
+            "id": self.record.id,
+            "name": self.image,
+            "path": self.path(),
+            "project_id": self.scope.project().id,
+            "location": self.location(),
+            "created_at": iso(self.record.created_at),
+            "cleanup_policy_started_at": null,
+            "status": null,
+        });
+        if details.tags_count == Some(true) || details.tags == Some(true) {
+            shown["tags_count"] = self.snapshot().number(&self.keys.tag_count()).await?.into();
+        }
+        if details.tags == Some(true) {
+            let scan = Scan::of(&self.keys.tags()).limit(MAX_SHOWN_TAGS);
+            let entries = self.snapshot().scan(scan).await?;
+            let tags = entries
+                .iter()
+                .map(|entry| self.tag(&String::from_utf8_lossy(&entry.item)));
+            shown["tags"] = tags.collect();
+        }
+        Ok(shown)
+    }
+}
+
+/// What a project keeps of its images, for a caller whose token is for the REST API too.
+///
+/// A token for container clients alone is not: its rights are those of the protocol.
+async fn opened<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, ApiError> {
+    match project.may::<See>().await? {
+        true => Ok(project.scope(NAME)),
+        false => Err(ApiError::forbidden("403 Forbidden")),
+    }
+}
+
+/// The same for changes.
+fn opened_to_write<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, ApiError> {
+    match project.caller().scopes().has(TokenScope::Api) {
+        true => Ok(project.scope(NAME)),
+        false => Err(ApiError::forbidden("403 Forbidden")),
+    }
+}
+
+async fn find(scope: Scope, id: u64) -> Result<Found, ApiError> {
+    let unknown = || ApiError::not_found("404 Repository Not Found");
+    let keys = ProjectKeys::new(scope.collection());
+    let image = scope
+        .snapshot()
+        .get(&keys.image_of_id(id))
+        .await?
+        .ok_or_else(unknown)?;
+    let image = String::from_utf8_lossy(&image.value).into_owned();
+    let record: Repository = scope
+        .snapshot()
+        .record(&keys.image(&image))
+        .await?
+        .ok_or_else(unknown)?;
+    Ok(Found {
+        keys: keys.repository(record.id),
+        scope,
+        record,
+        image,
+    })
+}
+
+async fn list(
+    project: Authorised<Project, PullImage>,
+    Query(details): Query<Details>,
+    paging: Paging,
+) -> Result<Response, ApiError> {
+    let scope = opened(&project).await?;
+    let keys = ProjectKeys::new(scope.collection());
+    let order_by = paging.order_by(&["id", "name", "created_at"])?;
+    let mut selection = paging.select(true);
+    let mut after = None;
+    loop {
+        let mut scan = Scan::of(&keys.images()).limit(1000);
+        if let Some(after) = &after {
+            scan = scan.after(after);
+        }
+        let entries = scope.snapshot().scan(scan).await?;
+        let Some(last) = entries.last() else {
+            break;
+        };
+        after = Some(last.item.clone());
+        for entry in entries {
+            let record: Repository = entry.record()?;
+            let found = Found {
+                keys: keys.repository(record.id),
+                scope: scope.clone(),
+                image: String::from_utf8_lossy(&entry.item).into_owned(),
+                record,
+            };
+            let key = match order_by {
+                "name" => found.image.clone().into_bytes(),
+                "created_at" => found.record.created_at.0.to_be_bytes().to_vec(),
+                _ => Vec::new(),
+            };
+            selection.offer(key, found.record.id, found);
+        }
+    }
+    let (found, headers) = selection.finish().split();
+    let mut shown = Vec::with_capacity(found.len());
+    for repository in &found {
+        shown.push(repository.shown(&details).await?);
+    }
+    Ok((headers, Json(shown)).into_response())
+}
+
+async fn show(
+    project: Authorised<Project, PullImage>,
+    Path(target): Path<Target>,
+    Query(details): Query<Details>,
+) -> Result<Json<Value>, ApiError> {
+    let found = find(opened(&project).await?, target.repository_id).await?;
+    Ok(Json(found.shown(&details).await?))
+}
+
+async fn remove(
+    project: Authorised<Project, Delete>,
+    Path(target): Path<Target>,
+) -> Result<StatusCode, ApiError> {
+    let found = find(opened_to_write(&project)?, target.repository_id).await?;
+    let work = async |mut txn: Txn| {
+        let mut change = Change::new(&found.scope, &mut txn);
+        change.delete_repository(&found.image).await?;
+        Ok((txn, ()))
+    };
+    found.scope.transact(work).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn list_tags(
+    project: Authorised<Project, PullImage>,
+    Path(target): Path<Target>,
+    paging: Paging,
+) -> Result<Response, ApiError> {
+    let found = find(opened(&project).await?, target.repository_id).await?;
+    paging.order_by(&["name"])?;
+    let mut selection = paging.select(true);
+    let mut after = None;
+    loop {
+        let mut scan = Scan::of(&found.keys.tags()).limit(1000);
+        if let Some(after) = &after {
+            scan = scan.after(after);
+        }
+        let entries = found.snapshot().scan(scan).await?;
+        let Some(last) = entries.last() else {
+            break;
+        };
+        after = Some(last.item.clone());
+        for entry in &entries {
+            let tag = String::from_utf8_lossy(&entry.item).into_owned();
+            selection.offer(tag.clone(), 0, tag);
+        }
+    }
+    Ok(selection.finish().into_json(|tag: String| found.tag(&tag)))
+}
+
+async fn show_tag(
+    project: Authorised<Project, PullImage>,
+    Path(target): Path<Target>,
+) -> Result<Json<Value>, ApiError> {
+    let found = find(opened(&project).await?, target.repository_id).await?;
+    let unknown = || ApiError::not_found("404 Tag Not Found");
+    let tag: Tag = target.tag_name.parse().map_err(|_| unknown())?;
+    let record: TagRecord = found
+        .snapshot()
+        .record(&found.keys.tag(&tag))
+        .await?
+        .ok_or_else(unknown)?;
+    let key = found.keys.manifest(&record.digest);
+    let manifest: ManifestRecord = found.snapshot().record(&key).await?.ok_or_else(unknown)?;
+    let revision = manifest.config.as_ref().map(|config| config.digest.to_string());
+    let revision = revision.as_deref().and_then(|digest| digest.split_once(':'));
+    let revision = revision.map_or("", |(_, hex)| hex);
+    let mut shown = found.tag(tag.as_str());
+    shown["revision"] = revision.into();
+    shown["short_revision"] = revision.get(..9).unwrap_or_default().into();
+    shown["digest"] = record.digest.to_string().into();
+    shown["created_at"] = iso(manifest.pushed_at).into();
+    shown["total_size"] = total_size(&found, record.digest).await?.into();
+    Ok(Json(shown))
+}
+
+/// The bytes of all images that a manifest stands for, each manifest counted once.
+async fn total_size(found: &Found, digest: Digest) -> Result<u64, ApiError> {
+    let mut seen = BTreeSet::from([digest]);
+    let mut left = vec![digest];
+    let mut total: u64 = 0;
+    // Indexes may hold indexes; nobody is made to follow them for ever.
+    while let Some(digest) = left.pop() {
+        let key = found.keys.manifest(&digest);
+        let Some(manifest) = found.snapshot().record::<ManifestRecord>(&key).await? else {
+            continue;
+        };
+        total = total.saturating_add(manifest.content_bytes);
+        if manifest.kind.is_list() {
+            let new = manifest
+                .references
+                .into_iter()
+                .filter(|child| seen.len() < MAX_MANIFESTS && seen.insert(*child));
+            left.extend(new);
+        }
+    }
+    Ok(total)
+}
+
+async fn remove_tag(
+    project: Authorised<Project, DeleteImage>,
+    Path(target): Path<Target>,
+) -> Result<StatusCode, ApiError> {
+    let found = find(opened_to_write(&project)?, target.repository_id).await?;
+    let unknown = || ApiError::not_found("404 Tag Not Found");
+    let tag: Tag = target.tag_name.parse().map_err(|_| unknown())?;
+    let work = async |mut txn: Txn| {
+        let mut change = Change::new(&found.scope, &mut txn);
+        let removed = match change.repository(&found.image).await? {
+            Some(keys) => change.delete_tag(&keys, &tag).await?,
+            None => false,
+        };
+        match removed {
+            true => Ok((txn, ())),
+            false => Err(unknown()),
+        }
+    };
+    found.scope.transact(work).await?;
+    Ok(StatusCode::OK)
+}

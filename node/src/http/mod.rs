@@ -1,0 +1,24 @@
+//! HTTP: the server, what every request passes, errors, bodies, ranges.
+
+pub mod body;
+pub mod error;
+pub mod form;
+mod guard;
+pub mod host;
+pub mod media;
+pub mod metrics;
+mod observe;
+pub mod pace;
+pub mod page;
+pub mod path;
+mod probes;
+pub mod range;
+pub mod router;
+pub mod serve;
+pub mod server;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use serve::{Served, serve_blob, serve_bytes};

@@ -1,0 +1,67 @@
+//! Every route of a node, from the table of formats and the REST API.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::any;
+use tower::ServiceExt;
+
+use crate::admin;
+use crate::app::App;
+use crate::formats::{FORMATS, Format, Level};
+use crate::http::error::{ApiError, ErrorKind};
+use crate::http::{guard, observe, probes};
+
+/// The router of a node.
+pub fn router(app: App) -> Router {
+    let mut routes = Router::new().merge(admin::routes()).merge(probes::routes());
+    for format in FORMATS {
+        for level in Level::ALL {
+            routes = mount(routes, &app, *format, level);
+        }
+    }
+    routes
+        .fallback(async || not_found())
+        .method_not_allowed_fallback(async || method_not_allowed())
+        // Every body is read with a limit of its own.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(app.clone(), guard::guard))
+        .layer(from_fn(observe::observe))
+        .with_state(app)
+}
+
+/// Adds the routes of one format at one level.
+fn mount(routes: Router<App>, app: &App, format: &'static dyn Format, level: Level) -> Router<App> {
+    let speak = from_fn(move |request: Request, next| observe::speak(format, request, next));
+    let own = format
+        .routes(level)
+        .method_not_allowed_fallback(async || method_not_allowed());
+    if level == Level::Host {
+        return routes.merge(own.layer(speak));
+    }
+    let prefix = level.prefix(format.name());
+    let own = own.fallback(async || not_found()).layer(speak);
+    // The base URL with a slash at its end is the same as without.
+    let root = own.clone().with_state(app.clone());
+    let with_slash = any(async move |mut request: Request| {
+        *request.uri_mut() = root_uri(request.uri());
+        root.oneshot(request).await
+    });
+    routes.route(&format!("{prefix}/"), with_slash).nest(&prefix, own)
+}
+
+fn root_uri(uri: &axum::http::Uri) -> axum::http::Uri {
+    let target = match uri.query() {
+        Some(query) => format!("/?{query}"),
+        None => "/".into(),
+    };
+    target.parse().unwrap_or_default()
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("404 Not Found")
+}
+
+fn method_not_allowed() -> ApiError {
+    ApiError::new(ErrorKind::MethodNotAllowed, "405 Method Not Allowed")
+}

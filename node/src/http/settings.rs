@@ -1,0 +1,174 @@
+//! How HTTP is spoken: what of the configuration the handlers and the server need.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use crate::config::Config;
+
+/// What clients are told and what is asked of them.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// The URL under which clients reach the cluster. Without it, links are made from the
+    /// `Host` header of each request.
+    pub external_url: Option<ExternalUrl>,
+    /// Other hosts under which requests are taken, when there is an external URL.
+    pub allowed_hosts: Vec<String>,
+    /// Addresses of proxies whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether `?private_token=` and `?job_token=` are taken as credentials.
+    pub query_tokens: bool,
+    /// Limits on what clients send.
+    pub limits: Limits,
+}
+
+/// Limits on what clients send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest request target.
+    pub target_bytes: usize,
+    /// Most header lines.
+    pub headers: usize,
+    /// Most bytes of header names and values together.
+    pub header_bytes: usize,
+    /// A connection that has not sent a whole request head in this time is closed.
+    pub head_timeout: Duration,
+    /// A body must bring this much ...
+    pub body_bytes: u64,
+    /// ... in this time, whenever Cairn waits for it.
+    pub body_window: Duration,
+    /// A client that takes nothing of an answer for this time is cut off; and a connection on
+    /// which nothing is under way is closed after it.
+    pub idle_timeout: Duration,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Largest JSON body of the REST API.
+    pub json_bytes: usize,
+    /// Deepest nesting of JSON.
+    pub json_depth: usize,
+    /// Largest file of a package, and largest layer of an image.
+    pub file_bytes: u64,
+    /// Largest document that npm publishes.
+    pub npm_publish_bytes: u64,
+    /// Largest image manifest.
+    pub oci_manifest_bytes: usize,
+    /// How long an upload lives after its last byte.
+    pub upload_session: Duration,
+}
+
+impl HttpSettings {
+    /// What the configuration says, and fixed limits where it says nothing.
+    pub fn of(config: &Config) -> Self {
+        let (http, limits) = (&config.http, &config.limits);
+        // A size that does not fit the machine's word is no limit on it.
+        let in_memory = |size: bytesize::ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            external_url: http.external_url.as_ref().map(ExternalUrl::of),
+            allowed_hosts: http.allowed_hosts.clone(),
+            trusted_proxies: http.trusted_proxies.clone(),
+            query_tokens: http.query_tokens,
+            limits: Limits {
+                target_bytes: 8 << 10,
+                headers: 100,
+                header_bytes: in_memory(http.max_head),
+                head_timeout: http.head_timeout,
+                // 1 KiB/s, averaged so long that no pause of a network ends an upload.
+                body_bytes: 30 << 10,
+                body_window: Duration::from_secs(30),
+                idle_timeout: http.idle_timeout,
+                connections: http.max_connections,
+                json_bytes: in_memory(limits.json_body),
+                json_depth: 64,
+                file_bytes: limits.artifact.as_u64(),
+                npm_publish_bytes: limits.npm_publish.as_u64(),
+                oci_manifest_bytes: in_memory(limits.oci_manifest),
+                upload_session: limits.upload_session,
+            },
+        }
+    }
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self::of(&Config::default())
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        HttpSettings::default().limits
+    }
+}
+
+/// `https://cairn.example` or `https://cairn.example:8443`: scheme and authority, no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalUrl {
+    scheme: String,
+    authority: String,
+}
+
+impl ExternalUrl {
+    /// Scheme, host and port of a URL; the configuration makes sure that there is nothing else.
+    pub fn of(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        Self {
+            scheme: url.scheme().into(),
+            authority: match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.into(),
+            },
+        }
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+impl fmt::Display for ExternalUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+/// Whether `address` lies in one of `networks`, also when it is written as an IPv6 address.
+pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks
+        .iter()
+        .any(|network| network.contains(&address.to_canonical()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_what_shares_their_prefix() {
+        let networks = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for (address, expected) in [
+            ("10.9.8.7", true),
+            ("11.0.0.1", false),
+            ("::ffff:10.1.1.1", true),
+            ("fd12::1", true),
+            ("::1", false),
+        ] {
+            assert_eq!(
+                contains(&networks, address.parse().unwrap()),
+                expected,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_external_url_is_a_scheme_and_a_host() {
+        let shown = |url: &str| ExternalUrl::of(&url.parse().unwrap()).to_string();
+        assert_eq!(shown("https://Cairn.example:8443/"), "https://cairn.example:8443");
+        assert_eq!(shown("https://cairn.example:443"), "https://cairn.example");
+        assert_eq!(shown("http://[::1]:7080"), "http://[::1]:7080");
+    }
+}

@@ -1,0 +1,18 @@
+//! The server of Cairn: HTTP, users, projects, package formats.
+//!
+//! A request passes [`http::router`], comes to a project through [`registry::door`], and is
+//! answered by one of [`formats`] or by the REST API in [`admin`]. All state lies in the cluster
+//! (`cairn_cluster`): a node can be lost at any time, and any node answers any request.
+
+pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod formats;
+pub mod http;
+pub mod lock;
+pub mod registry;
+pub mod start;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,7 @@
+//! The program `cairn`. What it can do is in [`cairn::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cairn::cli::main()
+}

@@ -1,0 +1,122 @@
+//! From the credentials of a request to whom they stand for.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, Method, header};
+use cairn_cluster::{Snapshot, Timestamp};
+
+use crate::app::App;
+use crate::auth::action::Freshness;
+use crate::auth::caller::{Caller, Identity};
+use crate::auth::credentials::Presented;
+use crate::auth::token::{Token, TokenId};
+use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::keys;
+use crate::registry::reader::Reader;
+use crate::registry::token::{self, Holder, TokenRecord};
+use crate::registry::user::{self, UserState};
+
+/// How old a permission may be when a node that lost the majority serves what cannot change.
+const MAX_PERMISSION_AGE: Duration = Duration::from_secs(30);
+
+/// The username that marks a CI job's token in Basic authentication.
+const JOB_USERNAME: &str = "gitlab-ci-token";
+
+/// The view that a request is decided and answered on.
+pub(super) async fn snapshot(app: &App, method: &Method, freshness: Freshness) -> Result<Snapshot, ApiError> {
+    let kv = app.store().kv();
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    Ok(match freshness {
+        Freshness::Immutable if reads => kv.latest_or_recent(MAX_PERMISSION_AGE).await?,
+        _ => kv.latest().await?,
+    })
+}
+
+/// Finds whom a credential stands for; none if it does not hold.
+pub(super) async fn identify(
+    app: &App,
+    snapshot: &mut Snapshot,
+    presented: &Presented,
+) -> Result<Option<Caller>, ApiError> {
+    let store = app.store();
+    let now = store.now();
+    if presented.username.as_deref() == Some(JOB_USERNAME) {
+        return Ok(None);
+    }
+    let secrets = store.secrets().await?;
+    if let Ok(token) = presented.secret.parse::<Token>() {
+        let record = token::by_id(snapshot, token.id()).await?;
+        // A token that is not known costs the same hash and comparison as one that is.
+        let hash = token.hash(&secrets.token_hash);
+        let stored = record.as_ref().map_or(&hash, |record| &record.hash);
+        let matches = stored.matches(&hash);
+        let Some(record) = record.filter(|record| matches && record.holds(now)) else {
+            return Ok(None);
+        };
+        if !username_fits(&record, presented.username.as_deref()) {
+            return Ok(None);
+        }
+        store.usage().note(keys::token_used(&record.id), now);
+        return caller_of(snapshot, record).await;
+    }
+    let Ok(claims) = secrets.signer.verify(&presented.secret, now) else {
+        return Ok(None);
+    };
+    let parent = match claims.parent() {
+        Some(id) => parent_caller(snapshot, id, now).await?,
+        None => Some(Caller::anonymous()),
+    };
+    Ok(parent.map(|caller| caller.held_to(claims.grants().clone())))
+}
+
+async fn parent_caller<R: Reader>(
+    reader: &mut R,
+    id: &TokenId,
+    now: Timestamp,
+) -> Result<Option<Caller>, ApiError> {
+    match token::by_id(reader, id).await? {
+        Some(record) if record.holds(now) => caller_of(reader, record).await,
+        _ => Ok(None),
+    }
+}
+
+/// A deploy token goes with its username wherever one is sent; a personal one with any.
+fn username_fits(record: &TokenRecord, sent: Option<&str>) -> bool {
+    match (&record.holder, sent) {
+        (Holder::Deploy { username, .. }, Some(sent)) => username == sent,
+        _ => true,
+    }
+}
+
+async fn caller_of<R: Reader>(reader: &mut R, record: TokenRecord) -> Result<Option<Caller>, ApiError> {
+    let identity = match record.holder {
+        Holder::User { id } => match user::by_id(reader, id).await? {
+            Some(user) if user.state == UserState::Active => Identity::User(user),
+            _ => return Ok(None),
+        },
+        Holder::Deploy { username, place } => Identity::Deploy { username, place },
+    };
+    Ok(Some(Caller::new(identity, record.scopes, Some(record.id))))
+}
+
+/// Whether a token, and whoever holds it, still hold.
+pub(super) async fn still_holds<R: Reader>(
+    reader: &mut R,
+    id: &TokenId,
+    now: Timestamp,
+) -> Result<bool, ApiError> {
+    Ok(parent_caller(reader, id, now).await?.is_some())
+}
+
+/// What credentials that do not hold are answered with.
+pub(super) fn bad_credentials(app: &App, address: Option<IpAddr>) -> ApiError {
+    match app.throttle().failed(address) {
+        None => ApiError::unauthorized(),
+        Some(wait) => ApiError::new(
+            ErrorKind::TooManyRequests,
+            "429 Too Many Requests: sign in failed too often",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs())),
+    }
+}

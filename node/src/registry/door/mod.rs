@@ -1,0 +1,356 @@
+//! The only door: how a request comes to a group, a project, or the whole instance.
+//!
+//! A handler has [`Authorised<Project, Publish>`](Authorised) in its signature; the extractor
+//! takes one snapshot, reads the credentials, finds the project and decides, in the order that
+//! makes neither strangers nor anonymous callers learn what exists:
+//!
+//! 1. credentials that do not hold: 401, even on public data;
+//! 2. packages switched off in the project: 403;
+//! 3. allowed: go on;
+//! 4. the caller may see the project, but not do this: 403 (401 if it could still sign in);
+//! 5. an anonymous caller on the path of a package format: 401, whether the thing exists or not;
+//! 6. otherwise 404.
+//!
+//! A transaction made through [`Scope`] decides again inside of itself, so that what was
+//! withdrawn during a long upload is withdrawn from the upload too.
+
+mod decide;
+mod extract;
+mod identify;
+mod image;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use cairn_cluster::{Scan, Snapshot, Timestamp};
+
+use crate::app::App;
+use crate::auth::action::{Action, Decision, Freshness, Verb};
+use crate::auth::caller::{Caller, Identity};
+use crate::auth::credentials::{self, BadCredentials};
+use crate::auth::derived::Grants;
+use crate::http::error::ApiError;
+use crate::http::host::{BaseUrl, ClientAddress};
+use crate::registry::group::{self, Group};
+use crate::registry::keys;
+use crate::registry::names::{FullPath, Reference, Username};
+use crate::registry::project::{self, Project};
+use crate::registry::scope::Scope;
+use crate::registry::user::{self, User};
+
+pub(crate) use decide::Resource;
+pub(in crate::registry) use decide::{decide_again, transact};
+use identify::{bad_credentials, identify, snapshot};
+
+/// Which kind of route a request came by.
+#[derive(Clone, Copy)]
+pub(crate) enum Surface {
+    /// The REST API.
+    Management,
+    /// The routes of a package format: its clients wait for a 401 to send their credentials.
+    Packages,
+}
+
+/// One request at the door: who it is, and the one snapshot that it is decided and answered on.
+#[derive(Clone)]
+pub struct Access {
+    app: App,
+    snapshot: Snapshot,
+    caller: Caller,
+    surface: Surface,
+    base_url: BaseUrl,
+}
+
+/// The whole instance, as something that can be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance;
+
+/// Proof that the caller may do `A` to this group, project, or instance.
+pub struct Authorised<T, A> {
+    what: Arc<T>,
+    access: Access,
+    action: PhantomData<fn() -> A>,
+}
+
+impl<T, A> Clone for Authorised<T, A> {
+    fn clone(&self) -> Self {
+        Self {
+            what: self.what.clone(),
+            access: self.access.clone(),
+            action: PhantomData,
+        }
+    }
+}
+
+impl Access {
+    /// Takes a snapshot and reads the credentials of a request.
+    pub async fn of(app: &App, parts: &Parts, freshness: Freshness) -> Result<Self, ApiError> {
+        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        let presented = credentials::presented(&parts.headers, parts.uri.query(), app.http().query_tokens);
+        let snapshot = snapshot(app, &parts.method, freshness).await?;
+        let identified = match presented {
+            Ok(None) => Ok(Some(Caller::anonymous())),
+            Ok(Some(presented)) => identify(app, &mut snapshot.clone(), &presented).await,
+            Err(BadCredentials::InQuery) => {
+                return Err(ApiError::bad_request(BadCredentials::InQuery.to_string()));
+            }
+            Err(_) => Ok(None),
+        };
+        let Some(caller) = identified? else {
+            return Err(bad_credentials(app, address));
+        };
+        let surface = parts
+            .extensions
+            .get::<Surface>()
+            .copied()
+            .unwrap_or(Surface::Management);
+        let base_url = parts.extensions.get::<BaseUrl>().cloned().unwrap_or_default();
+        Ok(Self {
+            app: app.clone(),
+            snapshot,
+            caller,
+            surface,
+            base_url,
+        })
+    }
+
+    /// Who it is.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The one view of this request.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The URL of the host root, as the client knows it.
+    pub fn base_url(&self) -> &BaseUrl {
+        &self.base_url
+    }
+
+    /// The same request, answered on another view.
+    pub(in crate::registry) fn on(&self, snapshot: Snapshot) -> Self {
+        Self {
+            snapshot,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Comes to a project that the URL names, to do `A`.
+    pub async fn project<A: Action>(
+        &self,
+        reference: &Reference,
+    ) -> Result<Authorised<Project, A>, ApiError> {
+        self.check_surface()?;
+        match project::find(&mut self.snapshot.clone(), reference).await? {
+            Some(project) => self.decided(project).await,
+            None => Err(self.unknown::<Project>()),
+        }
+    }
+
+    /// Comes to a group that the URL names, to do `A`.
+    pub async fn group<A: Action>(&self, reference: &Reference) -> Result<Authorised<Group, A>, ApiError> {
+        self.check_surface()?;
+        match group::find(&mut self.snapshot.clone(), reference).await? {
+            Some(group) => self.decided(group).await,
+            None => Err(self.unknown::<Group>()),
+        }
+    }
+
+    /// Comes to the instance: everybody may ask it for packages, and what they find is decided
+    /// one by one; users see it; administrators own it.
+    pub async fn instance<A: Action>(&self) -> Result<Authorised<Instance, A>, ApiError> {
+        self.check_surface()?;
+        self.decided(Instance).await
+    }
+
+    /// Makes sure that the caller is a user.
+    pub fn signed_in(&self) -> Result<&User, ApiError> {
+        self.check_surface()?;
+        self.caller.user().ok_or_else(ApiError::unauthorized)
+    }
+
+    /// The user of this name, for those who are users themselves.
+    pub async fn user_named(&self, name: &Username) -> Result<Option<User>, ApiError> {
+        self.signed_in()?;
+        Ok(user::by_name(&mut self.snapshot.clone(), name).await?)
+    }
+
+    /// A short-lived token for this caller, held to `grants`: see [`crate::auth::derived`].
+    pub async fn derive_token(
+        &self,
+        audience: &str,
+        grants: Grants,
+        lifetime: Duration,
+    ) -> Result<String, ApiError> {
+        let store = self.app.store();
+        let signer = &store.secrets().await?.signer;
+        let nonce = store.seams().random();
+        Ok(signer.sign(&self.caller, audience, grants, store.now(), lifetime, nonce))
+    }
+
+    /// What is said of something that is not there, or must seem so: 401 to anonymous clients of
+    /// packages, 404 to all others.
+    pub fn missing(&self, message: &str) -> ApiError {
+        match self.surface {
+            Surface::Packages if self.caller.is_anonymous() => ApiError::unauthorized(),
+            _ => ApiError::not_found(message),
+        }
+    }
+
+    /// Whether the caller may do `A` to something that is there.
+    pub(crate) async fn may<A: Action, T: Resource>(&self, what: &T) -> Result<bool, ApiError> {
+        let reader = &mut self.snapshot.clone();
+        let decision = what.decide(reader, &self.caller, A::VERB, self.now()).await?;
+        Ok(decision == Decision::Allowed)
+    }
+
+    /// The number of the root group of this path.
+    pub(in crate::registry) async fn root_group(&self, path: &str) -> Result<Option<u64>, ApiError> {
+        let Ok(path) = path.parse::<FullPath>() else {
+            return Ok(None);
+        };
+        let found = group::find(&mut self.snapshot.clone(), &Reference::Path(path)).await?;
+        Ok(found
+            .filter(|group| group.ancestors.is_empty())
+            .map(|group| group.id))
+    }
+
+    /// The numbers of all root groups.
+    pub(in crate::registry) async fn root_groups(&self) -> Result<Vec<u64>, ApiError> {
+        let entries = self.snapshot.scan(Scan::of(&keys::root_groups())).await?;
+        Ok(entries
+            .iter()
+            .filter_map(|entry| keys::number(&entry.item))
+            .collect())
+    }
+
+    /// The same caller in front of what it may pull: this project, if it may.
+    pub(crate) async fn readable<A: Action>(
+        &self,
+        project: Project,
+    ) -> Result<Option<Authorised<Project, A>>, ApiError> {
+        let allowed = self.may::<A, _>(&project).await?;
+        Ok(allowed.then(|| self.authorised(project)))
+    }
+
+    fn authorised<T, A>(&self, what: T) -> Authorised<T, A> {
+        Authorised {
+            what: Arc::new(what),
+            access: self.clone(),
+            action: PhantomData,
+        }
+    }
+
+    /// Deploy tokens, and tokens that a protocol derived, are for package clients alone.
+    pub(in crate::registry) fn check_surface(&self) -> Result<(), ApiError> {
+        let for_packages_only =
+            self.caller.grants().is_some() || matches!(self.caller.identity(), Identity::Deploy { .. });
+        let derived = self.caller.grants().is_some();
+        match self.surface {
+            Surface::Management if for_packages_only => Err(ApiError::unauthorized()),
+            // Images are come to by `image`, which looks at what the token grants.
+            Surface::Packages if derived => Err(ApiError::unauthorized()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides whether the caller may do `A` to something that is there.
+    async fn decided<T: Resource, A: Action>(&self, what: T) -> Result<Authorised<T, A>, ApiError> {
+        let reader = &mut self.snapshot.clone();
+        match what.decide(reader, &self.caller, A::VERB, self.now()).await? {
+            Decision::Allowed => Ok(self.authorised(what)),
+            refused => Err(self.refuse::<T>(A::VERB, refused)),
+        }
+    }
+
+    /// Wall time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.app.store().now()
+    }
+
+    /// What is said of something that is not there.
+    fn unknown<T: Resource>(&self) -> ApiError {
+        self.missing(T::NOT_FOUND)
+    }
+
+    fn refuse<T: Resource>(&self, verb: Verb, decision: Decision) -> ApiError {
+        let anonymous = self.caller.is_anonymous();
+        match (self.surface, decision) {
+            (Surface::Packages, _) if anonymous => ApiError::unauthorized(),
+            (Surface::Management, Decision::Forbidden) if anonymous => ApiError::unauthorized(),
+            (_, Decision::Hidden) => ApiError::not_found(T::NOT_FOUND),
+            _ => ApiError::forbidden(match verb {
+                Verb::Publish | Verb::PushImage => "403 Forbidden: this token may not publish here",
+                _ => "403 Forbidden",
+            }),
+        }
+    }
+}
+
+impl<T, A: Action> Authorised<T, A> {
+    /// Who it is.
+    pub fn caller(&self) -> &Caller {
+        &self.access.caller
+    }
+
+    /// The one view of this request.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.access.snapshot
+    }
+
+    /// The URL of the host root, as the client knows it.
+    pub fn base_url(&self) -> &BaseUrl {
+        &self.access.base_url
+    }
+
+    pub(in crate::registry) fn now(&self) -> Timestamp {
+        self.access.now()
+    }
+
+    /// What the caller came to.
+    pub(in crate::registry) fn what(&self) -> &T {
+        &self.what
+    }
+
+    /// The request at the door.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+}
+
+impl<A: Action> Authorised<Project, A> {
+    /// The project.
+    pub fn project(&self) -> &Project {
+        &self.what
+    }
+
+    /// What `format` keeps in the project.
+    pub fn scope(&self, format: &'static str) -> Scope {
+        Scope::new(self.access.clone(), self.what.clone(), format, A::VERB)
+    }
+
+    /// Whether the caller may do `B` here too.
+    pub async fn may<B: Action>(&self) -> Result<bool, ApiError> {
+        self.access.may::<B, _>(&*self.what).await
+    }
+
+    /// The same project for another action, if the caller may do that as well.
+    pub async fn also<B: Action>(&self) -> Result<Authorised<Project, B>, ApiError> {
+        self.access.decided(Project::clone(&self.what)).await
+    }
+}
+
+impl<A: Action> Authorised<Group, A> {
+    /// The group.
+    pub fn group(&self) -> &Group {
+        &self.what
+    }
+}

@@ -1,0 +1,271 @@
+//! The key layout of the registry, drawn once. Nothing else in this crate makes keys, except
+//! formats below [`format`].
+//!
+//! ```text
+//! 0 (the instance)
+//! ├── secret           name                  → 32 random bytes
+//! ├── sequence         what is numbered      → the last number given out
+//! ├── user             user id               → User
+//! │   └── {user id}
+//! │       ├── token    token number          → Personal (a list entry)
+//! │       └── member   "g" or "p", id        → Membership
+//! ├── username         folded name           → user id
+//! ├── token            token id              → Token
+//! ├── token-number     number of a user's    → token id
+//! ├── token-used       token id              → when it was last used (raised)
+//! ├── path             folded full path      → Place
+//! ├── root-group       group id              → ()
+//! ├── group            group id              → its root group
+//! └── project          project id            → its root group
+//!
+//! R (the id of a root group: everything that it owns, so that R can move to a store of its own)
+//! ├── group            group id              → Group
+//! │   └── {group id}
+//! │       ├── child    "g" or "p", id        → ()
+//! │       ├── member   user id               → Member
+//! │       └── deploy   token number          → Deploy (a list entry)
+//! ├── project          project id            → Project
+//! │   └── {project id}
+//! │       ├── member   user id               → Member
+//! │       ├── deploy   token number          → Deploy (a list entry)
+//! │       ├── name     format, 0, name       → Package
+//! │       ├── version / {package key}   version        → Version
+//! │       ├── tomb    / {format} / {name}  version     → Tombstone
+//! │       ├── file    / {version id}    file name      → File
+//! │       ├── older   / {version id}    file id        → File that one of the same name replaced
+//! │       ├── file-id / {version id}    file id        → file name
+//! │       ├── id       version id            → Location
+//! │       ├── time     created at, version id → Location
+//! │       ├── pulled   version id            → when it was last downloaded (raised)
+//! │       └── format / {format}         the format's own records
+//! ├── named / {format} / {name}   project id → ()
+//! └── purge            purge id              → Purge (what is deleted and still to be taken apart)
+//! ```
+//!
+//! The blobs of a root group have a space of their own, `R` too; `cairn_cluster` makes its keys.
+//! A transaction on packages writes below one `R` only; the administration of users, tokens,
+//! groups and projects also writes below 0.
+
+use cairn_cluster::{Collection, Key};
+
+use crate::auth::token::TokenId;
+
+/// What owns the data of the whole instance. No group has this id.
+const INSTANCE: u64 = 0;
+
+fn instance(name: &str) -> Collection {
+    Collection::new(INSTANCE).at(name)
+}
+
+fn owned(root: u64, name: &str) -> Collection {
+    Collection::new(root).at(name)
+}
+
+/// The items of a group or project in lists that mix both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) enum Member {
+    Group(u64),
+    Project(u64),
+}
+
+impl Member {
+    fn item(self) -> Vec<u8> {
+        let (kind, id) = match self {
+            Self::Group(id) => (b'g', id),
+            Self::Project(id) => (b'p', id),
+        };
+        let mut item = vec![kind];
+        item.extend_from_slice(&id.to_be_bytes());
+        item
+    }
+
+    /// Reads the item of a list that mixes both.
+    pub(in crate::registry) fn of_item(item: &[u8]) -> Option<Self> {
+        let (kind, id) = item.split_first()?;
+        let id = u64::from_be_bytes(id.try_into().ok()?);
+        match kind {
+            b'g' => Some(Self::Group(id)),
+            b'p' => Some(Self::Project(id)),
+            _ => None,
+        }
+    }
+
+    fn base(self, root: u64) -> Collection {
+        match self {
+            Self::Group(id) => owned(root, "group").at(id),
+            Self::Project(id) => owned(root, "project").at(id),
+        }
+    }
+}
+
+/// Reads an item that is a number.
+pub(in crate::registry) fn number(item: &[u8]) -> Option<u64> {
+    item.try_into().ok().map(u64::from_be_bytes)
+}
+
+pub(in crate::registry) fn secret(name: &str) -> Key {
+    instance("secret").key(name)
+}
+
+pub(in crate::registry) fn sequence(what: &str) -> Key {
+    instance("sequence").key(what)
+}
+
+pub(in crate::registry) fn users() -> Collection {
+    instance("user")
+}
+
+pub(in crate::registry) fn user_tokens(user: u64) -> Collection {
+    users().at(user).at("token")
+}
+
+pub(in crate::registry) fn user_memberships(user: u64) -> Collection {
+    users().at(user).at("member")
+}
+
+pub(in crate::registry) fn user_membership(user: u64, of: Member) -> Key {
+    user_memberships(user).key(of.item())
+}
+
+pub(in crate::registry) fn username(folded: &str) -> Key {
+    instance("username").key(folded)
+}
+
+pub(in crate::registry) fn token(id: &TokenId) -> Key {
+    instance("token").key(id.as_str())
+}
+
+pub(in crate::registry) fn token_numbers() -> Collection {
+    instance("token-number")
+}
+
+pub(in crate::registry) fn token_used(id: &TokenId) -> Key {
+    instance("token-used").key(id.as_str())
+}
+
+pub(in crate::registry) fn paths() -> Collection {
+    instance("path")
+}
+
+pub(in crate::registry) fn path(folded: &str) -> Key {
+    paths().key(folded)
+}
+
+pub(in crate::registry) fn root_groups() -> Collection {
+    instance("root-group")
+}
+
+pub(in crate::registry) fn group_roots() -> Collection {
+    instance("group")
+}
+
+pub(in crate::registry) fn project_roots() -> Collection {
+    instance("project")
+}
+
+pub(in crate::registry) fn group(root: u64, id: u64) -> Key {
+    owned(root, "group").key(id)
+}
+
+pub(in crate::registry) fn children(root: u64, group: u64) -> Collection {
+    owned(root, "group").at(group).at("child")
+}
+
+pub(in crate::registry) fn child(root: u64, group: u64, child: Member) -> Key {
+    children(root, group).key(child.item())
+}
+
+/// All projects below a root group.
+pub(in crate::registry) fn projects(root: u64) -> Collection {
+    owned(root, "project")
+}
+
+pub(in crate::registry) fn project(root: u64, id: u64) -> Key {
+    projects(root).key(id)
+}
+
+pub(in crate::registry) fn members(root: u64, of: Member) -> Collection {
+    of.base(root).at("member")
+}
+
+pub(in crate::registry) fn deploy_tokens(root: u64, of: Member) -> Collection {
+    of.base(root).at("deploy")
+}
+
+fn in_project(root: u64, project: u64, name: &str) -> Collection {
+    Member::Project(project).base(root).at(name)
+}
+
+/// All packages of a project, ordered by format and name.
+pub(in crate::registry) fn packages(root: u64, project: u64) -> Collection {
+    in_project(root, project, "name")
+}
+
+/// What the items of one format's packages begin with.
+pub(in crate::registry) fn package_prefix(format: &str) -> Vec<u8> {
+    [format.as_bytes(), &[0]].concat()
+}
+
+/// The format that an item of [`packages`] begins with.
+pub(in crate::registry) fn format_of_package(item: &[u8]) -> String {
+    let format = item.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(format).into_owned()
+}
+
+pub(in crate::registry) fn package(root: u64, project: u64, format: &str, name: &str) -> Key {
+    packages(root, project).key([package_prefix(format).as_slice(), name.as_bytes()].concat())
+}
+
+pub(in crate::registry) fn versions(root: u64, project: u64, package_key: u64) -> Collection {
+    in_project(root, project, "version").at(package_key)
+}
+
+pub(in crate::registry) fn tombstones(root: u64, project: u64, format: &str, name: &str) -> Collection {
+    in_project(root, project, "tomb").at(format).at(name)
+}
+
+pub(in crate::registry) fn files(root: u64, project: u64, version_id: u64) -> Collection {
+    in_project(root, project, "file").at(version_id)
+}
+
+pub(in crate::registry) fn older_files(root: u64, project: u64, version_id: u64) -> Collection {
+    in_project(root, project, "older").at(version_id)
+}
+
+pub(in crate::registry) fn file_ids(root: u64, project: u64, version_id: u64) -> Collection {
+    in_project(root, project, "file-id").at(version_id)
+}
+
+pub(in crate::registry) fn version_ids(root: u64, project: u64) -> Collection {
+    in_project(root, project, "id")
+}
+
+pub(in crate::registry) fn version_times(root: u64, project: u64) -> Collection {
+    in_project(root, project, "time")
+}
+
+/// The item of a version in [`version_times`].
+pub(in crate::registry) fn time_item(created_at: u64, version_id: u64) -> [u8; 16] {
+    let mut item = [0; 16];
+    item[..8].copy_from_slice(&created_at.to_be_bytes());
+    item[8..].copy_from_slice(&version_id.to_be_bytes());
+    item
+}
+
+pub(in crate::registry) fn pulled(root: u64, project: u64, version_id: u64) -> Key {
+    in_project(root, project, "pulled").key(version_id)
+}
+
+/// Where a format keeps records of its own in a project.
+pub(in crate::registry) fn format(root: u64, project: u64, format: &str) -> Collection {
+    in_project(root, project, "format").at(format)
+}
+
+/// The projects below a root group that have a package of this name.
+pub(in crate::registry) fn named(root: u64, format: &str, name: &str) -> Collection {
+    owned(root, "named").at(format).at(name)
+}
+
+pub(in crate::registry) fn purges(root: u64) -> Collection {
+    owned(root, "purge")
+}

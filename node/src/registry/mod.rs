@@ -1,0 +1,31 @@
+//! The domain: groups, projects, users, tokens, packages.
+//!
+//! [`door`] decides on every request and hands out [`scope::Scope`]s; [`keys`] draws what is
+//! stored where; [`package`] is what formats build on.
+
+pub mod bootstrap;
+pub mod door;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod group;
+mod keys;
+pub mod member;
+pub mod names;
+pub mod package;
+pub mod place;
+pub mod project;
+mod purge;
+mod reader;
+pub mod scope;
+mod sequence;
+pub mod settings;
+pub(crate) mod store;
+pub mod tasks;
+pub mod time;
+pub mod token;
+mod usage;
+pub mod user;
+pub(crate) mod walk;
+
+pub use purge::Progress;
+pub use scope::Scope;

@@ -1,0 +1,400 @@
+//! Changing packages inside of a transaction.
+
+use bytes::Bytes;
+use cairn_cluster::{BlobTxnError, Scan, StoredBlob, Txn};
+
+use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::keys;
+use crate::registry::package::record::{
+    File, Location, MAX_METADATA_BYTES, Package, Status, Tombstone, Version,
+};
+use crate::registry::purge::{self, Purge};
+use crate::registry::scope::Scope;
+use crate::registry::settings::DuplicatePolicy;
+
+/// Versions with more files than this are hidden at once and taken apart in the background.
+const FILES_PER_TRANSACTION: usize = 64;
+
+/// Deleted packages of one name whose versions are still being taken apart.
+const MAX_FORMER_KEYS: usize = 16;
+
+/// The packages of one format in one project, inside of a transaction.
+pub struct Edit<'a> {
+    scope: &'a Scope,
+    txn: &'a mut Txn,
+}
+
+/// A version to be made.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// The version, as its format normalises it.
+    pub version: String,
+    /// Who sees it.
+    pub status: Status,
+    /// What its format keeps about it.
+    pub metadata: Bytes,
+}
+
+/// A file to be added.
+#[derive(Clone, Debug)]
+pub struct NewFile<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its bytes, stored already.
+    pub blob: &'a StoredBlob,
+    /// What its format keeps about it.
+    pub metadata: Bytes,
+}
+
+/// Whether a version that was deleted may be published again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It may.
+    Allowed,
+    /// It is a conflict.
+    Refused,
+}
+
+/// What became of a file that was to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilePut {
+    /// It is there now.
+    Added(File),
+    /// The same content was there under this name; nothing was changed.
+    Unchanged(File),
+    /// Other content is there under this name; nothing was changed.
+    Refused(File),
+}
+
+impl<'a> Edit<'a> {
+    /// What `scope` covers, as this transaction would leave it.
+    pub fn new(scope: &'a Scope, txn: &'a mut Txn) -> Self {
+        Self { scope, txn }
+    }
+
+    /// The transaction, for records of the format's own.
+    pub fn txn(&mut self) -> &mut Txn {
+        self.txn
+    }
+
+    fn root(&self) -> u64 {
+        self.scope.project().root()
+    }
+
+    fn project(&self) -> u64 {
+        self.scope.project().id
+    }
+
+    fn creator(&self) -> Option<u64> {
+        self.scope.caller().user().map(|user| user.id)
+    }
+
+    /// The package of this normalised name.
+    pub async fn package(&mut self, name: &str) -> Result<Option<Package>, ApiError> {
+        let found = self.package_or_its_trace(name).await?;
+        Ok(found.filter(|package| package.deleted_at.is_none()))
+    }
+
+    async fn package_or_its_trace(&mut self, name: &str) -> Result<Option<Package>, ApiError> {
+        let key = keys::package(self.root(), self.project(), self.scope.format(), name);
+        Ok(self.txn.record(&key).await?)
+    }
+
+    /// The package of this normalised name; made if there is none.
+    pub async fn claim(&mut self, name: &str, display_name: &str) -> Result<Package, ApiError> {
+        let trace = match self.package_or_its_trace(name).await? {
+            Some(package) if package.deleted_at.is_none() => return Ok(package),
+            trace => trace,
+        };
+        let package = Package {
+            key: self.scope.store().version_id().await?,
+            name: name.into(),
+            display_name: display_name.into(),
+            created_at: self.scope.now(),
+            metadata: Bytes::new(),
+            deleted_at: None,
+            former_keys: trace.map(|trace| trace.former_keys).unwrap_or_default(),
+        };
+        let named = keys::named(self.root(), self.scope.format(), name);
+        self.txn.put(&named.key(self.project()), "");
+        self.put_package(&package)?;
+        Ok(package)
+    }
+
+    /// Writes a package back, with changed metadata.
+    pub fn put_package(&mut self, package: &Package) -> Result<(), ApiError> {
+        check_metadata(&package.metadata)?;
+        let key = keys::package(self.root(), self.project(), self.scope.format(), &package.name);
+        self.txn.put_record(&key, package);
+        Ok(())
+    }
+
+    /// One version of a package.
+    pub async fn version(&mut self, package: &Package, version: &str) -> Result<Option<Version>, ApiError> {
+        let versions = keys::versions(self.root(), self.project(), package.key);
+        Ok(self.txn.record(&versions.key(version)).await?)
+    }
+
+    /// Makes a version; a conflict if it is there, or was deleted and may not come back.
+    pub async fn create_version(
+        &mut self,
+        package: &Package,
+        new: NewVersion,
+        reuse: Reuse,
+    ) -> Result<Version, ApiError> {
+        check_metadata(&new.metadata)?;
+        let (root, project) = (self.root(), self.project());
+        let key = keys::versions(root, project, package.key).key(&new.version);
+        if self.txn.get(&key).await?.is_some() {
+            return Err(ApiError::conflict(format!(
+                "version {} of {} exists already",
+                new.version, package.display_name
+            )));
+        }
+        let tombstone = keys::tombstones(root, project, self.scope.format(), &package.name).key(&new.version);
+        match reuse {
+            Reuse::Allowed => self.txn.delete(&tombstone),
+            Reuse::Refused if self.was_deleted(package, &new.version).await? => {
+                return Err(ApiError::conflict(format!(
+                    "version {} of {} was deleted and cannot be published again",
+                    new.version, package.display_name
+                )));
+            }
+            Reuse::Refused => {}
+        }
+        let version = Version {
+            id: self.scope.store().version_id().await?,
+            version: new.version,
+            status: new.status,
+            created_at: self.scope.now(),
+            creator: self.creator(),
+            metadata: new.metadata,
+        };
+        let location = Location {
+            format: self.scope.format().into(),
+            name: package.name.clone(),
+            package_key: package.key,
+            version: version.version.clone(),
+        };
+        self.txn.put_record(&key, &version);
+        self.txn
+            .put_record(&keys::version_ids(root, project).key(version.id), &location);
+        let time = keys::time_item(version.created_at.0, version.id);
+        self.txn
+            .put_record(&keys::version_times(root, project).key(time), &location);
+        Ok(version)
+    }
+
+    /// Whether a version of this package's name was deleted.
+    pub async fn was_deleted(&mut self, package: &Package, version: &str) -> Result<bool, ApiError> {
+        let (root, project) = (self.root(), self.project());
+        let tombstone = keys::tombstones(root, project, self.scope.format(), &package.name).key(version);
+        if self.txn.get(&tombstone).await?.is_some() {
+            return Ok(true);
+        }
+        // Those of a package that was deleted a moment ago have no tombstones yet.
+        for former in &package.former_keys {
+            let key = keys::versions(root, project, *former).key(version);
+            if self.txn.get(&key).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes a version back, with changed status or metadata.
+    pub fn put_version(&mut self, package: &Package, version: &Version) -> Result<(), ApiError> {
+        check_metadata(&version.metadata)?;
+        let versions = keys::versions(self.root(), self.project(), package.key);
+        self.txn.put_record(&versions.key(&version.version), version);
+        Ok(())
+    }
+
+    /// The file of this name.
+    pub async fn file(&mut self, version: &Version, name: &str) -> Result<Option<File>, ApiError> {
+        let files = keys::files(self.root(), self.project(), version.id);
+        Ok(self.txn.record(&files.key(name)).await?)
+    }
+
+    /// Adds a file, or does what `duplicates` says if there is one of its name.
+    pub async fn put_file(
+        &mut self,
+        version: &Version,
+        new: NewFile<'_>,
+        duplicates: DuplicatePolicy,
+    ) -> Result<FilePut, ApiError> {
+        check_metadata(&new.metadata)?;
+        if let Some(present) = self.file(version, new.name).await? {
+            let same = present.blob == new.blob.id();
+            match duplicates {
+                DuplicatePolicy::Forbid => return Ok(FilePut::Refused(present)),
+                DuplicatePolicy::ForbidSameContentOk if !same => return Ok(FilePut::Refused(present)),
+                DuplicatePolicy::ForbidSameContentOk | DuplicatePolicy::Replace if same => {
+                    return Ok(FilePut::Unchanged(present));
+                }
+                DuplicatePolicy::Allow => {
+                    let older = keys::older_files(self.root(), self.project(), version.id);
+                    self.txn.put_record(&older.key(present.id), &present);
+                }
+                _ => self.drop_file(version, &present).await?,
+            }
+        }
+        let file = File {
+            id: self.scope.store().file_id().await?,
+            name: new.name.into(),
+            blob: new.blob.id(),
+            size: new.blob.size(),
+            digests: new.blob.digests().clone(),
+            created_at: self.scope.now(),
+            metadata: new.metadata,
+        };
+        let (root, project) = (self.root(), self.project());
+        let id_key = keys::file_ids(root, project, version.id).key(file.id);
+        self.txn
+            .put_record(&keys::files(root, project, version.id).key(&file.name), &file);
+        self.txn.put(&id_key, file.name.clone());
+        self.scope
+            .blobs()
+            .reference(self.txn, new.blob, id_key.as_bytes())
+            .await?;
+        Ok(FilePut::Added(file))
+    }
+
+    /// Removes the file of this name; of several, all.
+    pub async fn delete_file(&mut self, version: &Version, file: &File) -> Result<(), ApiError> {
+        let (root, project) = (self.root(), self.project());
+        self.drop_file(version, file).await?;
+        self.txn
+            .delete(&keys::files(root, project, version.id).key(&file.name));
+        let older = keys::older_files(root, project, version.id);
+        for entry in self.txn.scan(Scan::of(&older)).await? {
+            let old: File = entry.record()?;
+            if old.name == file.name {
+                self.txn.delete(&older.key(old.id));
+                self.drop_file(version, &old).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the file of this number; of several of one name, only this. Says whether there
+    /// was one.
+    pub async fn delete_file_numbered(&mut self, version: &Version, id: u64) -> Result<bool, ApiError> {
+        let (root, project) = (self.root(), self.project());
+        let Some(name) = self
+            .txn
+            .get(&keys::file_ids(root, project, version.id).key(id))
+            .await?
+        else {
+            return Ok(false);
+        };
+        let current_key = keys::files(root, project, version.id).key(&name);
+        let current: Option<File> = self.txn.record(&current_key).await?;
+        let (key, file) = match current {
+            Some(file) if file.id == id => (current_key, Some(file)),
+            _ => {
+                let key = keys::older_files(root, project, version.id).key(id);
+                let file = self.txn.record(&key).await?;
+                (key, file)
+            }
+        };
+        let Some(file) = file else {
+            return Ok(false);
+        };
+        self.txn.delete(&key);
+        self.drop_file(version, &file).await?;
+        Ok(true)
+    }
+
+    /// Lets go of a file's blob and of its number.
+    async fn drop_file(&mut self, version: &Version, file: &File) -> Result<(), ApiError> {
+        let id_key = keys::file_ids(self.root(), self.project(), version.id).key(file.id);
+        self.txn.delete(&id_key);
+        let (blobs, space) = (self.scope.blobs(), self.scope.space());
+        Ok(blobs
+            .release(self.txn, space, &file.blob, id_key.as_bytes())
+            .await?)
+    }
+
+    /// Removes a version with its files, and leaves a tombstone. A version of many files
+    /// vanishes at once, and its files are let go in the background.
+    pub async fn delete_version(&mut self, package: &Package, version: &Version) -> Result<(), ApiError> {
+        let (root, project) = (self.root(), self.project());
+        let tombstone = Tombstone {
+            deleted_at: self.scope.now(),
+            deleted_by: self.creator(),
+        };
+        let tombstones = keys::tombstones(root, project, self.scope.format(), &package.name);
+        self.txn.put_record(&tombstones.key(&version.version), &tombstone);
+        self.txn
+            .delete(&keys::versions(root, project, package.key).key(&version.version));
+        self.txn.delete(&keys::version_ids(root, project).key(version.id));
+        let time = keys::time_item(version.created_at.0, version.id);
+        self.txn.delete(&keys::version_times(root, project).key(time));
+        self.txn.delete(&keys::pulled(root, project, version.id));
+        let ids = keys::file_ids(root, project, version.id);
+        let files = self
+            .txn
+            .scan(Scan::of(&ids).limit(FILES_PER_TRANSACTION + 1))
+            .await?;
+        if files.len() > FILES_PER_TRANSACTION {
+            let work = Purge::Version {
+                project,
+                version: version.id,
+            };
+            return purge::order(self.txn, self.scope.store(), root, &work).await;
+        }
+        let blobs = self.scope.blobs();
+        purge::drop_files(self.txn, blobs, root, project, version.id, FILES_PER_TRANSACTION).await?;
+        Ok(())
+    }
+
+    /// Removes a package with all its versions, which vanish at once. Its name is remembered.
+    pub async fn delete_package(&mut self, package: Package) -> Result<(), ApiError> {
+        let (root, project) = (self.root(), self.project());
+        let mut trace = package;
+        if trace.former_keys.len() >= MAX_FORMER_KEYS {
+            return Err(ApiError::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "{} was deleted too often in a short time; try again later",
+                    trace.display_name
+                ),
+            ));
+        }
+        trace.deleted_at = Some(self.scope.now());
+        trace.former_keys.push(trace.key);
+        trace.metadata = Bytes::new();
+        self.put_package(&trace)?;
+        let named = keys::named(root, self.scope.format(), &trace.name);
+        self.txn.delete(&named.key(project));
+        let work = Purge::Package {
+            project,
+            format: self.scope.format().into(),
+            name: trace.name,
+            key: trace.key,
+            deleted_by: self.creator(),
+        };
+        purge::order(self.txn, self.scope.store(), root, &work).await
+    }
+}
+
+fn check_metadata(metadata: &Bytes) -> Result<(), ApiError> {
+    if metadata.len() > MAX_METADATA_BYTES {
+        return Err(ApiError::new(
+            ErrorKind::TooLarge,
+            format!("the metadata is over the limit of {MAX_METADATA_BYTES} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+impl From<BlobTxnError> for ApiError {
+    fn from(error: BlobTxnError) -> Self {
+        match error {
+            // The upload took so long that its bytes may be gone; the client sends them again.
+            BlobTxnError::Unknown { .. } | BlobTxnError::Expired { .. } => Self::unavailable(error),
+            BlobTxnError::Metadata(error) => error.into(),
+        }
+    }
+}

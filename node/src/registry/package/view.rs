@@ -1,0 +1,162 @@
+//! Reading packages on one snapshot.
+
+use cairn_cluster::{Entry, ReadError, Scan, Snapshot};
+
+use crate::registry::keys;
+use crate::registry::package::record::{File, Package, Tombstone, Version};
+use crate::registry::scope::Scope;
+
+/// The packages of one format in one project, as of one snapshot. Cheap to make.
+#[derive(Clone)]
+pub struct View<'a> {
+    scope: &'a Scope,
+    snapshot: &'a Snapshot,
+}
+
+impl<'a> View<'a> {
+    /// On the snapshot of the request.
+    pub fn of(scope: &'a Scope) -> Self {
+        Self::at(scope, scope.snapshot())
+    }
+
+    /// On another snapshot.
+    pub fn at(scope: &'a Scope, snapshot: &'a Snapshot) -> Self {
+        Self { scope, snapshot }
+    }
+
+    fn root(&self) -> u64 {
+        self.scope.project().root()
+    }
+
+    fn project(&self) -> u64 {
+        self.scope.project().id
+    }
+
+    /// The package of this normalised name.
+    pub async fn package(&self, name: &str) -> Result<Option<Package>, ReadError> {
+        let key = keys::package(self.root(), self.project(), self.scope.format(), name);
+        let found: Option<Package> = self.snapshot.record(&key).await?;
+        Ok(found.filter(|package| package.deleted_at.is_none()))
+    }
+
+    /// A number that changes with every change to the package or one of its versions.
+    ///
+    /// Whatever is computed from those records alone stays right as long as it does not.
+    pub async fn revision(&self, package: &Package) -> Result<u64, ReadError> {
+        let key = keys::package(self.root(), self.project(), self.scope.format(), &package.name);
+        let own = self.snapshot.get(&key).await?.map_or(0, |found| found.version);
+        let versions = keys::versions(self.root(), self.project(), package.key);
+        Ok(own.max(self.snapshot.revision(&versions).await?))
+    }
+
+    /// A number that changes whenever a name appears, vanishes or changes in this project.
+    pub async fn names_revision(&self) -> Result<u64, ReadError> {
+        let names = keys::packages(self.root(), self.project());
+        self.snapshot.revision(&names).await
+    }
+
+    /// Packages in the order of their names, after `after`, at most `limit`.
+    pub async fn packages(&self, after: Option<&str>, limit: usize) -> Result<Vec<Package>, ReadError> {
+        let names = keys::packages(self.root(), self.project());
+        let prefix = keys::package_prefix(self.scope.format());
+        let mut position = after.map(|name| [prefix.as_slice(), name.as_bytes()].concat());
+        let mut found = Vec::new();
+        loop {
+            let mut scan = Scan::of(&names).prefix(&prefix).limit(limit - found.len());
+            if let Some(position) = &position {
+                scan = scan.after(position);
+            }
+            let entries = self.snapshot.scan(scan).await?;
+            let Some(last) = entries.last() else {
+                return Ok(found);
+            };
+            position = Some(last.item.to_vec());
+            for entry in &entries {
+                let package: Package = entry.record()?;
+                if package.deleted_at.is_none() {
+                    found.push(package);
+                }
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// One version of a package.
+    pub async fn version(&self, package: &Package, version: &str) -> Result<Option<Version>, ReadError> {
+        let versions = keys::versions(self.root(), self.project(), package.key);
+        self.snapshot.record(&versions.key(version)).await
+    }
+
+    /// Versions of a package in the order of their bytes, after `after`, at most `limit`.
+    pub async fn versions(
+        &self,
+        package: &Package,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Version>, ReadError> {
+        let versions = keys::versions(self.root(), self.project(), package.key);
+        let mut scan = Scan::of(&versions).limit(limit);
+        if let Some(after) = after {
+            scan = scan.after(after);
+        }
+        self.snapshot
+            .scan(scan)
+            .await?
+            .iter()
+            .map(Entry::record)
+            .collect()
+    }
+
+    /// What is left of a deleted version.
+    pub async fn tombstone(&self, name: &str, version: &str) -> Result<Option<Tombstone>, ReadError> {
+        let tombstones = keys::tombstones(self.root(), self.project(), self.scope.format(), name);
+        self.snapshot.record(&tombstones.key(version)).await
+    }
+
+    /// The file of this name.
+    pub async fn file(&self, version: &Version, name: &str) -> Result<Option<File>, ReadError> {
+        let files = keys::files(self.root(), self.project(), version.id);
+        self.snapshot.record(&files.key(name)).await
+    }
+
+    /// Files of a version in the order of their names, after `after`, at most `limit`. Of
+    /// several files of one name, only the newest.
+    pub async fn files(
+        &self,
+        version: &Version,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<File>, ReadError> {
+        self.files_below(version, "", after, limit).await
+    }
+
+    /// The same of those whose names begin with `prefix`.
+    pub async fn files_below(
+        &self,
+        version: &Version,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<File>, ReadError> {
+        let files = keys::files(self.root(), self.project(), version.id);
+        let mut scan = Scan::of(&files).prefix(prefix).limit(limit);
+        if let Some(after) = after {
+            scan = scan.after(after);
+        }
+        self.snapshot
+            .scan(scan)
+            .await?
+            .iter()
+            .map(Entry::record)
+            .collect()
+    }
+
+    /// Notes that a file of this version was downloaded.
+    pub fn note_download(&self, version: &Version) {
+        let store = self.scope.store();
+        let key = keys::pulled(self.root(), self.project(), version.id);
+        store.usage().note(key, store.now());
+    }
+}

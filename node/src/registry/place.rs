@@ -1,0 +1,38 @@
+//! Where something lies in the tree of groups and projects.
+
+use cairn_cluster::record::Record;
+use serde::{Deserialize, Serialize};
+
+use crate::registry::keys::Member;
+
+/// A group or a project, and the root group that owns its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The root group.
+    pub root: u64,
+    /// What lies there.
+    pub kind: PlaceKind,
+    /// Its id.
+    pub id: u64,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceKind {
+    /// A group.
+    Group,
+    /// A project.
+    Project,
+}
+
+impl Record for Place {}
+
+impl Place {
+    pub(in crate::registry) fn member(self) -> Member {
+        match self.kind {
+            PlaceKind::Group => Member::Group(self.id),
+            PlaceKind::Project => Member::Project(self.id),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Taking apart what was deleted: in small transactions, resumable by any node.
+//!
+//! Deleting makes something vanish in one transaction, however large it is, and orders the rest
+//! of the work in the same transaction. The node that did it begins at once; every node looks
+//! for work that was left behind. Two nodes on one piece conflict, and one of them goes on.
+
+use cairn_cluster::record::Record;
+use cairn_cluster::{Blobs, Scan, Snapshot, Space, Txn};
+use serde::{Deserialize, Serialize};
+
+use crate::formats::{self, FORMATS, Format, Removal};
+use crate::http::error::ApiError;
+use crate::registry::keys;
+use crate::registry::member;
+use crate::registry::package::{File, Package, Tombstone, Version};
+use crate::registry::place::{Place, PlaceKind};
+use crate::registry::store::Store;
+use crate::registry::token::{self, TokenEntry};
+use crate::registry::user;
+
+/// How many items one transaction removes; with their blobs it stays far below its limit.
+const STEP: usize = 64;
+
+/// Something that was deleted and is still to be taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::registry) enum Purge {
+    /// The files of a version.
+    Version { project: u64, version: u64 },
+    /// The versions of a package.
+    Package {
+        project: u64,
+        format: String,
+        name: String,
+        key: u64,
+        deleted_by: Option<u64>,
+    },
+    /// All that a project had.
+    Project { project: u64 },
+    /// All that an empty group had.
+    Group { group: u64 },
+    /// A part of what a format keeps by records of its own.
+    Part { project: u64, format: String, part: u64 },
+}
+
+impl Record for Purge {}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is.
+    More,
+    /// There is not.
+    Done,
+}
+
+/// Orders work as part of the transaction that makes it necessary.
+pub(in crate::registry) async fn order(
+    txn: &mut Txn,
+    store: &Store,
+    root: u64,
+    work: &Purge,
+) -> Result<(), ApiError> {
+    let id = store.version_id().await?;
+    txn.put_record(&keys::purges(root).key(id), work);
+    store.purge_ordered();
+    Ok(())
+}
+
+/// Does all work that was ordered, of every root group.
+pub(in crate::registry) async fn run(store: &Store) -> Result<(), ApiError> {
+    let snapshot = store.kv().latest().await?;
+    let mut after = None;
+    loop {
+        let mut scan = Scan::of(&keys::root_groups());
+        if let Some(after) = &after {
+            scan = scan.after(after);
+        }
+        let roots = snapshot.scan(scan).await?;
+        let Some(last) = roots.last() else {
+            return Ok(());
+        };
+        after = Some(last.item.clone());
+        for root in roots.iter().filter_map(|entry| keys::number(&entry.item)) {
+            run_root(store, &snapshot, root).await?;
+        }
+    }
+}
+
+async fn run_root(store: &Store, snapshot: &Snapshot, root: u64) -> Result<(), ApiError> {
+    let orders = keys::purges(root);
+    for entry in snapshot.scan(Scan::of(&orders)).await? {
+        let work: Purge = entry.record()?;
+        let order = orders.key(&entry.item);
+        loop {
+            let step = async |mut txn: Txn| {
+                if txn.get(&order).await?.is_none() {
+                    return Ok::<_, ApiError>((txn, Progress::Done));
+                }
+                let progress = step(&mut txn, store, root, &work).await?;
+                if progress == Progress::Done {
+                    txn.delete(&order);
+                }
+                Ok((txn, progress))
+            };
+            if store.kv().transact(step).await? == Progress::Done {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn step(txn: &mut Txn, store: &Store, root: u64, work: &Purge) -> Result<Progress, ApiError> {
+    match work {
+        Purge::Version { project, version } => {
+            drop_files(txn, store.blobs(), root, *project, *version, STEP).await
+        }
+        Purge::Package {
+            project,
+            format,
+            name,
+            key,
+            deleted_by,
+        } => drop_package(txn, store, root, *project, (format, name), *key, *deleted_by).await,
+        Purge::Project { project } => drop_project(txn, store, root, *project).await,
+        Purge::Group { group } => drop_group(txn, root, *group).await,
+        Purge::Part {
+            project,
+            format,
+            part,
+        } => match formats::by_name(format) {
+            Some(format) => remove_records(txn, store, root, *project, format, Some(*part)).await,
+            None => Ok(Progress::Done),
+        },
+    }
+}
+
+/// Lets go of up to `limit` files of a version; says whether that were all.
+pub(in crate::registry) async fn drop_files(
+    txn: &mut Txn,
+    blobs: &Blobs,
+    root: u64,
+    project: u64,
+    version: u64,
+    limit: usize,
+) -> Result<Progress, ApiError> {
+    let ids = keys::file_ids(root, project, version);
+    let files = keys::files(root, project, version);
+    let older = keys::older_files(root, project, version);
+    let entries = txn.scan(Scan::of(&ids).limit(limit)).await?;
+    for entry in &entries {
+        let id_key = ids.key(&entry.item);
+        let current = files.key(&entry.value);
+        let of_before = older.key(&entry.item);
+        let id = keys::number(&entry.item);
+        let file = match txn.record::<File>(&current).await? {
+            Some(file) if Some(file.id) == id => {
+                txn.delete(&current);
+                Some(file)
+            }
+            _ => {
+                let file = txn.record::<File>(&of_before).await?;
+                txn.delete(&of_before);
+                file
+            }
+        };
+        if let Some(file) = file {
+            blobs
+                .release(txn, Space(root), &file.blob, id_key.as_bytes())
+                .await?;
+        }
+        txn.delete(&id_key);
+    }
+    Ok(if entries.len() < limit {
+        Progress::Done
+    } else {
+        Progress::More
+    })
+}
+
+/// Makes one version of a deleted package into a tombstone.
+async fn drop_package(
+    txn: &mut Txn,
+    store: &Store,
+    root: u64,
+    project: u64,
+    (format, name): (&str, &str),
+    key: u64,
+    deleted_by: Option<u64>,
+) -> Result<Progress, ApiError> {
+    let versions = keys::versions(root, project, key);
+    let Some(entry) = txn.scan(Scan::of(&versions).limit(1)).await?.pop() else {
+        let package_key = keys::package(root, project, format, name);
+        if let Some(mut package) = txn.record::<Package>(&package_key).await? {
+            package.former_keys.retain(|former| *former != key);
+            txn.put_record(&package_key, &package);
+        }
+        return Ok(Progress::Done);
+    };
+    let version: Version = entry.record()?;
+    if drop_files(txn, store.blobs(), root, project, version.id, STEP).await? == Progress::More {
+        return Ok(Progress::More);
+    }
+    let tombstone = Tombstone {
+        deleted_at: store.now(),
+        deleted_by,
+    };
+    let tombstones = keys::tombstones(root, project, format, name);
+    txn.put_record(&tombstones.key(&entry.item), &tombstone);
+    txn.delete(&versions.key(&entry.item));
+    drop_indexes(txn, root, project, &version);
+    Ok(Progress::More)
+}
+
+fn drop_indexes(txn: &mut Txn, root: u64, project: u64, version: &Version) {
+    txn.delete(&keys::version_ids(root, project).key(version.id));
+    let time = keys::time_item(version.created_at.0, version.id);
+    txn.delete(&keys::version_times(root, project).key(time));
+    txn.delete(&keys::pulled(root, project, version.id));
+}
+
+/// Takes apart a piece of what a deleted project had.
+async fn drop_project(txn: &mut Txn, store: &Store, root: u64, project: u64) -> Result<Progress, ApiError> {
+    let place = Place {
+        root,
+        kind: PlaceKind::Project,
+        id: project,
+    };
+    if drop_people(txn, place).await? == Progress::More {
+        return Ok(Progress::More);
+    }
+    let packages = keys::packages(root, project);
+    let Some(entry) = txn.scan(Scan::of(&packages).limit(1)).await?.pop() else {
+        return drop_records(txn, store, root, project).await;
+    };
+    let package: Package = entry.record()?;
+    let format = keys::format_of_package(&entry.item);
+    for key in package.former_keys.iter().chain([&package.key]) {
+        if drop_package(txn, store, root, project, (&format, &package.name), *key, None).await?
+            == Progress::More
+        {
+            return Ok(Progress::More);
+        }
+    }
+    let tombstones = keys::tombstones(root, project, &format, &package.name);
+    let left = txn.scan(Scan::of(&tombstones).limit(STEP)).await?;
+    for entry in &left {
+        txn.delete(&tombstones.key(&entry.item));
+    }
+    if left.len() < STEP {
+        txn.delete(&keys::named(root, &format, &package.name).key(project));
+        txn.delete(&packages.key(&entry.item));
+    }
+    Ok(Progress::More)
+}
+
+/// Takes apart a piece of what a deleted group had.
+async fn drop_group(txn: &mut Txn, root: u64, group: u64) -> Result<Progress, ApiError> {
+    let place = Place {
+        root,
+        kind: PlaceKind::Group,
+        id: group,
+    };
+    let progress = drop_people(txn, place).await?;
+    if progress == Progress::Done && group == root {
+        // Only now, because work is found by its root group.
+        txn.delete(&keys::root_groups().key(root));
+    }
+    Ok(progress)
+}
+
+/// Removes some members and deploy tokens.
+async fn drop_people(txn: &mut Txn, place: Place) -> Result<Progress, ApiError> {
+    let members = keys::members(place.root, place.member());
+    let members = txn.scan(Scan::of(&members).limit(STEP)).await?;
+    for user in members.iter().filter_map(|entry| keys::number(&entry.item)) {
+        member::remove(txn, place, user);
+        user::drop_bot(txn, user).await?;
+    }
+    let deploy = keys::deploy_tokens(place.root, place.member());
+    let tokens = txn.scan(Scan::of(&deploy).limit(STEP)).await?;
+    for entry in &tokens {
+        token::forget(txn, &entry.record::<TokenEntry>()?);
+        txn.delete(&deploy.key(&entry.item));
+    }
+    Ok(match members.len().max(tokens.len()) {
+        STEP.. => Progress::More,
+        _ => Progress::Done,
+    })
+}
+
+/// Takes apart a piece of what the formats of a deleted project kept by records of their own.
+async fn drop_records(txn: &mut Txn, store: &Store, root: u64, project: u64) -> Result<Progress, ApiError> {
+    for format in FORMATS {
+        if remove_records(txn, store, root, project, *format, None).await? == Progress::More {
+            return Ok(Progress::More);
+        }
+    }
+    Ok(Progress::Done)
+}
+
+async fn remove_records(
+    txn: &mut Txn,
+    store: &Store,
+    root: u64,
+    project: u64,
+    format: &dyn Format,
+    part: Option<u64>,
+) -> Result<Progress, ApiError> {
+    let removal = Removal {
+        txn,
+        blobs: store.blobs(),
+        space: Space(root),
+        records: keys::format(root, project, format.name()),
+        part,
+    };
+    format.remove(removal).await
+}

@@ -1,0 +1,47 @@
+//! Reading records from a snapshot or inside a transaction by the same code.
+//!
+//! What is read inside a transaction is checked again at its commit; so a permission that is
+//! read there cannot be withdrawn before what it permits has happened.
+
+use bytes::Bytes;
+use cairn_cluster::record::Record;
+use cairn_cluster::{Entry, Key, ReadError, Scan, Snapshot, Txn};
+
+/// Something that shows the value under a key.
+pub(crate) trait Reader: Send {
+    /// The value under `key`.
+    fn value(&mut self, key: &Key) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send;
+
+    /// The items that `scan` asks for.
+    fn list(&mut self, scan: Scan) -> impl Future<Output = Result<Vec<Entry>, ReadError>> + Send;
+
+    /// The record under `key`.
+    fn read<R: Record>(&mut self, key: &Key) -> impl Future<Output = Result<Option<R>, ReadError>> + Send {
+        async move {
+            match self.value(key).await? {
+                Some(value) => Ok(Some(cairn_cluster::record::decode(&value)?)),
+                None => Ok(None),
+            }
+        }
+    }
+}
+
+impl Reader for Snapshot {
+    async fn value(&mut self, key: &Key) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.get(key).await?.map(|found| found.value))
+    }
+
+    async fn list(&mut self, scan: Scan) -> Result<Vec<Entry>, ReadError> {
+        self.scan(scan).await
+    }
+}
+
+impl Reader for Txn {
+    async fn value(&mut self, key: &Key) -> Result<Option<Bytes>, ReadError> {
+        self.get(key).await
+    }
+
+    async fn list(&mut self, scan: Scan) -> Result<Vec<Entry>, ReadError> {
+        self.scan(scan).await
+    }
+}

@@ -1,0 +1,175 @@
+//! What a format may touch of one project, handed out by the door.
+
+use std::sync::Arc;
+
+use cairn_cluster::{Blobs, Collection, Kv, Snapshot, Space, Timestamp, Txn};
+
+use crate::auth::action::Verb;
+use crate::auth::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::host::BaseUrl;
+use crate::http::settings::Limits;
+use crate::registry::door::{Access, decide_again};
+use crate::registry::project::Project;
+use crate::registry::purge::{self, Purge};
+use crate::registry::settings::DuplicatePolicy;
+use crate::registry::store::Store;
+use crate::registry::{group, keys};
+
+/// What one format keeps in one project, for a caller that may do what was asked for.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Scope {
+    access: Access,
+    project: Arc<Project>,
+    format: &'static str,
+    verb: Verb,
+}
+
+impl Scope {
+    pub(in crate::registry) fn new(
+        access: Access,
+        project: Arc<Project>,
+        format: &'static str,
+        verb: Verb,
+    ) -> Self {
+        Self {
+            access,
+            project,
+            format,
+            verb,
+        }
+    }
+
+    /// The project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// The format's name.
+    pub fn format(&self) -> &'static str {
+        self.format
+    }
+
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        self.access.caller()
+    }
+
+    /// The one view of this request.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.access.snapshot()
+    }
+
+    /// A view that has everything that was acknowledged before now, for a request that waited.
+    pub(crate) async fn latest(&self) -> Result<Snapshot, ApiError> {
+        Ok(self.store().kv().latest().await?)
+    }
+
+    /// The same on a view that has everything that was acknowledged before now.
+    ///
+    /// A handler of [`crate::auth::PullImmutable`] asks for it before it says that something is
+    /// not there, or gives out what could have changed.
+    pub(crate) async fn confirmed(&self) -> Result<Self, ApiError> {
+        Ok(Self {
+            access: self.access.on(self.latest().await?),
+            ..self.clone()
+        })
+    }
+
+    /// What happens to duplicates: the nearest setting of the project or a group above it.
+    pub(crate) async fn duplicates(&self, default: DuplicatePolicy) -> Result<DuplicatePolicy, ApiError> {
+        if let Some(policy) = self.project.packages.duplicates.get(self.format) {
+            return Ok(*policy);
+        }
+        let root = self.project.root();
+        for id in self.project.ancestors.iter().rev() {
+            let group = group::by_id(&mut self.snapshot().clone(), root, *id).await?;
+            let policy = group.and_then(|group| group.packages.duplicates.get(self.format).copied());
+            if let Some(policy) = policy {
+                return Ok(policy);
+            }
+        }
+        Ok(default)
+    }
+
+    /// The blob store; what is the project's lies in [`Scope::space`].
+    pub(crate) fn blobs(&self) -> &Blobs {
+        self.store().blobs()
+    }
+
+    /// Where the project's blobs lie.
+    pub(crate) fn space(&self) -> Space {
+        self.project.space()
+    }
+
+    /// Limits on what clients send.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.access.app().http().limits
+    }
+
+    /// Where the format keeps records of its own.
+    pub(crate) fn collection(&self) -> Collection {
+        keys::format(self.project.root(), self.project.id, self.format)
+    }
+
+    /// A number for a repository of container images that is to be made.
+    pub(crate) async fn image_id(&self) -> Result<u64, ApiError> {
+        self.store().image_id().await
+    }
+
+    /// Orders, as part of a transaction that hides it, that a part of what the format keeps here
+    /// is taken apart by [`crate::formats::Format::remove`].
+    pub(crate) async fn order_removal(&self, txn: &mut Txn, part: u64) -> Result<(), ApiError> {
+        let work = Purge::Part {
+            project: self.project.id,
+            format: self.format.to_owned(),
+            part,
+        };
+        purge::order(txn, self.store(), self.project.root(), &work).await
+    }
+
+    /// Wall time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.store().now()
+    }
+
+    /// The URL of the host root, as the client knows it.
+    pub fn base_url(&self) -> &BaseUrl {
+        self.access.base_url()
+    }
+
+    /// The URL of the format's routes in the project.
+    pub fn project_url(&self) -> String {
+        format!(
+            "{}/api/v4/projects/{}/packages/{}",
+            self.base_url(),
+            self.project.id,
+            self.format
+        )
+    }
+
+    /// Runs `work` in a transaction that also decides again whether the caller may do this, and
+    /// commits it; on a conflict runs it again on a new view.
+    ///
+    /// `work` is given the transaction and hands it back with its result, as
+    /// [`cairn_cluster::Kv::transact`] has it.
+    pub(crate) async fn transact<T, F>(&self, work: impl Fn(Txn) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<(Txn, T), ApiError>>,
+    {
+        let guarded = async |mut txn: Txn| {
+            decide_again(&mut txn, &self.access, &*self.project, self.verb).await?;
+            work(txn).await
+        };
+        self.kv().transact(guarded).await
+    }
+
+    pub(in crate::registry) fn store(&self) -> &Store {
+        self.access.app().store()
+    }
+
+    fn kv(&self) -> &Kv {
+        self.store().kv()
+    }
+}

@@ -1,0 +1,147 @@
+//! What the registry keeps its data in. Only this module's neighbours can reach it: a handler
+//! gets what it may touch from [`super::door`].
+
+use cairn_cluster::{Blobs, Kv, Seams, Timestamp, Txn, Unavailable};
+use tokio::sync::{Notify, OnceCell};
+
+use crate::auth::derived::Signer;
+use crate::auth::token::HashKey;
+use crate::http::error::ApiError;
+use crate::registry::keys;
+use crate::registry::sequence::Block;
+use crate::registry::usage::Usage;
+
+/// The front of the cluster, and what of it a node keeps at hand.
+pub(crate) struct Store {
+    kv: Kv,
+    blobs: Blobs,
+    seams: Seams,
+    version_ids: Block,
+    file_ids: Block,
+    image_ids: Block,
+    secrets: OnceCell<Secrets>,
+    usage: Usage,
+    purge: Notify,
+}
+
+/// Keys that are derived from the cluster's secret.
+pub(in crate::registry) struct Secrets {
+    /// Tokens are hashed under it.
+    pub(in crate::registry) token_hash: HashKey,
+    /// Derived tokens are signed by it.
+    pub(in crate::registry) signer: Signer,
+}
+
+impl Store {
+    pub(crate) fn new(kv: Kv, blobs: Blobs, seams: Seams) -> Self {
+        Self {
+            kv,
+            blobs,
+            seams,
+            version_ids: Block::new("package"),
+            file_ids: Block::new("file"),
+            image_ids: Block::new("image repository"),
+            secrets: OnceCell::new(),
+            usage: Usage::default(),
+            purge: Notify::new(),
+        }
+    }
+
+    pub(in crate::registry) fn kv(&self) -> &Kv {
+        &self.kv
+    }
+
+    pub(in crate::registry) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    pub(in crate::registry) fn seams(&self) -> &Seams {
+        &self.seams
+    }
+
+    pub(in crate::registry) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Whether a majority of the cluster answers this node.
+    pub(crate) async fn reaches_majority(&self) -> Result<(), Unavailable> {
+        self.kv.latest().await.map(|_| ())
+    }
+
+    /// Wakes the task that takes apart what was deleted.
+    pub(in crate::registry) fn purge_ordered(&self) {
+        self.purge.notify_one();
+    }
+
+    /// Waits until this node ordered something to be taken apart.
+    pub(in crate::registry) async fn purge_order(&self) {
+        self.purge.notified().await;
+    }
+
+    pub(in crate::registry) fn now(&self) -> Timestamp {
+        self.seams.clock.now()
+    }
+
+    /// A number for a package or one of its versions.
+    pub(in crate::registry) async fn version_id(&self) -> Result<u64, ApiError> {
+        self.version_ids.next(&self.kv).await
+    }
+
+    /// A number for a file.
+    pub(in crate::registry) async fn file_id(&self) -> Result<u64, ApiError> {
+        self.file_ids.next(&self.kv).await
+    }
+
+    /// A number for a repository of container images.
+    pub(in crate::registry) async fn image_id(&self) -> Result<u64, ApiError> {
+        self.image_ids.next(&self.kv).await
+    }
+
+    /// The keys of this cluster, once it has been set up.
+    pub(in crate::registry) async fn secrets(&self) -> Result<&Secrets, ApiError> {
+        let read = async || {
+            // It never changes, so what this node has of it is right.
+            let key = keys::secret(CLUSTER);
+            let found = match self.kv.local().get(&key).await? {
+                Some(found) => Some(found),
+                None => self.kv.latest().await?.get(&key).await?,
+            };
+            match found {
+                Some(found) => Secrets::of(&found.value),
+                None => Err(ApiError::unavailable(Unavailable {
+                    reason: "the cluster has not been set up".into(),
+                })),
+            }
+        };
+        self.secrets.get_or_try_init(read).await
+    }
+}
+
+const CLUSTER: &str = "cluster";
+
+/// The cluster's secret; made if there is none.
+pub(in crate::registry) async fn ensure_secret(txn: &mut Txn, seams: &Seams) -> Result<[u8; 32], ApiError> {
+    let key = keys::secret(CLUSTER);
+    match txn.get(&key).await? {
+        Some(found) => secret(&found),
+        None => {
+            let secret = seams.random::<32>();
+            txn.put(&key, secret.to_vec());
+            Ok(secret)
+        }
+    }
+}
+
+fn secret(stored: &[u8]) -> Result<[u8; 32], ApiError> {
+    stored.try_into().map_err(ApiError::internal)
+}
+
+impl Secrets {
+    fn of(stored: &[u8]) -> Result<Self, ApiError> {
+        let secret = secret(stored)?;
+        Ok(Self {
+            token_hash: HashKey::derive(&secret),
+            signer: Signer::derive(&secret),
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! What a node does for the registry beside answering requests.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::app::App;
+use crate::registry::{purge, usage};
+
+/// How often a node looks for deleted things that another one left behind.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs until `stop`: writes when tokens and packages were last used, and takes apart what was
+/// deleted. Each goes on after a failure, at its next time; nothing depends on either being prompt.
+pub async fn run(app: App, stop: CancellationToken) {
+    tokio::join!(write_usage(&app, &stop), take_apart(&app, &stop));
+}
+
+async fn write_usage(app: &App, stop: &CancellationToken) {
+    let store = app.store();
+    loop {
+        let stopping = stop
+            .run_until_cancelled(tokio::time::sleep(usage::WRITE_EVERY))
+            .await
+            .is_none();
+        if let Err(error) = store.usage().write(store.kv()).await {
+            warn!(%error, "could not write when tokens and packages were last used");
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+async fn take_apart(app: &App, stop: &CancellationToken) {
+    let store = app.store();
+    loop {
+        let due = async {
+            tokio::time::timeout(PURGE_EVERY, store.purge_order())
+                .await
+                .is_ok()
+        };
+        if stop.run_until_cancelled(due).await.is_none() {
+            return;
+        }
+        // A step that is cut off changed nothing, or all of itself.
+        if let Some(Err(error)) = stop.run_until_cancelled(purge::run(store)).await {
+            warn!(error = ?error, "could not take apart what was deleted; trying again later");
+        }
+    }
+}

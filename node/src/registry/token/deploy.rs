@@ -1,0 +1,83 @@
+//! Deploy tokens: of nobody, for one group or project.
+
+use cairn_cluster::Txn;
+
+use crate::auth::action::Action;
+use crate::auth::token::Token;
+use crate::http::error::ApiError;
+use crate::registry::door::{Authorised, transact};
+use crate::registry::keys;
+use crate::registry::member::Peopled;
+use crate::registry::token::{
+    ManagesTokens, NewToken, ShownToken, TokenRecord, create_deploy, each_in, find_in, one_in,
+};
+
+/// Makes a deploy token.
+pub(crate) async fn new<T, A>(
+    of: &Authorised<T, A>,
+    username: Option<String>,
+    wanted: NewToken,
+) -> Result<(TokenRecord, Token), ApiError>
+where
+    T: Peopled,
+    A: Action,
+    Authorised<T, A>: ManagesTokens<T>,
+{
+    let store = of.access().app().store();
+    let key = &store.secrets().await?.token_hash;
+    transact(of, async |mut txn: Txn, what: T| {
+        let (username, new) = (username.clone(), wanted.clone());
+        let made = create_deploy(&mut txn, store.seams(), key, what.place(), username, new).await?;
+        Ok((txn, made))
+    })
+    .await
+}
+
+/// Calls `row` with the deploy tokens of a group or project, also those that do not hold.
+pub(crate) async fn each<T, A>(of: &Authorised<T, A>, row: impl FnMut(ShownToken)) -> Result<(), ApiError>
+where
+    T: Peopled,
+    A: Action,
+    Authorised<T, A>: ManagesTokens<T>,
+{
+    let place = of.what().place();
+    each_in(
+        of.snapshot(),
+        &keys::deploy_tokens(place.root, place.member()),
+        row,
+    )
+    .await
+}
+
+/// One deploy token of a group or project.
+pub(crate) async fn get<T, A>(of: &Authorised<T, A>, number: u64) -> Result<ShownToken, ApiError>
+where
+    T: Peopled,
+    A: Action,
+    Authorised<T, A>: ManagesTokens<T>,
+{
+    let place = of.what().place();
+    one_in(
+        of.snapshot(),
+        &keys::deploy_tokens(place.root, place.member()),
+        number,
+    )
+    .await
+}
+
+/// Revokes a deploy token of a group or project.
+pub(crate) async fn revoke<T, A>(of: &Authorised<T, A>, number: u64) -> Result<(), ApiError>
+where
+    T: Peopled,
+    A: Action,
+    Authorised<T, A>: ManagesTokens<T>,
+{
+    transact(of, async |mut txn: Txn, what: T| {
+        let place = what.place();
+        let list = keys::deploy_tokens(place.root, place.member());
+        let mut record = find_in(&mut txn, &list, number).await?;
+        super::revoke(&mut txn, &mut record, of.now());
+        Ok((txn, ()))
+    })
+    .await
+}

@@ -1,0 +1,285 @@
+//! How a node is made, starts and stops. Each is one function that reads from top to bottom.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use async_trait::async_trait;
+use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
+use cairn_cluster::net::Tcp;
+use cairn_cluster::trust::{JoinToken, TokenError};
+use cairn_cluster::{Cluster, ClusterConfig, ClusterId, FailStop, NodeId, RaftConfig, Seams};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin::cluster::{Issued, Operator};
+use crate::app::App;
+use crate::config::{Config, Log, LogFormat};
+use crate::http::error::ApiError;
+use crate::http::metrics;
+use crate::http::router::router;
+use crate::http::server::Server;
+use crate::http::settings::HttpSettings;
+use crate::registry::bootstrap::{Bootstrap, bootstrap};
+use crate::registry::tasks;
+
+/// `EX_IOERR` of sysexits.h, which a node ends with when its storage failed.
+const STORAGE_FAILED: i32 = 74;
+
+/// The version that other nodes are told.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A cluster that was founded.
+pub struct Founded {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its first node.
+    pub node: NodeId,
+    /// The token of its administrator, `root`.
+    pub token: String,
+}
+
+/// A node that was admitted.
+#[derive(Debug)]
+pub struct Joined {
+    /// The cluster that it belongs to now.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// Founds a cluster with this node as its first, and makes what `first` says, which must have
+/// an administrator.
+pub async fn found(config: &Config, first: &Bootstrap) -> anyhow::Result<Founded> {
+    let (data, seams) = (config.node.data.clone(), Seams::system());
+    let making = seams.clone();
+    let made = tokio::task::spawn_blocking(move || Cluster::init(&data, &making));
+    let (cluster, node) = made.await??;
+    let running = Cluster::start(cluster_config(config), seams.clone(), FailStop::new(say_and_exit))
+        .await
+        .context("start the first node")?;
+    let token = fill(&running, seams, first).await;
+    running.stop().await;
+    Ok(Founded {
+        cluster,
+        node,
+        token: token?,
+    })
+}
+
+/// Ends the process as [`FailStop::exit_process`] does, where nobody reads a log.
+fn say_and_exit(reason: &str) {
+    // If even this cannot be written, the exit code still tells.
+    let _ = writeln!(std::io::stderr(), "error: storage failed: {reason}");
+    std::process::exit(STORAGE_FAILED);
+}
+
+/// Makes the first records of the registry; gives the administrator's token.
+async fn fill(running: &Cluster, seams: Seams, first: &Bootstrap) -> anyhow::Result<String> {
+    running.enter().await?;
+    let (kv, blobs) = (running.kv().clone(), running.blobs().clone());
+    let app = App::new(kv, blobs, seams, HttpSettings::default());
+    let made = bootstrap(&app, first)
+        .await
+        .map_err(|error| anyhow!("make the administrator: {} {}", error.message, error.causes()))?;
+    made.token.context("the administrator is there already")
+}
+
+/// Makes this node a member of the cluster that the token names.
+pub async fn join(config: &Config, token: &str) -> anyhow::Result<Joined> {
+    let token: JoinToken = token.parse()?;
+    let plan = JoinPlan {
+        path: config.node.data.clone(),
+        token,
+        address: config.cluster.advertised(),
+        zone: config.node.zone.clone(),
+        version: VERSION.into(),
+        capacity_bytes: capacity_bytes(&config.node.data),
+    };
+    let joined = cairn_cluster::membership::join(plan, Arc::new(Tcp), &Seams::system()).await?;
+    Ok(Joined {
+        cluster: joined.dir.cluster(),
+        node: joined.dir.node(),
+    })
+}
+
+/// The size of the disk that will hold a folder, which need not be there yet; 0 if it does not
+/// tell.
+fn capacity_bytes(folder: &Path) -> u64 {
+    let disk = folder
+        .ancestors()
+        .map(|folder| {
+            if folder == Path::new("") {
+                Path::new(".")
+            } else {
+                folder
+            }
+        })
+        .find_map(|folder| rustix::fs::statvfs(folder).ok());
+    disk.map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
+/// Runs a node until it is told to stop, or must.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    log_to_standard_error(&config.log);
+    metrics::install().context("record metrics")?;
+    let mut signals = StopSignals::listen()?;
+    let seams = Seams::system();
+
+    let cluster = Cluster::start(cluster_config(&config), seams.clone(), FailStop::exit_process()).await?;
+    let (id, node) = (cluster.id(), cluster.node());
+    info!(cluster = %id, node = %node, "node {node} takes part in cluster {id}");
+    let outcome = tokio::select! {
+        entered = cluster.enter() => match entered {
+            Ok(()) => serve_clients(&config, &cluster, seams, &mut signals).await,
+            Err(error) => Err(error.into()),
+        },
+        // Until a majority is there, there is nobody to drain.
+        () = signals.stop() => Ok(()),
+    };
+    tokio::select! {
+        () = cluster.stop() => {}
+        () = signals.stop() => bail!("told to stop a second time: stopped at once"),
+    }
+    info!("stopped");
+    outcome
+}
+
+/// Serves clients until the node is told to stop, or must; then lets them finish.
+async fn serve_clients(
+    config: &Config,
+    cluster: &Cluster,
+    seams: Seams,
+    signals: &mut StopSignals,
+) -> anyhow::Result<()> {
+    let settings = HttpSettings::of(config);
+    let limits = settings.limits.clone();
+    let operator = Running {
+        cluster: cluster.clone(),
+        seams: seams.clone(),
+    };
+    let (kv, blobs) = (cluster.kv().clone(), cluster.blobs().clone());
+    let app = App::with_operator(kv, blobs, seams, settings, Arc::new(operator));
+    let listener = TcpListener::bind(config.http.listen)
+        .await
+        .with_context(|| format!("listen for clients on {}", config.http.listen))?;
+    let server = Server::start(listener, router(app.clone()), &limits)?;
+    let tasks_stop = CancellationToken::new();
+    let tasks = tokio::spawn(tasks::run(app.clone(), tasks_stop.clone()));
+    info!(address = %server.address(), "serving clients on {}", server.address());
+
+    let departed = tokio::select! {
+        departed = cluster.follow() => departed,
+        () = signals.stop() => None,
+    };
+
+    app.drain();
+    let drain = config.node.drain;
+    info!("letting requests finish, for {drain:?} at most");
+    tokio::select! {
+        all = server.stop(drain) => if !all {
+            warn!("cut off requests that took longer than {drain:?}");
+        },
+        () = signals.stop() => warn!("told to stop a second time: cutting requests off"),
+    }
+    tasks_stop.cancel();
+    tasks.await.context("a task of the registry failed")?;
+    match departed {
+        Some(departed) => Err(departed.into()),
+        None => Ok(()),
+    }
+}
+
+fn cluster_config(config: &Config) -> ClusterConfig {
+    ClusterConfig {
+        data: config.node.data.clone(),
+        listen: config.cluster.listen.to_string(),
+        advertise: Some(config.cluster.advertised()),
+        zone: Some(config.node.zone.clone()),
+        version: VERSION.into(),
+        raft: RaftConfig::default(),
+        reserve_bytes: config.node.reserve.as_u64(),
+        controller: ControllerConfig::default(),
+    }
+}
+
+/// What operators reach of the cluster.
+struct Running {
+    cluster: Cluster,
+    seams: Seams,
+}
+
+#[async_trait]
+impl Operator for Running {
+    async fn status(&self) -> Result<ClusterStatus, ApiError> {
+        Ok(self.cluster.status().await?)
+    }
+
+    async fn join_token(&self, lifetime: Duration) -> Result<Issued, ApiError> {
+        let expires_at = self.seams.clock.now().plus(lifetime);
+        let token = self
+            .cluster
+            .join_token(lifetime)
+            .await
+            .map_err(|error| match error {
+                TokenError::Commit(error) => error.into(),
+                TokenError::Read(error) => error.into(),
+                other => ApiError::internal(other),
+            })?;
+        Ok(Issued {
+            token: token.to_string(),
+            expires_at,
+        })
+    }
+}
+
+/// What asks a node to stop: SIGTERM, or Ctrl-C.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn log_to_standard_error(log: &Log) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(log.filter.to_env_filter())
+        .with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_of_a_folder_that_is_not_there_yet_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = capacity_bytes(folder.path());
+        assert!(there > 0);
+        assert_eq!(capacity_bytes(&folder.path().join("a/b/c")), there);
+        assert!(capacity_bytes(Path::new("not-there-yet")) > 0);
+    }
+}

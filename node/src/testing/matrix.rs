@@ -1,0 +1,301 @@
+//! Every route with every kind of caller, against a checked-in table.
+//!
+//! `matrix.txt` has a line for each route and caller's view: the method, the route as the source
+//! has it, a target, the status that each of [`CALLERS`] gets, and maybe a body. A route that is
+//! in the source and not in the table fails the test; so a new route is decided on, not forgotten.
+//! `CAIRN_UPDATE_GOLDEN` writes the statuses anew, to be read in review. Where a body is wrong on
+//! purpose, 400 says that the caller was let in.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use axum::http::Method;
+use futures::future;
+
+use crate::formats::{npm, oci};
+use crate::registry::fixture;
+use crate::registry::settings::DuplicatePolicy;
+use crate::testing::{CALLERS, TestNode};
+
+const TABLE: &str = "src/testing/matrix.txt";
+
+/// A line of the table.
+struct Row {
+    method: Method,
+    route: String,
+    target: String,
+    statuses: Vec<u16>,
+    body: String,
+}
+
+impl Row {
+    fn parse(line: &str) -> Self {
+        let mut words = line.split_whitespace();
+        let mut word = || words.next().unwrap_or_else(|| panic!("{line:?} is too short"));
+        let (method, route, target) = (word(), word(), word());
+        let statuses = word().split(',').map(|status| status.parse().unwrap()).collect();
+        Self {
+            method: method.parse().unwrap(),
+            route: route.into(),
+            target: target.into(),
+            statuses,
+            body: words.collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// What its route belongs to: `admin`, `http`, or a format.
+    fn part(&self) -> &str {
+        self.route.split(':').next().unwrap_or_default()
+    }
+
+    fn show(&self) -> String {
+        let statuses: Vec<_> = self.statuses.iter().map(u16::to_string).collect();
+        let line = format!(
+            "{:6} {} {} {} {}",
+            self.method.as_str(),
+            self.route,
+            self.target,
+            statuses.join(","),
+            self.body
+        );
+        line.trim_end().into()
+    }
+
+    /// What each caller gets; after a change, the next one gets a new node.
+    async fn statuses_now(&self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        let mut node = furnished(self.part()).await;
+        for caller in CALLERS {
+            let mut request = node.request(self.method.clone(), &self.target).by(caller);
+            if !self.body.is_empty() {
+                let kind = if self.body.starts_with('{') {
+                    "application/json"
+                } else {
+                    "text/plain"
+                };
+                request = request.header("content-type", kind).body(self.body.clone());
+            }
+            let status = request.send().await.status;
+            statuses.push(status);
+            if !self.method.is_safe() && (200..300).contains(&status) {
+                node = furnished(self.part()).await;
+            }
+        }
+        statuses
+    }
+}
+
+/// A node with what the rows of one part ask for: something in `acme/demo`, `acme/open` and
+/// `acme/inside`.
+async fn furnished(part: &str) -> TestNode {
+    let node = TestNode::start().await;
+    for (project, image) in [(1, "acme/demo/img"), (2, "acme/open/img"), (3, "acme/inside/img")] {
+        match part {
+            "npm" => npm::tests::furnish(&node, project).await,
+            "oci" => oci::tests::furnish(&node, image).await,
+            _ => publish_generic(&node, project).await,
+        }
+    }
+    if part == "admin" {
+        add_tokens(&node).await;
+    }
+    node
+}
+
+/// Version 2 with file 1 in project 1, version 4 in project 2, version 6 in project 3.
+async fn publish_generic(node: &TestNode, project: u64) {
+    let target = format!("/api/v4/projects/{project}/packages/generic/tool/1.0.0/tool.tgz");
+    node.put(target).by("root").body("bytes").send().await.expect(201);
+    fixture::set_duplicates(node.app(), project, "generic", DuplicatePolicy::Replace).await;
+}
+
+/// Deploy tokens 4 and 5, access tokens 9 and 10 of the users 8 and 9, who are bots.
+async fn add_tokens(node: &TestNode) {
+    let deploy = r#"{"name":"x","scopes":["read_registry"]}"#;
+    let access = r#"{"name":"x","scopes":["api"],"access_level":30}"#;
+    for (target, body) in [
+        ("projects/1/deploy_tokens", deploy),
+        ("groups/1/deploy_tokens", deploy),
+        ("projects/1/access_tokens", access),
+        ("groups/1/access_tokens", access),
+    ] {
+        let request = node.post(format!("/api/v4/{target}")).by("root");
+        let request = request.header("content-type", "application/json");
+        request.body(body).send().await.expect(201);
+    }
+}
+
+fn table() -> (Vec<String>, Vec<Row>) {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE)).unwrap();
+    let (comments, rows): (Vec<_>, Vec<_>) = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .partition(|line| line.starts_with('#'));
+    let comments = comments.into_iter().map(str::to_owned).collect();
+    (comments, rows.into_iter().map(Row::parse).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_answers_every_caller_as_the_table_says() {
+    let (comments, rows) = table();
+    let update = std::env::var_os("CAIRN_UPDATE_GOLDEN").is_some();
+    let mut wrong = Vec::new();
+    let judged = rows.into_iter().map(|mut row| {
+        tokio::spawn(async move {
+            let before = row.show();
+            row.statuses = row.statuses_now().await;
+            (before, row)
+        })
+    });
+    let mut rows = Vec::new();
+    for judged in future::join_all(judged).await {
+        let (before, row) = judged.unwrap();
+        if before != row.show() {
+            wrong.push(format!("- {before}\n+ {}", row.show()));
+        }
+        rows.push(row);
+    }
+    if update {
+        let lines: Vec<_> = comments.into_iter().chain(rows.iter().map(Row::show)).collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE);
+        fs::write(path, lines.join("\n") + "\n").unwrap();
+        return;
+    }
+    assert!(wrong.is_empty(), "{}\n{}", CALLERS.join(","), wrong.join("\n"));
+}
+
+/// Routes whose path names a project, but which are about the caller alone.
+const ABOUT_THE_CALLER: [&str; 3] = ["npm:/-/whoami", "npm:/-/npm/v1/user", "npm:/-/user/{user}"];
+
+/// Whoever has no right to something private learns nothing, not even that it is there.
+#[test]
+fn the_table_lets_no_stranger_near_private_things() {
+    let (_, rows) = table();
+    let column = |name: &str| CALLERS.iter().position(|caller| *caller == name).unwrap();
+    let private = |row: &&Row| {
+        let mut segments = row
+            .target
+            .split('/')
+            .skip_while(|part| !["projects", "groups"].contains(part));
+        segments
+            .nth(1)
+            .is_some_and(|reference| ["1", "99", "acme"].contains(&reference))
+    };
+    let about_the_caller = |row: &&Row| ABOUT_THE_CALLER.contains(&row.route.as_str());
+    for row in rows.iter().filter(private).filter(|row| !about_the_caller(row)) {
+        for caller in ["anonymous", "stranger", "foreign-deploy"] {
+            let status = row.statuses[column(caller)];
+            assert!(
+                matches!(status, 401 | 404 | 405),
+                "{} lets {caller} see {status}",
+                row.show()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_route_of_the_source_is_in_the_table() {
+    let (_, rows) = table();
+    let known: BTreeSet<(String, String)> = rows
+        .iter()
+        .map(|row| (row.method.to_string(), row.route.clone()))
+        .collect();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut missing = BTreeSet::new();
+    for file in rust_files(&source) {
+        let text = fs::read_to_string(&file).unwrap();
+        let folder = file.strip_prefix(&source).unwrap().to_string_lossy().into_owned();
+        for (methods, path) in routes_in(&text) {
+            for method in methods {
+                let route = (method.to_owned(), format!("{}:{path}", part_of(&folder)));
+                if !known.contains(&route) {
+                    missing.insert(format!("{} {}", route.0, route.1));
+                }
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "routes without a row:\n{}",
+        Vec::from_iter(missing).join("\n")
+    );
+}
+
+/// `admin`, `http`, or the format: what a route's path is relative to.
+fn part_of(file: &str) -> &str {
+    let mut parts = file.split('/');
+    match parts.next() {
+        Some("formats") => parts.next().unwrap_or_default(),
+        Some(other) => other,
+        None => "",
+    }
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+fn is_test(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.to_string_lossy();
+    ["tests.rs", "client.rs", "server.rs"].contains(&name.as_ref())
+        || folder.contains("/testing/")
+        || folder.contains("/cli/")
+}
+
+/// The literal paths given to `.route(`, with the methods of what is mounted there.
+fn routes_in(source: &str) -> Vec<(Vec<&'static str>, String)> {
+    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for call in source.split(".route(").skip(1) {
+        let call = &call[..end_of_call(call)];
+        let Some(path) = call
+            .trim_start()
+            .strip_prefix('"')
+            .and_then(|rest| rest.split('"').next())
+        else {
+            continue;
+        };
+        let methods = ["get", "put", "post", "patch", "delete"]
+            .into_iter()
+            .filter(|method| call.contains(&format!(" {method}(")) || call.contains(&format!(".{method}(")));
+        let methods = methods.map(|method| match method {
+            "get" => "GET",
+            "put" => "PUT",
+            "post" => "POST",
+            "patch" => "PATCH",
+            _ => "DELETE",
+        });
+        found.push((methods.collect(), path.to_owned()));
+    }
+    found
+}
+
+fn end_of_call(call: &str) -> usize {
+    let mut depth = 1;
+    for (at, byte) in call.bytes().enumerate() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    call.len()
+}

@@ -1,0 +1,456 @@
+//! `cairn dev` as its user meets it: real processes, real signals, what it prints.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Far longer than anything here takes, so that a hang ends.
+const WATCHDOG: Duration = Duration::from_secs(180);
+
+const FILE: &str = "api/v4/projects/1/packages/generic/hello/1.0.0/hello.txt";
+
+/// A running `cairn dev`. Dropping it kills it, and its nodes end with it.
+struct Dev {
+    child: Child,
+    folder: PathBuf,
+    lines: Receiver<String>,
+    seen: String,
+}
+
+/// What `dev.env` says.
+#[derive(Debug)]
+struct Env {
+    nodes: Vec<String>,
+    token: String,
+    /// 0 stands for a node that does not run.
+    pids: Vec<i32>,
+}
+
+impl Dev {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(folder, arguments).spawn().unwrap();
+        let (sender, lines) = channel();
+        let streams: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    // The test may have ended.
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Self {
+            child,
+            folder: folder.to_owned(),
+            lines,
+            seen: String::new(),
+        }
+    }
+
+    /// Waits for `dev.env`.
+    fn ready(&mut self) -> Env {
+        self.until("dev.env", |dev| {
+            assert!(dev.child.try_wait().unwrap().is_none(), "cairn dev ended");
+            Env::read(&dev.folder)
+        })
+    }
+
+    /// What it has printed so far.
+    fn printed(&mut self) -> &str {
+        while let Ok(line) = self.lines.try_recv() {
+            self.seen += &line;
+            self.seen.push('\n');
+        }
+        &self.seen
+    }
+
+    /// Looks until there is something.
+    fn until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(
+                begun.elapsed() < WATCHDOG,
+                "no {what}; printed:\n{}",
+                self.printed()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Asks it to stop and waits until it has.
+    fn stop(mut self) -> (ExitStatus, String) {
+        signal(self.child.id() as i32, Signal::TERM);
+        let status = self.until("end", |dev| dev.child.try_wait().unwrap());
+        // Its output has ended with it; what is under way in the pipes comes.
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(200)) {
+            self.seen += &line;
+            self.seen.push('\n');
+        }
+        (status, std::mem::take(&mut self.seen))
+    }
+
+    fn stop_cleanly(self) {
+        let (status, printed) = self.stop();
+        assert!(status.success(), "{printed}");
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Env {
+    fn read(folder: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(folder.join("dev.env")).ok()?;
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.trim_matches('"').to_owned()
+        };
+        Some(Self {
+            nodes: value("CAIRN_NODES=").split(' ').map(str::to_owned).collect(),
+            token: value("CAIRN_TOKEN="),
+            pids: value("CAIRN_PIDS=")
+                .split(' ')
+                .map(|pid| pid.parse().unwrap_or(0))
+                .collect(),
+        })
+    }
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    command
+        .arg("dev")
+        .arg(folder)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+fn runs(pid: i32) -> bool {
+    test_kill_process(Pid::from_raw(pid).unwrap()).is_ok()
+}
+
+fn http() -> reqwest::blocking::Client {
+    reqwest::blocking::Client::builder().no_proxy().build().unwrap()
+}
+
+fn put(node: &str, token: &str, body: &'static str) -> reqwest::StatusCode {
+    let request = http()
+        .put(format!("{node}/{FILE}"))
+        .header("PRIVATE-TOKEN", token);
+    request.body(body).send().unwrap().status()
+}
+
+fn get(node: &str, token: &str) -> String {
+    let request = http()
+        .get(format!("{node}/{FILE}"))
+        .header("PRIVATE-TOKEN", token);
+    request
+        .send()
+        .unwrap()
+        .error_for_status()
+        .unwrap()
+        .text()
+        .unwrap()
+}
+
+#[test]
+fn a_cluster_is_made_killed_mended_stopped_and_found_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("my data");
+    let mut dev = Dev::start(&folder, &["--port", "0"]);
+    let env = dev.ready();
+    assert_eq!((env.nodes.len(), env.pids.len()), (3, 3));
+    dev.until("banner", |dev| dev.printed().contains("Ctrl-C").then_some(()));
+    assert_eq!(
+        dev.printed().matches(&env.token).count(),
+        1,
+        "the token is shown once"
+    );
+    for file in ["dev.env", "root.token", "node-1.toml", "node-1.log"] {
+        let mode = std::fs::metadata(folder.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    assert!(put(&env.nodes[0], &env.token, "hello").is_success());
+    assert_eq!(get(&env.nodes[2], &env.token), "hello");
+
+    // A node dies; the command that is printed for it brings it back.
+    signal(env.pids[1], Signal::KILL);
+    let now = dev.until("notice of the death", |dev| {
+        Env::read(&dev.folder).filter(|env| env.pids[1] == 0)
+    });
+    assert_eq!((now.pids[0], now.pids[2]), (env.pids[0], env.pids[2]));
+    assert_eq!(get(&env.nodes[0], &env.token), "hello");
+    let again = dev.until("command", |dev| {
+        let mut lines = dev
+            .printed()
+            .lines()
+            .skip_while(|line| !line.contains("start it again with"));
+        Some(lines.nth(1)?.trim().to_owned())
+    });
+    assert!(again.contains("serve"), "{again}");
+    let mut by_hand = Command::new("sh")
+        .args(["-c", &format!("exec {again}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    dev.until("the node", |dev| {
+        Env::read(&dev.folder).filter(|env| env.pids[1] == by_hand.id() as i32)
+    });
+    dev.until("an answer of the node", |_| {
+        let ready = http().get(format!("{}/-/ready", env.nodes[1])).send().ok()?;
+        ready.status().is_success().then_some(())
+    });
+    assert_eq!(get(&env.nodes[1], &env.token), "hello");
+
+    // It stops with the others, though it is no child of theirs.
+    let (status, printed) = dev.stop();
+    assert!(status.success(), "{printed}");
+    assert!(printed.contains("all nodes have stopped"), "{printed}");
+    assert!(by_hand.wait().unwrap().success());
+    assert!(!runs(env.pids[0]) && !runs(env.pids[2]));
+    assert!(!folder.join("dev.env").exists());
+
+    let mut dev = Dev::start(&folder, &[]);
+    let again = dev.ready();
+    assert_eq!((&again.nodes, &again.token), (&env.nodes, &env.token));
+    assert_eq!(get(&again.nodes[1], &again.token), "hello");
+    dev.stop_cleanly();
+}
+
+#[test]
+fn a_node_that_ends_is_started_again_if_asked_for() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    let mut dev = Dev::start(&folder, &["--port", "0", "--nodes", "1", "--respawn"]);
+    let env = dev.ready();
+    assert!(put(&env.nodes[0], &env.token, "hello").is_success());
+    signal(env.pids[0], Signal::KILL);
+    dev.until("another process", |dev| {
+        Env::read(&dev.folder).filter(|now| now.pids[0] != 0 && now.pids[0] != env.pids[0])
+    });
+    dev.until("an answer", |_| {
+        let request = http().get(format!("{}/{FILE}", env.nodes[0]));
+        let answer = request.header("PRIVATE-TOKEN", &env.token).send().ok()?;
+        answer.status().is_success().then_some(())
+    });
+    dev.stop_cleanly();
+}
+
+#[test]
+fn nodes_end_with_the_process_that_runs_them() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    let mut dev = Dev::start(&folder, &["--port", "0", "--nodes", "1"]);
+    let env = dev.ready();
+    signal(dev.child.id() as i32, Signal::KILL);
+    dev.until("end of the node", |_| (!runs(env.pids[0])).then_some(()));
+    drop(dev);
+    // What was killed could not take this away.
+    std::fs::remove_file(folder.join("dev.env")).unwrap();
+    // The folder is free again, and whole.
+    let mut dev = Dev::start(&folder, &[]);
+    assert_eq!(dev.ready().token, env.token);
+    dev.stop_cleanly();
+}
+
+#[test]
+fn a_set_up_that_was_interrupted_starts_over() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    let mut dev = Dev::start(&folder, &["--port", "0"]);
+    dev.until("a second node", |dev| {
+        dev.folder.join("node-2").exists().then_some(())
+    });
+    drop(dev);
+    assert!(!folder.join("root.token").exists(), "the set-up was not over");
+    let mut dev = Dev::start(&folder, &["--port", "0", "--nodes", "1"]);
+    let env = dev.ready();
+    assert_eq!(env.nodes.len(), 1);
+    assert!(put(&env.nodes[0], &env.token, "hello").is_success());
+    dev.stop_cleanly();
+}
+
+#[test]
+fn what_is_in_the_way_is_named() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let refused = command(&folder, &["--nodes", "1", "--port", &port])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(6), "{said}");
+    assert!(
+        said.contains(&format!("127.0.0.1:{port}")) && said.contains("next:"),
+        "{said}"
+    );
+    drop(taken);
+    let mut dev = Dev::start(&folder, &["--nodes", "1", "--port", "0"]);
+    dev.ready();
+    let refused = command(&folder, &[]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(6), "{said}");
+    assert!(
+        said.contains(&format!("in use by process {}", dev.child.id())),
+        "{said}"
+    );
+}
+
+/// Runs a command against the cluster of `dev`, and gives its exit code and what it printed.
+fn cairn(dev: &Dev, arguments: &[&str]) -> (i32, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_cairn"))
+        .args(arguments)
+        .arg("--dev")
+        .arg(&dev.folder)
+        .env_remove("CAIRN_URL")
+        .env_remove("CAIRN_TOKEN")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap();
+    (done.status.code().unwrap(), printed)
+}
+
+#[test]
+fn the_command_line_administers_a_running_cluster() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&parent.path().join("data"), &["--port", "0", "--nodes", "1"]);
+    let env = dev.ready();
+    let check = |arguments: &[&str], code: i32, expected: &str| {
+        let (status, printed) = cairn(&dev, arguments);
+        assert_eq!(status, code, "{arguments:?}: {printed}");
+        assert!(printed.contains(expected), "{arguments:?}: {printed}");
+        printed
+    };
+    check(&["group", "create", "tools"], 0, "made group tools (id ");
+    check(
+        &["group", "create", "tools/inner"],
+        0,
+        "made group tools/inner (id ",
+    );
+    check(
+        &["project", "create", "tools/inner/app"],
+        0,
+        "made project tools/inner/app (id 2)",
+    );
+    check(
+        &["project", "create", "nowhere/app"],
+        5,
+        "next: make it with `cairn group create nowhere`",
+    );
+    check(&["project", "create", "app"], 2, "is in no group");
+    check(
+        &["group", "create", "tools", "--token", "cnp-wrong"],
+        4,
+        "next: set CAIRN_TOKEN",
+    );
+    check(
+        &["group", "create", "x", "--url", "http://127.0.0.1:1"],
+        3,
+        "cannot reach",
+    );
+    let status = check(&["cluster", "status"], 0, "NODE");
+    assert!(status.contains("leader"), "{status}");
+    check(&["cluster", "token"], 0, "crn_join_");
+
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&check(arguments, 0, "{")).unwrap()
+    };
+    let deploy = json(&[
+        "token",
+        "new",
+        "ci",
+        "--project",
+        "tools/inner/app",
+        "--scope",
+        "write_package_registry",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(deploy["name"], "ci");
+    let own = json(&[
+        "token",
+        "new",
+        "laptop",
+        "--expires",
+        "30 days",
+        "--output",
+        "json",
+    ]);
+    let own = own["token"].as_str().unwrap();
+    assert!(own.starts_with("cnp-") && own != env.token, "{own}");
+    assert!(put(&env.nodes[0], own, "hello").is_success());
+    dev.stop_cleanly();
+}
+
+/// The examples that `cairn dev` prints are what a new user does first.
+#[cfg(feature = "real-clients")]
+#[test]
+fn the_examples_work_as_they_are_printed() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&parent.path().join("data"), &["--port", "0"]);
+    dev.ready();
+    dev.until("banner", |dev| dev.printed().contains("Ctrl-C").then_some(()));
+    let commands: Vec<_> = dev
+        .printed()
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ").map(str::to_owned))
+        .collect();
+    for client in ["curl ", "npm publish", "npm install", "skopeo copy"] {
+        assert!(
+            commands.iter().any(|line| line.starts_with(client)),
+            "no example for {client}"
+        );
+    }
+    let shell = parent.path().join("shell");
+    std::fs::create_dir(&shell).unwrap();
+    let script = format!("set -eux\n{}\n", commands.join("\n"));
+    let done = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(&shell)
+        .env("HOME", &shell)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&done.stdout)
+    );
+    assert!(String::from_utf8_lossy(&done.stdout).contains("Hello from Cairn"));
+    assert!(
+        shell
+            .join("hello-app/node_modules/@acme/hello/package.json")
+            .exists()
+    );
+    assert!(shell.join("hello-image/manifest.json").exists());
+    dev.stop_cleanly();
+}
