@@ -33,6 +33,7 @@ fn config(data: &Path, listen: &str) -> ClusterConfig {
             ..RaftConfig::default()
         },
         reserve_bytes: 0,
+        cache_bytes: 0,
         controller: ControllerConfig {
             look_every: Duration::from_millis(100),
             settle: Duration::from_millis(200),

@@ -50,6 +50,9 @@ pub struct Node {
     /// What blobs leave free on the disk, so that metadata can always be written.
     #[serde(serialize_with = "exact_size")]
     pub reserve: ByteSize,
+    /// Room for what blobs were fetched from other zones; 0 keeps none of it.
+    #[serde(serialize_with = "exact_size")]
+    pub cache: ByteSize,
     /// How long requests under way may take to finish once the node was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -61,6 +64,7 @@ impl Default for Node {
             data: "/var/lib/cairn".into(),
             zone: Zone::default(),
             reserve: ByteSize::gib(5),
+            cache: ByteSize::gib(20),
             // Shorter than the 90 s after which common service managers kill what does not stop.
             drain: Duration::from_secs(60),
         }

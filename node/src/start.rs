@@ -203,6 +203,7 @@ fn cluster_config(config: &Config) -> ClusterConfig {
         version: VERSION.into(),
         raft: RaftConfig::default(),
         reserve_bytes: config.node.reserve.as_u64(),
+        cache_bytes: config.node.cache.as_u64(),
         controller: ControllerConfig::default(),
     }
 }

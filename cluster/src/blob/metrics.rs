@@ -14,6 +14,7 @@ const READ_BYTES: &str = "cairn_blob_read_bytes_total";
 const DECODED: &str = "cairn_blob_decoded_stripes_total";
 const HEDGED: &str = "cairn_blob_hedged_reads_total";
 const UNREADABLE: &str = "cairn_blob_unreadable_shards_total";
+const CACHE_LOOKUPS: &str = "cairn_blob_cache_lookups_total";
 const CORRUPT: &str = "cairn_blob_corrupt_shards_total";
 
 /// Says what the metrics mean.
@@ -35,6 +36,10 @@ pub(super) fn describe() {
     describe_counter!(DECODED, "stripes that had to be decoded to be read");
     describe_counter!(HEDGED, "reads that asked another node because one was slow");
     describe_counter!(UNREADABLE, "shards that could not be read from their homes");
+    describe_counter!(
+        CACHE_LOOKUPS,
+        "cells and small segments of other zones that were looked for in the cache, by result"
+    );
     describe_counter!(
         CORRUPT,
         "shards and small segments whose bytes were not those that were written"
@@ -80,6 +85,12 @@ pub(super) fn hedged() {
 /// A shard could not be read.
 pub(super) fn unreadable() {
     counter!(UNREADABLE).increment(1);
+}
+
+/// Something of another zone was looked for in the cache.
+pub(super) fn cached(found: bool) {
+    let result = if found { "hit" } else { "miss" };
+    counter!(CACHE_LOOKUPS, "result" => result).increment(1);
 }
 
 /// A shard was found corrupt.

@@ -12,6 +12,7 @@
 //! - memory per upload and per download does not depend on the size of the blob.
 
 mod append;
+mod cache;
 mod checked;
 mod coded;
 mod digest;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cache::Cache;
 use super::coded::CodedSegments;
 use super::disk::{Disk, Folder};
 use super::peers::BlobPeers;
@@ -32,18 +33,21 @@ pub struct BlobConfig {
     pub disk: Arc<dyn Disk>,
     /// Room that is left free, for what has to be written when the disk is full.
     pub reserve_bytes: u64,
+    /// Room for what is fetched from other zones; none keeps nothing of it.
+    pub cache_bytes: u64,
     /// What happens when it is not certain any more what the disk holds.
     pub fail_stop: FailStop,
 }
 
 impl BlobConfig {
-    /// Keeps blobs in a folder of this machine, and 5 GiB of it free.
+    /// Keeps blobs in a folder of this machine, 5 GiB of it free, and nothing of other zones.
     pub fn new(folder: impl Into<PathBuf>, fail_stop: FailStop) -> Self {
         let folder = folder.into();
         Self {
             disk: Arc::new(Folder::new(&folder)),
             folder,
             reserve_bytes: 5 << 30,
+            cache_bytes: 0,
             fail_stop,
         }
     }
@@ -54,7 +58,10 @@ impl BlobConfig {
 pub enum BlobOpenError {
     /// The shards are not reachable.
     #[error("open the shards: {0}")]
-    Shards(#[from] io::Error),
+    Shards(io::Error),
+    /// The cache of what other zones hold cannot be used.
+    #[error("open the cache: {0}")]
+    Cache(io::Error),
     /// The small segments are not readable.
     #[error("open the small segments: {0}")]
     Small(#[from] rocksdb::Error),
@@ -76,9 +83,18 @@ impl Blobs {
             folder,
             disk,
             reserve_bytes,
+            cache_bytes,
             fail_stop,
         } = config;
-        let shards = ShardStore::open(disk, seams.clone(), fail_stop.clone(), reserve_bytes)?;
+        let cache = match cache_bytes {
+            0 => None,
+            _ => Some(
+                Cache::open(folder.join("cache"), disk.clone(), cache_bytes, reserve_bytes)
+                    .map_err(BlobOpenError::Cache)?,
+            ),
+        };
+        let shards = ShardStore::open(disk, seams.clone(), fail_stop.clone(), reserve_bytes)
+            .map_err(BlobOpenError::Shards)?;
         let small = SmallStore::open(&folder.join("small"), fail_stop)?;
         let stores = Stores {
             shards: Arc::new(shards),
@@ -87,7 +103,7 @@ impl Blobs {
         };
         let pool = Pool::of_all_cores();
         let transfer = Transfer::new(stores.clone(), peers);
-        let segments = CodedSegments::new(transfer, kv.clone(), seams.clone(), pool.clone());
+        let segments = CodedSegments::new(transfer, cache, kv.clone(), seams.clone(), pool.clone());
         let blobs = Self::new(kv, seams, Arc::new(segments), pool);
         Ok((blobs, BlobService::new(stores)))
     }

@@ -46,6 +46,16 @@ impl Pool {
         Working { job }
     }
 
+    /// Begins `work` if there is a thread for it now; otherwise it is not done.
+    pub(crate) fn run_if_free(&self, work: impl FnOnce() + Send + 'static) {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            tokio::task::spawn_blocking(move || {
+                work();
+                drop(permit);
+            });
+        }
+    }
+
     /// Runs `work` on a thread that may be kept busy.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.start(work).await.await

@@ -38,7 +38,7 @@ pub(super) const SMALL_BYTES: usize = 1 << 20;
 
 const VERSION: u8 = 1;
 const CHECKSUM_AT: usize = 45;
-const HEADER_BYTES: usize = CHECKSUM_AT + 8;
+pub(super) const HEADER_BYTES: usize = CHECKSUM_AT + 8;
 
 /// The most that one batch writes; a larger one would only make the first in it wait.
 const BATCH_BYTES: usize = 8 << 20;

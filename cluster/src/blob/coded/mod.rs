@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use futures::future;
 use tracing::debug;
 
+use super::cache::Cache;
 use super::keys;
 use super::placement::Layout;
 use super::pool::Pool;
@@ -41,6 +42,8 @@ pub(super) struct CodedSegments {
 
 struct Shared {
     transfer: Transfer,
+    /// What was fetched from other zones.
+    cache: Option<Cache>,
     kv: Kv,
     seams: Seams,
     pool: Pool,
@@ -49,9 +52,10 @@ struct Shared {
 }
 
 impl CodedSegments {
-    pub(super) fn new(transfer: Transfer, kv: Kv, seams: Seams, pool: Pool) -> Self {
+    pub(super) fn new(transfer: Transfer, cache: Option<Cache>, kv: Kv, seams: Seams, pool: Pool) -> Self {
         let shared = Shared {
             transfer,
+            cache,
             kv,
             seams,
             pool,
@@ -89,10 +93,24 @@ impl Shared {
     /// there come last.
     fn distance(&self, layout: Option<&Layout>, node: NodeId) -> (bool, bool, bool, std::time::Duration) {
         let me = self.transfer.me();
-        let zone = |node: NodeId| layout.and_then(|layout| layout.zone(node));
-        let far = zone(node).is_none() || zone(node) != zone(me);
         let expected = self.transfer.expected(node).unwrap_or_default();
-        (!self.transfer.is_up(node), node != me, far, expected)
+        (
+            !self.transfer.is_up(node),
+            node != me,
+            self.is_far(layout, node),
+            expected,
+        )
+    }
+
+    /// Whether a node is not in this node's zone.
+    fn is_far(&self, layout: Option<&Layout>, node: NodeId) -> bool {
+        let zone = |node: NodeId| layout.and_then(|layout| layout.zone(node));
+        node != self.transfer.me() && (zone(node).is_none() || zone(node) != zone(self.transfer.me()))
+    }
+
+    /// The cache, for what a node holds that is far away.
+    fn cache_for(&self, layout: Option<&Layout>, node: NodeId) -> Option<&Cache> {
+        self.cache.as_ref().filter(|_| self.is_far(layout, node))
     }
 }
 

@@ -17,14 +17,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future, stream};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::{Shared, shard_of};
+use crate::blob::cache::{CachedName, CachedPart};
 use crate::blob::erasure::{Coder, Geometry};
 use crate::blob::metrics;
+use crate::blob::placement::Layout;
 use crate::blob::record::Located;
 use crate::blob::segments::{CELL_BYTES, SegmentError, SegmentStream};
 use crate::blob::shard_error::ShardError;
@@ -73,9 +75,28 @@ async fn fetch_small(shared: &Arc<Shared>, segment: &Located) -> Result<SmallSeg
             shared.distance(layout.as_deref(), home),
         )
     });
-    let mut untried = order.into_iter();
     let mut asked = FuturesUnordered::new();
     let mut failures = Failures::new(segment);
+    let is_it = |small: &SmallSegment| {
+        segment.record.hash.chaining == small.hash && small.bytes.len() as u64 == segment.record.len
+    };
+    let name = CachedName {
+        id: segment.id,
+        part: CachedPart::Small,
+    };
+    let cache_for = |index: u8| {
+        let home = placement.homes[usize::from(index)];
+        shared.cache_for(layout.as_deref(), home)
+    };
+    if let Some(cache) = order.first().copied().and_then(cache_for)
+        && let Some(stored) = cache.get(name).await
+        && let Ok(small) = SmallSegment::decode(stored)
+        && is_it(&small)
+    {
+        metrics::read(small.bytes.len() as u64);
+        return Ok(small);
+    }
+    let mut untried = order.into_iter();
     let ask = |index: u8| {
         let node = placement.homes[usize::from(index)];
         let answer = shared.transfer.get_small(node, segment.id);
@@ -88,9 +109,11 @@ async fn fetch_small(shared: &Arc<Shared>, segment: &Located) -> Result<SmallSeg
         tokio::select! {
             answer = asked.next() => match answer {
                 Some((index, Ok(small))) => {
-                    let expected = segment.record.hash.chaining == small.hash;
-                    if expected && small.bytes.len() as u64 == segment.record.len {
+                    if is_it(&small) {
                         metrics::read(small.bytes.len() as u64);
+                        if let Some(cache) = cache_for(index) {
+                            cache.keep(name, small.encode());
+                        }
                         return Ok(small);
                     }
                     failures.add(index, ShardError::Corrupt("it is another segment".into()));
@@ -227,6 +250,7 @@ type Answer = (u8, Range<u32>, Result<Vec<Bytes>, ShardError>);
 /// One window being fetched.
 struct Window<'a> {
     source: &'a Source,
+    layout: Option<Arc<Layout>>,
     /// The stripes of which anything is wanted.
     stripes: Range<u32>,
     /// The stripes in which each data shard is wanted.
@@ -251,6 +275,49 @@ impl Source {
     fn wanted_of(&self, stripe: u32, shard: u8) -> Range<u64> {
         let content = self.geometry.content_of(stripe, shard);
         content.start.max(self.range.start)..content.end.min(self.range.end)
+    }
+
+    /// Cells of a shard, verified: from its home, or from the cache if that is far away.
+    async fn cells(
+        &self,
+        layout: Option<&Layout>,
+        shard: u8,
+        stripes: Range<u32>,
+    ) -> Result<Vec<Bytes>, ShardError> {
+        let record = &self.segment.record;
+        let home = record.placement.homes[usize::from(shard)];
+        let cache = self.shared.cache_for(layout, home);
+        let name_of = |cell| CachedName {
+            id: self.segment.id,
+            part: CachedPart::Cell { shard, cell },
+        };
+        if let Some(cache) = cache {
+            let cached = future::join_all(stripes.clone().map(|cell| cache.get(name_of(cell)))).await;
+            let fits = |cell, bytes: &Bytes| bytes.len() == self.geometry.cell_bytes(cell);
+            if let Some(cells) = cached.into_iter().collect::<Option<Vec<Bytes>>>()
+                && stripes.clone().zip(&cells).all(|(cell, bytes)| fits(cell, bytes))
+            {
+                return Ok(cells);
+            }
+        }
+        let name = shard_of(&self.segment, shard);
+        let (header, cells) = self
+            .shared
+            .transfer
+            .get_cells(home, name, stripes.clone())
+            .await?;
+        let same = header.code == record.placement.code
+            && header.seal.len == record.len
+            && header.seal.hash == record.hash.chaining;
+        if !same {
+            return Err(ShardError::Corrupt("it is of another segment".into()));
+        }
+        if let Some(cache) = cache {
+            for (cell, bytes) in stripes.zip(&cells) {
+                cache.keep(name_of(cell), bytes.clone());
+            }
+        }
+        Ok(cells)
     }
 
     /// The wanted bytes of a window, in order.
@@ -279,6 +346,7 @@ impl Source {
         };
         let window = Window {
             source: self,
+            layout: layout.clone(),
             cells: vec![vec![None; placement.homes.len()]; stripes.len()],
             stripes,
             wanted,
@@ -335,26 +403,9 @@ impl<'a> Window<'a> {
         if stripes == self.stripes {
             self.asked[usize::from(shard)] = Asked::Yes;
         }
-        let source = self.source;
-        let node = source.segment.record.placement.homes[usize::from(shard)];
-        let name = shard_of(&source.segment, shard);
+        let (source, layout) = (self.source, self.layout.clone());
         let answer = async move {
-            let result = source
-                .shared
-                .transfer
-                .get_cells(node, name, stripes.clone())
-                .await;
-            let result = result.and_then(|(header, cells)| {
-                let record = &source.segment.record;
-                let same = header.code == record.placement.code
-                    && header.seal.len == record.len
-                    && header.seal.hash == record.hash.chaining;
-                if same {
-                    Ok(cells)
-                } else {
-                    Err(ShardError::Corrupt("it is of another segment".into()))
-                }
-            });
+            let result = source.cells(layout.as_deref(), shard, stripes.clone()).await;
             (shard, stripes, result)
         };
         self.running.push(answer.boxed());

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -38,6 +40,8 @@ struct Network {
     addresses: Mutex<BTreeMap<NodeId, SocketAddr>>,
     down: Mutex<BTreeSet<NodeId>>,
     suspected: Mutex<Vec<NodeId>>,
+    /// How many calls the nodes have made to each other.
+    calls: AtomicUsize,
 }
 
 struct TestPeers {
@@ -53,6 +57,7 @@ impl BlobPeers for TestPeers {
 
     fn wire(&self, node: NodeId) -> Wire {
         assert_ne!(node, self.me, "a node does not call itself");
+        self.network.calls.fetch_add(1, Ordering::SeqCst);
         let mut wires = self.wires.lock().unwrap();
         let connect = || {
             let address = self.network.addresses.lock().unwrap()[&node];
@@ -110,6 +115,10 @@ impl Cluster {
     }
 
     async fn with(count: u64, disks: Disks) -> Self {
+        Self::caching(count, disks, 0).await
+    }
+
+    async fn caching(count: u64, disks: Disks, cache_bytes: u64) -> Self {
         let seams = Seams::system();
         let kv = Kv::in_memory(seams.clone());
         let network = Arc::<Network>::default();
@@ -124,6 +133,7 @@ impl Cluster {
                     Disks::Machine => Arc::new(Folder::new(folder.path())) as Arc<dyn Disk>,
                 },
                 reserve_bytes: 1000,
+                cache_bytes,
                 fail_stop: FailStop::new(|what| panic!("{what}")),
             };
             let peers = TestPeers {
@@ -255,6 +265,37 @@ mod six_nodes {
     use super::*;
 
     run_suite!(async { Cluster::of(6).await.stage() });
+}
+
+/// Every node is in a zone of its own here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_in_other_zones_is_fetched_once() {
+    let cluster = Cluster::caching(3, Disks::Memory, 1 << 30).await;
+    let mut ids = Vec::new();
+    for size in SIZES {
+        ids.push((size, keep(cluster.blobs(0), &content(size)).await));
+    }
+    let read_all = async || {
+        let before = cluster.network.calls.load(Ordering::SeqCst);
+        for (size, id) in &ids {
+            assert!(read(cluster.blobs(2), id, None).await.unwrap() == content(*size));
+        }
+        cluster.network.calls.load(Ordering::SeqCst) - before
+    };
+    assert!(read_all().await > 0);
+    // What comes too fast to be kept is kept another time.
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if read_all().await == 0 {
+            break;
+        }
+    }
+    assert_eq!(read_all().await, 0);
+    for (size, id) in &ids {
+        let end = *size as u64;
+        let part = read(cluster.blobs(2), id, Some(end / 3..end - 1)).await.unwrap();
+        assert!(part == content(*size).slice(size / 3..size - 1));
+    }
 }
 
 /// A body in which something happens after `after` bytes.
