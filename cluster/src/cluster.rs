@@ -30,6 +30,9 @@ const STORES: &[&str] = &["raft-log", "state", "blobs"];
 /// How long a leader that stops waits for another to take over.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long a node that enters waits before it asks again whether there is a majority.
+const WAIT_FOR_MAJORITY: Duration = Duration::from_millis(200);
+
 /// How a node takes part in its cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
@@ -47,6 +50,8 @@ pub struct ClusterConfig {
     pub raft: RaftConfig,
     /// Room on the disk that blobs leave free, in bytes.
     pub reserve_bytes: u64,
+    /// Room on the disk for what is fetched from other zones, in bytes.
+    pub cache_bytes: u64,
     /// How the leader brings the group in step with its members.
     pub controller: ControllerConfig,
 }
@@ -178,6 +183,7 @@ impl Cluster {
         let (blobs, blob_service) = {
             let config = BlobConfig {
                 reserve_bytes: config.reserve_bytes,
+                cache_bytes: config.cache_bytes,
                 ..BlobConfig::new(config.data.join("blobs"), fail_stop)
             };
             let (kv, seams) = (kv.clone(), seams.clone());
@@ -287,16 +293,18 @@ impl Cluster {
         // A node whose address has changed cannot be reached before it is announced, and is
         // announced through the peers that it can reach.
         loop {
-            match shared.dir.register(&shared.kv).await {
+            match self.make_known(&news).await {
                 Ok(()) => break,
-                Err(RegisterError::Commit(error)) => {
+                Err(
+                    EnterError::Register(RegisterError::Commit(error))
+                    | EnterError::Announce(FoundError::Commit(error)),
+                ) => {
                     tracing::info!(%error, "waiting for the cluster");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    tokio::time::sleep(WAIT_FOR_MAJORITY).await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
-        announce(&shared.kv, shared.dir.node(), &news).await?;
         let control: Arc<dyn RaftControl> = shared.replica.clone();
         let layout = Arc::new(FollowLayout {
             kv: shared.kv.clone(),
@@ -313,6 +321,14 @@ impl Cluster {
         while !matches!(Blobs::layout(&shared.kv.local()).await, Ok(Some(_))) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
+    }
+
+    /// Makes this start of the node, and what has changed about it, known to the cluster.
+    async fn make_known(&self, news: &Announcement) -> Result<(), EnterError> {
+        let shared = &self.shared;
+        shared.dir.register(&shared.kv).await?;
+        announce(&shared.kv, shared.dir.node(), news).await?;
         Ok(())
     }
 
