@@ -89,12 +89,13 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
                 },
             };
             let founded = start::found(&held.config, &first).await?;
-            output.show(&Founded {
+            let founded = Founded {
                 cluster: founded.cluster.to_string(),
                 node: founded.node.0,
                 token: founded.token,
                 serve: node.serve_command(),
-            });
+            };
+            output.show_secret(&founded, &founded.token);
         }
         Command::Join(join) => {
             let held = join.node.hold()?;
@@ -112,7 +113,8 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
         }
         Command::Token(arguments) => {
             let client = arguments.connection.open()?;
-            output.show(&new_token(&client, arguments.lifetime).await?);
+            let token = new_token(&client, arguments.lifetime).await?;
+            output.show_secret(&token, &token.token);
         }
         Command::Status(connection) => {
             let client = connection.open()?;
@@ -150,9 +152,8 @@ impl fmt::Display for Founded {
             "founded cluster {}; this is node {}",
             self.cluster, self.node
         )?;
-        writeln!(out, "token of the administrator `root`, shown only now:")?;
-        writeln!(out, "{}", self.token)?;
-        write!(out, "start the node with: {}", self.serve)
+        writeln!(out, "start the node with: {}", self.serve)?;
+        write!(out, "token of the administrator `root`, shown only now:")
     }
 }
 
@@ -180,10 +181,9 @@ pub(super) struct JoinToken {
 
 impl fmt::Display for JoinToken {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{}", self.token)?;
         write!(
             out,
-            "admits one node until {}: pass it to `cairn cluster join` on that machine",
+            "admits one node until {}; pass it to `cairn cluster join` on that machine:",
             self.expires_at
         )
     }

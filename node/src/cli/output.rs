@@ -30,6 +30,18 @@ impl Output {
         }
     }
 
+    /// Prints a secret that is the result of a command. For people, what is said about it goes
+    /// to standard error, so that the secret alone can be written to a file.
+    pub(super) fn show_secret<R: Display + Serialize>(self, about: &R, secret: &str) {
+        match self {
+            Self::Human => {
+                progress(about);
+                write_line(io::stdout(), &secret);
+            }
+            Self::Json => self.show(about),
+        }
+    }
+
     /// Prints why a command failed.
     pub(super) fn show_failure(self, failure: &Failure) {
         match self {

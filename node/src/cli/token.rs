@@ -94,13 +94,13 @@ impl fmt::Display for NewToken {
             self.scopes.join(", ")
         )?;
         match &self.expires_at {
-            Some(date) => writeln!(out, ", until {date}; it is shown only now:")?,
-            None => writeln!(out, ", without end; it is shown only now:")?,
+            Some(date) => write!(out, ", until {date}")?,
+            None => write!(out, ", without end")?,
         }
         if let Some(username) = &self.username {
-            writeln!(out, "user name: {username}")?;
+            write!(out, ", with the user name {username}")?;
         }
-        write!(out, "{}", self.token)
+        write!(out, "; it is shown only now:")
     }
 }
 
@@ -135,7 +135,7 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
         .post(&path, &body)
         .await
         .map_err(|failure| failure.context(format_args!("cannot make token {}", new.name)))?;
-    output.show(&token);
+    output.show_secret(&token, &token.token);
     Ok(())
 }
 
