@@ -13,6 +13,7 @@ use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{Cluster, ClusterConfig, ClusterId, FailStop, NodeId, RaftConfig, Seams};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -156,45 +157,65 @@ async fn serve_clients(
     seams: Seams,
     signals: &mut StopSignals,
 ) -> anyhow::Result<()> {
-    let settings = HttpSettings::of(config);
-    let limits = settings.limits.clone();
-    let operator = Running {
-        cluster: cluster.clone(),
-        seams: seams.clone(),
-    };
-    let (kv, blobs) = (cluster.kv().clone(), cluster.blobs().clone());
-    let app = App::with_operator(kv, blobs, seams, settings, Arc::new(operator));
-    let listener = TcpListener::bind(config.http.listen)
-        .await
-        .with_context(|| format!("listen for clients on {}", config.http.listen))?;
-    let server = Server::start(listener, router(app.clone()), &limits)?;
-    let tasks_stop = CancellationToken::new();
-    let tasks = tokio::spawn(tasks::run(app.clone(), tasks_stop.clone()));
-    info!(address = %server.address(), "serving clients on {}", server.address());
-
+    let serving = Serving::begin(config, cluster, seams).await?;
     let departed = tokio::select! {
         departed = cluster.follow() => departed,
         () = signals.stop() => None,
     };
 
-    app.drain();
+    serving.app.drain();
     let drain = config.node.drain;
     info!("letting requests finish, for {drain:?} at most");
     tokio::select! {
-        all = server.stop(drain) => if !all {
+        all = serving.server.stop(drain) => if !all {
             warn!("cut off requests that took longer than {drain:?}");
         },
         () = signals.stop() => warn!("told to stop a second time: cutting requests off"),
     }
-    tasks_stop.cancel();
-    tasks.await.context("a task of the registry failed")?;
+    serving.tasks_stop.cancel();
+    serving.tasks.await.context("a task of the registry failed")?;
     match departed {
         Some(departed) => Err(departed.into()),
         None => Ok(()),
     }
 }
 
-fn cluster_config(config: &Config) -> ClusterConfig {
+/// What of a node serves clients. Dropping it leaves it running.
+pub(crate) struct Serving {
+    pub(crate) app: App,
+    pub(crate) server: Server,
+    tasks: JoinHandle<()>,
+    tasks_stop: CancellationToken,
+}
+
+impl Serving {
+    /// Listens for clients of a node that takes part in its cluster.
+    pub(crate) async fn begin(config: &Config, cluster: &Cluster, seams: Seams) -> anyhow::Result<Self> {
+        let settings = HttpSettings::of(config);
+        let limits = settings.limits.clone();
+        let operator = Running {
+            cluster: cluster.clone(),
+            seams: seams.clone(),
+        };
+        let (kv, blobs) = (cluster.kv().clone(), cluster.blobs().clone());
+        let app = App::with_operator(kv, blobs, seams, settings, Arc::new(operator));
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("listen for clients on {}", config.http.listen))?;
+        let server = Server::start(listener, router(app.clone()), &limits)?;
+        let tasks_stop = CancellationToken::new();
+        let tasks = tokio::spawn(tasks::run(app.clone(), tasks_stop.clone()));
+        info!(address = %server.address(), "serving clients on {}", server.address());
+        Ok(Self {
+            app,
+            server,
+            tasks,
+            tasks_stop,
+        })
+    }
+}
+
+pub(crate) fn cluster_config(config: &Config) -> ClusterConfig {
     ClusterConfig {
         data: config.node.data.clone(),
         listen: config.cluster.listen.to_string(),

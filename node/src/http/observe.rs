@@ -137,12 +137,22 @@ fn log(
     }
 }
 
-/// The path as a log line may hold it: a token in its first segment is left out.
+/// What comes before a token in paths that clients make: a first segment of its own, and how npm
+/// signs out and revokes.
+const BEFORE_TOKENS: [&str; 2] = ["/-/user/token/", "/-/npm/v1/tokens/token/"];
+
+/// The path as a log line may hold it: without tokens.
 fn shown_path(path: &str) -> String {
-    match path.strip_prefix("/t/") {
-        Some(rest) => match rest.split_once('/') {
-            Some((_, rest)) => format!("/t/…/{rest}"),
-            None => "/t/…".into(),
+    let begin = match path.strip_prefix("/t/") {
+        Some(_) => Some("/t/".len()),
+        None => BEFORE_TOKENS
+            .iter()
+            .find_map(|mark| path.find(mark).map(|at| at + mark.len())),
+    };
+    match begin {
+        Some(begin) => match path[begin..].split_once('/') {
+            Some((_, rest)) => format!("{}…/{rest}", &path[..begin]),
+            None => format!("{}…", &path[..begin]),
         },
         None => path.chars().take(1024).collect(),
     }
@@ -175,4 +185,28 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "without a message".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_in_the_log_holds_a_token() {
+        for (path, shown) in [
+            ("/api/v4/projects/1", "/api/v4/projects/1"),
+            ("/t/cnp-secret/x/y", "/t/…/x/y"),
+            ("/t/cnp-secret", "/t/…"),
+            (
+                "/api/v4/packages/npm/-/user/token/cnp-secret",
+                "/api/v4/packages/npm/-/user/token/…",
+            ),
+            (
+                "/api/v4/packages/npm/-/npm/v1/tokens/token/cnp-secret",
+                "/api/v4/packages/npm/-/npm/v1/tokens/token/…",
+            ),
+        ] {
+            assert_eq!(shown_path(path), shown);
+        }
+    }
 }

@@ -4,6 +4,10 @@
 //! `acme/open` (id 2), the internal `acme/inside` (id 3), and a token for each of [`CALLERS`].
 
 #[cfg(feature = "real-clients")]
+mod balancer;
+#[cfg(feature = "real-clients")]
+pub(crate) mod client;
+#[cfg(feature = "real-clients")]
 pub(crate) mod cluster;
 mod matrix;
 

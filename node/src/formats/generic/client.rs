@@ -1,120 +1,86 @@
 //! The story of the real clients, curl and wget: publish, fetch, resume, verify, delete.
 
-use std::fs;
-use std::path::Path;
-use std::process::Output;
-
-use cairn_cluster::Seams;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
-use tokio::process::Command;
 
-use crate::testing::cluster::{TestCluster, cluster};
+use crate::testing::client::{Client, Ran};
+use crate::testing::cluster::{TestCluster, cluster, unique};
 
-/// A folder with the client's own configuration and files in it.
+/// A client with the credentials of a project in `.netrc`.
 struct Desk {
-    cluster: TestCluster,
-    folder: TempDir,
+    client: Client,
+    cluster: &'static TestCluster,
     /// A package that no other run has.
     package: String,
 }
 
+impl std::ops::Deref for Desk {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 impl Desk {
-    async fn new() -> Self {
-        let cluster = cluster().await;
-        let folder = TempDir::new().unwrap();
-        let netrc: String = cluster
-            .urls
-            .iter()
-            .map(|url| {
-                let host = url.split("://").nth(1).unwrap().split(':').next().unwrap();
-                format!("machine {host} login token password {}\n", cluster.token)
-            })
-            .collect();
-        fs::write(folder.path().join(".netrc"), netrc).unwrap();
-        let package = format!("tool-{}", HEXLOWER.encode(&Seams::system().random::<6>()));
-        Self {
-            cluster,
-            folder,
-            package,
-        }
+    async fn new(program: &str) -> Self {
+        let desk = Self {
+            client: Client::of_system(program),
+            cluster: cluster().await,
+            package: unique("tool"),
+        };
+        desk.sign_in(&desk.cluster.token);
+        desk
+    }
+
+    fn sign_in(&self, token: &str) {
+        self.write(
+            ".netrc",
+            format!("machine 127.0.0.1 login deploy password {token}\n"),
+        );
     }
 
     /// The URL of something in this package, through one of the nodes.
     fn url(&self, node: usize, path: &str) -> String {
-        let urls = &self.cluster.urls;
-        let base = &urls[node % urls.len()];
+        let base = self.cluster.url(node % 3);
         format!(
             "{base}/api/v4/projects/1/packages/generic/{}/{path}",
             self.package
         )
     }
 
-    fn path(&self, file: &str) -> std::path::PathBuf {
-        self.folder.path().join(file)
-    }
-
-    fn write(&self, file: &str, bytes: &[u8]) {
-        fs::write(self.path(file), bytes).unwrap();
-    }
-
-    fn read(&self, file: &str) -> Vec<u8> {
-        fs::read(self.path(file)).unwrap()
-    }
-
-    async fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        Command::new(program)
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.folder.path())
-            .output()
-            .await
-            .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"))
+    /// Runs the client in its home; it must succeed.
+    async fn go(&self, arguments: &[&str]) -> Ran {
+        self.ok(self.home(), arguments).await
     }
 
     /// Runs curl with the credentials of `.netrc`; gives what it printed.
     async fn curl(&self, arguments: &[&str]) -> String {
-        let output = self
-            .run("curl", &[&["-sS", "-n", "--fail-with-body"], arguments].concat())
-            .await;
-        assert!(output.status.success(), "curl {arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let common = ["-sS", "-n", "--fail-with-body"];
+        self.go(&[&common, arguments].concat()).await.stdout
     }
 
-    /// Runs curl and expects this status of HTTP.
-    async fn refused(&self, arguments: &[&str], status: &str) {
-        let arguments = [&["-sS", "-o", "/dev/null", "-w", "%{http_code}"], arguments].concat();
-        let output = self.run("curl", &arguments).await;
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout),
-            status,
-            "curl {arguments:?}: {output:?}"
-        );
-    }
-
-    async fn wget(&self, arguments: &[&str]) {
-        let output = self.run("wget", &[&["-nv"], arguments].concat()).await;
-        assert!(output.status.success(), "wget {arguments:?}: {output:?}");
+    /// Runs curl as scripts do; it must end as it does on an error, with this status of HTTP and
+    /// this in the body.
+    async fn refused(&self, arguments: &[&str], status: u16, part: &str) {
+        let common = ["-sS", "--fail-with-body"];
+        let arguments = [&common, arguments].concat();
+        let status = format!("error: {status}");
+        self.fails(self.home(), &arguments, 22, &[&status, part]).await;
     }
 }
 
-/// Bytes that no compression or repetition makes small, the same in every run.
 fn noise(length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-    bytes
+    crate::testing::client::noise("generic", length)
 }
 
 fn sha256(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_publishes_through_one_node_and_fetches_from_the_others() {
-    let desk = Desk::new().await;
+    let desk = Desk::new("curl").await;
     let content = noise(3 << 20);
     desk.write("tool.tgz", &content);
     // The name is appended to a URL that ends with a slash.
@@ -128,16 +94,15 @@ async fn curl_publishes_through_one_node_and_fetches_from_the_others() {
     }
     // The name comes from the answer.
     desk.write("elsewhere.txt", b"");
-    let output = desk.run("mkdir", &["named"]).await;
-    assert!(output.status.success());
+    desk.folder("named");
     desk.curl(&["-OJ", "--output-dir", "named", &desk.url(1, "1.0.0/tool.tgz")])
         .await;
     assert!(desk.read("named/tool.tgz") == content);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_publishes_in_every_way_that_people_use() {
-    let desk = Desk::new().await;
+    let desk = Desk::new("curl").await;
     desk.write("a", b"one file");
     desk.write("b", b"another");
     desk.curl(&["-T", "{a,b}", &desk.url(0, "1/")]).await;
@@ -148,8 +113,8 @@ async fn curl_publishes_in_every_way_that_people_use() {
         "printf 'piped' | curl -sS -n -f -T - '{}'",
         desk.url(0, "1/piped")
     );
-    let piped = desk.run("sh", &["-c", &script]).await;
-    assert!(piped.status.success(), "{piped:?}");
+    let shell = Client::of_system("sh").with("HOME", desk.home());
+    shell.ok(desk.home(), &["-c", &script]).await;
     assert_eq!(desk.curl(&[&desk.url(1, "1/piped")]).await, "piped");
 
     // What says that it is a form is taken as it is.
@@ -172,16 +137,21 @@ async fn curl_publishes_in_every_way_that_people_use() {
     desk.curl(&["-H", &claimed, "-T", "a", &desk.url(0, "1/claimed")])
         .await;
     let wrong = format!("X-Checksum-Sha256: {}", sha256(b"else"));
-    desk.refused(&["-n", "-H", &wrong, "-T", "a", &desk.url(0, "1/wrong")], "400")
+    desk.refused(
+        &["-n", "-H", &wrong, "-T", "a", &desk.url(0, "1/wrong")],
+        400,
+        "the sha256 of the file",
+    )
+    .await;
+    desk.refused(&["-n", &desk.url(1, "1/wrong")], 404, "404 File Not Found")
         .await;
-    desk.refused(&["-n", &desk.url(1, "1/wrong")], "404").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_proves_who_it_is_in_every_way() {
-    let desk = Desk::new().await;
+    let desk = Desk::new("curl").await;
     desk.write("f", b"x");
-    let token = desk.cluster.token.clone();
+    let token = desk.cluster.token.as_str();
     let url = |name: &str| desk.url(0, &format!("1/{name}"));
     for (name, credentials) in [
         ("basic", vec!["-u".into(), format!("anybody:{token}")]),
@@ -199,43 +169,84 @@ async fn curl_proves_who_it_is_in_every_way() {
         let url = url(name);
         let mut arguments: Vec<&str> = credentials.iter().map(String::as_str).collect();
         arguments.extend(["-T", "f", &url]);
-        desk.refused(&arguments, "201").await;
+        let common = ["-sS", "--fail-with-body"];
+        desk.go(&[&common[..], &arguments].concat())
+            .await
+            .says("201 Created");
     }
-    desk.refused(&["-T", "f", &url("nobody")], "401").await;
-    desk.refused(&["-u", "x:wrong", "-T", "f", &url("wrong")], "401")
+    for arguments in [
+        &["-T", "f", &url("nobody")][..],
+        &["-u", "x:wrong", "-T", "f", &url("wrong")],
+        &["-u", "x:wrong", &url("basic")],
+        &[&url("basic")],
+    ] {
+        desk.refused(arguments, 401, "401 Unauthorized").await;
+    }
+    let reading = desk.cluster.deploy_token(&["read_package_registry"]).await;
+    let header = format!("DEPLOY-TOKEN: {reading}");
+    assert_eq!(
+        desk.go(&["-sS", "-f", "-H", &header, &url("basic")]).await.stdout,
+        "x"
+    );
+    desk.refused(&["-H", &header, "-T", "f", &url("reading")], 403, "403 Forbidden")
         .await;
-    desk.refused(&["-u", "x:wrong", &url("basic")], "401").await;
-    desk.refused(&[&url("basic")], "401").await;
+    desk.refused(
+        &["-H", &header, "-X", "DELETE", &url("basic")],
+        403,
+        "403 Forbidden",
+    )
+    .await;
+    // A deploy token goes with its username.
+    let pair = format!("somebody:{reading}");
+    desk.refused(&["-u", &pair, &url("basic")], 401, "401 Unauthorized")
+        .await;
+    let both = format!("PRIVATE-TOKEN: {token}");
+    desk.refused(
+        &["-H", &header, "-H", &both, &url("basic")],
+        401,
+        "401 Unauthorized",
+    )
+    .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_never_overwrites_or_truncates() {
-    let desk = Desk::new().await;
+    let desk = Desk::new("curl").await;
     desk.write("f", &noise(5000));
     desk.write("other", b"other");
     let url = desk.url(0, "1/f");
     desk.curl(&["-T", "f", &url]).await;
     // The same again is the same publish.
     desk.curl(&["-T", "f", &desk.url(1, "1/f")]).await;
-    desk.refused(&["-n", "-T", "other", &desk.url(1, "1/f")], "400")
-        .await;
+    desk.refused(
+        &["-n", "-T", "other", &desk.url(1, "1/f")],
+        400,
+        "Duplicate package is not allowed",
+    )
+    .await;
     desk.refused(
         &["-n", "-H", "If-None-Match: *", "-T", "f", &desk.url(2, "1/f")],
-        "412",
+        412,
+        "412 Precondition Failed",
     )
     .await;
     // Resuming an upload sends only its tail.
-    desk.refused(&["-n", "-C", "1000", "-T", "f", &desk.url(0, "1/tail")], "400")
+    desk.refused(
+        &["-n", "-C", "1000", "-T", "f", &desk.url(0, "1/tail")],
+        400,
+        "Content-Range",
+    )
+    .await;
+    desk.refused(&["-n", &desk.url(0, "1/tail")], 404, "404 File Not Found")
         .await;
-    desk.refused(&["-n", &desk.url(0, "1/tail")], "404").await;
     desk.curl(&["-C", "0", "-T", "f", &desk.url(0, "1/whole")]).await;
     desk.curl(&["-o", "back", &desk.url(1, "1/f")]).await;
     assert!(desk.read("back") == noise(5000));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_resumes_and_revalidates_on_any_node() {
-    let desk = Desk::new().await;
+    let desk = Desk::new("curl").await;
     let content = noise(1 << 20);
     desk.write("f", &content);
     desk.curl(&["-T", "f", &desk.url(0, "1/f")]).await;
@@ -268,12 +279,12 @@ async fn curl_resumes_and_revalidates_on_any_node() {
             .await;
         assert_eq!(by_date, "304");
     }
-    assert!(!Path::new(&desk.path("unused")).exists() || desk.read("unused").is_empty());
+    assert!(!desk.home().join("unused").exists() || desk.read("unused").is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn checksums_listings_and_deletion_by_curl() {
-    let desk = Desk::new().await;
+    let desk = Desk::new("curl").await;
     desk.write("f.tgz", b"x");
     for version in ["1.0.0", "1.1.0"] {
         desk.curl(&["-T", "f.tgz", &desk.url(0, &format!("{version}/"))])
@@ -281,8 +292,8 @@ async fn checksums_listings_and_deletion_by_curl() {
     }
     desk.curl(&["-o", "sum", &desk.url(1, "1.1.0/f.tgz.sha256")])
         .await;
-    let checked = desk.run("sha256sum", &["-c", "sum"]).await;
-    assert!(checked.status.success(), "{checked:?}");
+    let sha256sum = Client::of_system("sha256sum");
+    sha256sum.ok(desk.home(), &["-c", "sum"]).await.says("f.tgz: OK");
     assert_eq!(desk.curl(&["-L", &desk.url(2, "latest/f.tgz")]).await, "x");
 
     let listed = desk
@@ -295,54 +306,81 @@ async fn checksums_listings_and_deletion_by_curl() {
 
     desk.curl(&["-X", "DELETE", &desk.url(0, "1.0.0/f.tgz")]).await;
     for node in 0..3 {
-        desk.refused(&["-n", &desk.url(node, "1.0.0/f.tgz")], "404").await;
+        desk.refused(&["-n", &desk.url(node, "1.0.0/f.tgz")], 404, "404")
+            .await;
     }
     desk.curl(&["-X", "DELETE", desk.url(2, "").trim_end_matches('/')])
         .await;
     for node in 0..3 {
-        desk.refused(&["-n", &desk.url(node, "1.1.0/f.tgz")], "404").await;
+        desk.refused(&["-n", &desk.url(node, "1.1.0/f.tgz")], 404, "404")
+            .await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn wget_fetches_resumes_and_mirrors() {
-    let desk = Desk::new().await;
+    let (desk, wget) = (Desk::new("curl").await, Client::of_system("wget"));
+    let wget = wget.with("HOME", desk.home());
     let content = noise(200_000);
     desk.write("f.bin", &content);
     for path in ["1/f.bin", "1/sub/g.bin"] {
         desk.curl(&["-T", "f.bin", &desk.url(0, path)]).await;
     }
-    let output = desk.run("mkdir", &["w"]).await;
-    assert!(output.status.success());
+    desk.folder("w");
+    let fetch = async |arguments: &[&str]| {
+        wget.ok(desk.home(), &[&["-nv"], arguments].concat()).await;
+    };
     // It sends its credentials only when it is asked for them.
-    desk.wget(&["-P", "w", &desk.url(1, "1/f.bin")]).await;
+    fetch(&["-P", "w", &desk.url(1, "1/f.bin")]).await;
     assert!(desk.read("w/f.bin") == content);
     desk.write("w/f.bin", &content[..50_000]);
-    desk.wget(&["-c", "-P", "w", &desk.url(2, "1/f.bin")]).await;
+    fetch(&["-c", "-P", "w", &desk.url(2, "1/f.bin")]).await;
     assert!(desk.read("w/f.bin") == content);
-    desk.wget(&["-N", "-P", "w", &desk.url(0, "1/f.bin")]).await;
-    desk.wget(&["--content-disposition", "-P", "d", &desk.url(0, "1/f.bin")])
-        .await;
+    fetch(&["-N", "-P", "w", &desk.url(0, "1/f.bin")]).await;
+    fetch(&["--content-disposition", "-P", "d", &desk.url(0, "1/f.bin")]).await;
     assert!(desk.read("d/f.bin") == content);
-    desk.wget(&[
+    let put = [
         "--method=PUT",
         "--body-file=f.bin",
         "--auth-no-challenge",
         "-O",
         "answer",
-        &desk.url(0, "1/put"),
-    ])
-    .await;
-    desk.wget(&[
-        "-r",
-        "-np",
-        "-nH",
-        "--cut-dirs=7",
-        "-P",
-        "mirror",
-        &desk.url(1, "1/"),
-    ])
-    .await;
+    ];
+    fetch(&[&put[..], &[&desk.url(0, "1/put")]].concat()).await;
+    let mirror = ["-r", "-np", "-nH", "--cut-dirs=7", "-P", "mirror"];
+    fetch(&[&mirror[..], &[&desk.url(1, "1/")]].concat()).await;
     assert!(desk.read("mirror/1/sub/g.bin") == content);
     assert!(desk.read("mirror/1/put") == content);
+    // It ends with 8 where a server says an error, and with 6 where it may not come in.
+    let missing = ["-nv", &desk.url(2, "1/missing")];
+    wget.fails(desk.home(), &missing, 8, &["404"]).await;
+    desk.sign_in("wrong");
+    let there = ["-nv", "-O", "no", &desk.url(2, "1/f.bin")];
+    wget.fails(desk.home(), &there, 6, &["Authentication Failed"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aria2_fetches_by_ranges_in_parallel_from_all_nodes() {
+    let (desk, aria2) = (Desk::new("curl").await, Client::of_system("aria2c"));
+    let aria2 = aria2.with("HOME", desk.home());
+    let content = noise(16 << 20);
+    desk.write("f.bin", &content);
+    desk.curl(&["-T", "f.bin", &desk.url(0, "1/f.bin")]).await;
+    let checksum = format!("--checksum=sha-256={}", sha256(&content));
+    let urls = [0, 1, 2].map(|node| desk.url(node, "1/f.bin"));
+    let credentials = format!("--header=PRIVATE-TOKEN: {}", desk.cluster.token);
+    let how = [
+        "-x8",
+        "-s8",
+        "-k1M",
+        "-o",
+        "back",
+        "--no-conf",
+        &credentials,
+        &checksum,
+    ];
+    let urls = urls.each_ref().map(String::as_str);
+    aria2.ok(desk.home(), &[&how[..], &urls].concat()).await;
+    assert!(desk.read("back") == content);
 }

@@ -53,13 +53,13 @@ struct UserPath {
 
 /// What a client sends to sign in; what else it sends is of no interest.
 #[derive(Deserialize)]
-struct Login {
-    name: String,
-    password: String,
+pub(super) struct Login {
+    pub(super) name: String,
+    pub(super) password: String,
 }
 
 /// The head of a request, to which the credentials of the body are added.
-struct Head(Parts);
+pub(super) struct Head(pub(super) Parts);
 
 impl FromRequestParts<App> for Head {
     type Rejection = std::convert::Infallible;
@@ -84,16 +84,7 @@ async fn login(
             "the document is about another user than the URL",
         ));
     }
-    let access = Access::of(
-        &app,
-        &with_credentials(head, &login)?,
-        crate::auth::action::Freshness::Latest,
-    )
-    .await?;
-    let is_same = |username: &str| username.to_lowercase() == login.name.to_lowercase();
-    if !access.caller().username().is_some_and(is_same) {
-        return Err(ApiError::unauthorized());
-    }
+    check_login(&app, head, &login).await?;
     let signed_in = json!({
         "ok": true,
         "id": format!("{USER_PREFIX}{}", login.name),
@@ -101,6 +92,17 @@ async fn login(
         "token": login.password,
     });
     Ok((StatusCode::CREATED, Json(signed_in)).into_response())
+}
+
+/// Makes sure that the password is a token of the one who is named.
+pub(super) async fn check_login(app: &App, head: Parts, login: &Login) -> Result<(), ApiError> {
+    let head = with_credentials(head, login)?;
+    let access = Access::of(app, &head, crate::auth::action::Freshness::Latest).await?;
+    let is_same = |username: &str| username.to_lowercase() == login.name.to_lowercase();
+    if !access.caller().username().is_some_and(is_same) {
+        return Err(ApiError::unauthorized());
+    }
+    Ok(())
 }
 
 /// The same request with the credentials of the login in place of those it was sent with: a

@@ -38,6 +38,7 @@ mod search;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tokens;
 
 use axum::Router;
 use axum::http::HeaderValue;

@@ -23,7 +23,7 @@ use super::place::Place;
 use super::publication::{Publication, PublicationError};
 use super::receive::{Received, receive, receive_small};
 use super::store::{self, Published, VersionNotes, no_package, no_version};
-use super::{account, audit, search};
+use super::{account, audit, search, tokens};
 use crate::app::App;
 use crate::auth::{Authorised, Delete, Publish, Pull, PullImmutable};
 use crate::formats::Level;
@@ -96,6 +96,7 @@ fn table(level: Level) -> Router<App> {
         .route("/-/ping", get(ping))
         .route("/-/npm/v1/attestations/{spec}", get(attestations))
         .merge(account::routes())
+        .merge(tokens::routes())
         .merge(audit::routes());
     let mut refused = "405 Method Not Allowed: packages are published to a project";
     if level == Level::Project {

@@ -1,6 +1,8 @@
 //! Requests and answers on an in-memory node: every row of the contract, and what a wrong
 //! request gets.
 
+mod accounts;
+
 use std::io::Read;
 
 use axum::http::Method;
@@ -1031,99 +1033,6 @@ async fn searches_find_by_name_keyword_and_description() {
     assert_eq!(search("text=pad&size=4294967295&from=4294967295").await.1, 3);
     let wrong = format!("{BASE}/-/v1/search?size=-1");
     node.get(wrong).by("reporter").send().await.expect(400);
-}
-
-#[tokio::test]
-async fn a_token_is_a_password() {
-    let node = TestNode::start().await;
-    let login = async |name: &str, password: &str| {
-        let target = format!("{BASE}/-/user/org.couchdb.user:{name}");
-        let body = json!({
-            "_id": format!("org.couchdb.user:{name}"), "name": name, "password": password,
-            "type": "user", "roles": [], "date": "2026-01-01T00:00:00.000Z",
-        });
-        // A client that signs in again may still send a token that does not hold any more.
-        node.put(target).bearer("cnp-expired").json(&body).send().await
-    };
-    let token = node.token("developer");
-    let signed_in = login("developer", token).await.expect(201).json();
-    assert_eq!(
-        (&signed_in["ok"], &signed_in["token"]),
-        (&json!(true), &json!(token))
-    );
-    login("owner", token).await.expect(401);
-    login("developer", "wrong").await.expect(401);
-    login("developer", "").await.expect(401);
-    let target = format!("{BASE}/-/user/org.couchdb.user:developer");
-    node.put(&target)
-        .json(&json!({"name": "owner", "password": token}))
-        .send()
-        .await
-        .expect(400);
-    node.put(&target).body("{").send().await.expect(400);
-    node.put(&target)
-        .body("x".repeat(100_000))
-        .send()
-        .await
-        .expect(413);
-
-    let whoami = format!("{BASE}/-/whoami");
-    let answer = node.get(&whoami).by("developer").send().await.expect(200);
-    assert_eq!(answer.json(), json!({"username": "developer"}));
-    let basic = node
-        .get(&whoami)
-        .basic("developer", token)
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(basic.json(), json!({"username": "developer"}));
-    let refused = node.get(&whoami).send().await.expect(401);
-    assert_eq!(refused.header("www-authenticate"), "Bearer realm=\"cairn\"");
-    node.get(&whoami).bearer("wrong").send().await.expect(401);
-
-    let web = node
-        .post(format!("{BASE}/-/v1/login"))
-        .json(&json!({}))
-        .send()
-        .await;
-    assert!((400..500).contains(&web.status));
-    let ping = node
-        .get(format!("{BASE}/-/ping"))
-        .by("reporter")
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(ping.json(), json!({}));
-    let profile = node
-        .get(format!("{BASE}/-/npm/v1/user"))
-        .by("developer")
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(profile.json()["name"], "developer");
-    node.post(format!("{BASE}/-/npm/v1/user"))
-        .by("developer")
-        .json(&json!({}))
-        .send()
-        .await
-        .expect(403);
-    node.get(format!("{BASE}/-/npm/v1/user")).send().await.expect(401);
-    let user = node
-        .get(format!("{BASE}/-/user/org.couchdb.user:owner"))
-        .by("developer")
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(user.json()["name"], "owner");
-    node.get(format!("{BASE}/-/user/org.couchdb.user:nobody"))
-        .by("developer")
-        .send()
-        .await
-        .expect(404);
-    node.get(format!("{BASE}/-/user/org.couchdb.user:owner"))
-        .send()
-        .await
-        .expect(401);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A balancer for tests: each request goes to the next node, whatever connection it came by.
+//! A balancer for tests: each request goes to the next node, whatever connection it came by. So
+//! every upload wanders through the cluster.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpListener;
 
 struct Balancer {
     nodes: Vec<String>,
@@ -18,14 +20,19 @@ struct Balancer {
     client: Client<HttpConnector, Body>,
 }
 
-/// Gives requests to the nodes at these hosts in turn.
-pub(super) fn router(nodes: Vec<String>) -> Router {
+/// Gives requests to the nodes at these hosts in turn, as long as the runtime lives; says at
+/// which host it listens.
+pub(super) async fn serve(nodes: Vec<String>) -> String {
     let balancer = Balancer {
         nodes,
         next: AtomicUsize::new(0),
         client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
     };
-    Router::new().fallback(forward).with_state(Arc::new(balancer))
+    let router = Router::new().fallback(forward).with_state(Arc::new(balancer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    host
 }
 
 /// Hands a request on as it is: with the host that the client asked for, and streaming.
