@@ -71,7 +71,10 @@ impl Default for RaftConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct GroupState {
     pub(crate) leader: Option<u64>,
+    /// Of both configurations, while one is being replaced by the other.
     pub(crate) voters: BTreeSet<u64>,
+    /// A change of the voters is under way, or was broken off half way.
+    pub(crate) changing_voters: bool,
     pub(crate) addresses: BTreeMap<u64, String>,
     /// On the leader: the log index up to which each member has confirmed the log.
     pub(crate) matched: BTreeMap<u64, u64>,
@@ -239,6 +242,7 @@ impl Replica {
         GroupState {
             leader: metrics.current_leader,
             voters: membership.voter_ids().collect(),
+            changing_voters: membership.get_joint_config().len() > 1,
             addresses: membership
                 .nodes()
                 .map(|(id, node)| (*id, node.addr.clone()))
@@ -263,7 +267,8 @@ impl Replica {
             .map_err(io::Error::other)
     }
 
-    /// Makes exactly these members the voters; the others stay as learners.
+    /// Makes exactly these members the voters; the others stay as learners. Also ends a change
+    /// that was broken off half way.
     pub(crate) async fn change_voters(&self, voters: BTreeSet<u64>) -> io::Result<()> {
         self.raft
             .change_membership(voters, true)

@@ -91,6 +91,17 @@ fn test_config() -> RaftConfig {
 impl Group {
     /// A group of this many voters.
     async fn start(size: u64, config: RaftConfig) -> Self {
+        let group = Self::of_learners(size, config).await;
+        group.nodes[&1]
+            .replica
+            .change_voters((1..=size).collect())
+            .await
+            .unwrap();
+        group
+    }
+
+    /// A group in which only the first node votes.
+    async fn of_learners(size: u64, config: RaftConfig) -> Self {
         let mut group = Self {
             dir: TempDir::new().unwrap(),
             config,
@@ -113,11 +124,6 @@ impl Group {
                 .await
                 .unwrap();
         }
-        group.nodes[&1]
-            .replica
-            .change_voters((1..=size).collect())
-            .await
-            .unwrap();
         group
     }
 
@@ -394,4 +400,36 @@ async fn leadership_moves_on_request() {
     put(group.kv(from), "after", "transfer").await.unwrap();
     let voters: BTreeSet<u64> = (1..=3).collect();
     assert_eq!(group.nodes[&to].replica.group_state().voters, voters);
+}
+
+/// The controller asks for it when it sees it: see `membership::voters`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_voters_that_was_broken_off_is_seen_and_can_be_ended() {
+    let mut group = Group::of_learners(3, test_config()).await;
+    // It cannot be agreed to while the others are away, and its caller does not wait for it.
+    group.stop(2).await;
+    group.stop(3).await;
+    let replica = group.nodes[&1].replica.clone();
+    let all: BTreeSet<u64> = (1..=3).collect();
+    tokio::select! {
+        _ = replica.change_voters(all.clone()) => panic!("nobody was there to agree"),
+        () = async {
+            while !replica.group_state().changing_voters {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    group.run(2).await;
+    group.run(3).await;
+    put(group.kv(1), "after", "agreed").await.unwrap();
+    let state = replica.group_state();
+    assert_eq!((state.voters, state.changing_voters), (all.clone(), true));
+
+    replica.change_voters(all.clone()).await.unwrap();
+    let state = replica.group_state();
+    assert_eq!((state.voters, state.changing_voters), (all, false));
+    // Only now can any of them be lost, the first one too.
+    drop(replica);
+    group.stop(1).await;
+    put(group.kv(2), "later", "agreed").await.unwrap();
 }
