@@ -9,8 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_proto::v1;
+use futures::FutureExt;
+use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
 use tokio::sync::watch;
@@ -111,7 +113,7 @@ impl Replica {
         fail_stop: FailStop,
     ) -> io::Result<Arc<Self>> {
         let (log, state_machine) = {
-            let (dir, cache_bytes) = (dir.to_owned(), config.cache_bytes);
+            let (dir, cache_bytes, fail_stop) = (dir.to_owned(), config.cache_bytes, fail_stop.clone());
             let open = move || {
                 let log = LogStore::open(&dir.join("raft-log"), fail_stop.clone())?;
                 let state = StateMachine::open(&dir.join("state"), cache_bytes, fail_stop)?;
@@ -155,6 +157,11 @@ impl Replica {
             snapshot_transfer: tokio::sync::Mutex::new(()),
             stopping: CancellationToken::new(),
         });
+        tokio::spawn(end_with_consensus(
+            replica.raft.metrics(),
+            replica.stopping(),
+            fail_stop,
+        ));
         tokio::spawn(refresh(Arc::downgrade(&replica)));
         tokio::spawn(maintain(Arc::downgrade(&replica), config.clone()));
         Ok(replica)
@@ -462,6 +469,34 @@ where
             }
         }
     })
+}
+
+/// Ends the process if consensus ended by itself: on a store that failed, or a panic.
+///
+/// A node without it would still answer its peers and hold its vote, so nobody would take its
+/// place; a new start may find everything in order.
+async fn end_with_consensus(
+    mut metrics: WatchReceiverOf<TypeConfig, Metrics>,
+    stopping: impl Future<Output = ()>,
+    fail_stop: FailStop,
+) {
+    let ended = async {
+        loop {
+            if let Err(fatal) = metrics.borrow_watched().running_state.clone() {
+                return fatal;
+            }
+            if metrics.changed().await.is_err() {
+                // It tells why it ends, unless it cannot.
+                let last = metrics.borrow_watched().running_state.clone();
+                return last.err().unwrap_or(Fatal::Panicked);
+            }
+        }
+    };
+    match ended.await {
+        Fatal::Stopped => {}
+        Fatal::Panicked if stopping.now_or_never().is_some() => {}
+        fatal => fail_stop.stop(&format!("consensus ended: {fatal}")),
+    }
 }
 
 /// Keeps the time of the last confirmation recent while nobody asks.

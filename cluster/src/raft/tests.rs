@@ -14,8 +14,9 @@ use tower::ServiceExt;
 
 use super::log_store::LogStore;
 use super::network::{Dial, Link};
+use super::snapshot::Checkpoint;
 use super::state_machine::StateMachine;
-use super::types::TypeConfig;
+use super::types::{LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use super::{RaftConfig, Replica, Service};
 use crate::kv::{Collection, CommitError, Kv, Scan, Store};
 use crate::net::Lane;
@@ -432,4 +433,51 @@ async fn a_change_of_voters_that_was_broken_off_is_seen_and_can_be_ended() {
     drop(replica);
     group.stop(1).await;
     put(group.kv(2), "later", "agreed").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_consensus_ended_by_itself_does_not_go_on() {
+    let dir = TempDir::new().unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let fail_stop = FailStop::new(move |reason| {
+        // The test may have seen enough.
+        let _ = tell.send(reason.to_owned());
+    });
+    let dial = Arc::new(Loopback::default());
+    let replica = Replica::open(&dir.path().join("node"), 1, &test_config(), dial, fail_stop)
+        .await
+        .unwrap();
+    replica.initialize("127.0.0.1:1").await.unwrap();
+    // A snapshot that is not what it says it is.
+    let empty = dir.path().join("empty");
+    drop(crate::kv::StateDb::open(&empty, 1 << 20).unwrap());
+    let leader_id = LeaderId {
+        term: 1000,
+        node_id: 2,
+    };
+    let vote = Vote {
+        leader_id,
+        committed: true,
+    };
+    let last_log_id = Some(LogId {
+        leader_id,
+        index: 1000,
+    });
+    let snapshot = Snapshot {
+        meta: SnapshotMeta {
+            last_log_id,
+            last_membership: StoredMembership::default(),
+        },
+        snapshot: Checkpoint::adopt(empty).unwrap(),
+    };
+    replica
+        .raft()
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .unwrap_err();
+    // Nobody is left to tell anything if it was not told by now.
+    replica.shutdown().await;
+    drop(replica);
+    let reason = told.recv().await.expect("the process is ended");
+    assert!(reason.contains("consensus ended"), "{reason}");
 }
