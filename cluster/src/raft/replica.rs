@@ -35,6 +35,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How long to wait before asking again when nothing told that the leader has changed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Why a question was not waited for.
+const OTHER_LEADER: &str = "the leader has changed meanwhile";
+
 /// How many rounds of questions to the leader may be under way at once.
 const CONCURRENT_ROUNDS: usize = 2;
 
@@ -348,16 +351,32 @@ impl Replica {
 
     /// One try to commit, here or at the leader.
     async fn submit_once(&self, transaction: &v1::Transaction) -> Result<v1::SubmitResponse, Status> {
-        match self.leader() {
-            None => Err(Status::failed_precondition("no leader is known")),
-            Some(leader) if leader == self.id => self.submit_as_leader(transaction.clone()).await,
-            Some(leader) => {
-                let mut client = self.client_of(leader).map_err(Status::failed_precondition)?;
-                let request = v1::SubmitRequest {
-                    transaction: Some(transaction.clone()),
-                };
-                Ok(client.submit(request).await?.into_inner())
+        let Some(leader) = self.leader() else {
+            return Err(Status::failed_precondition("no leader is known"));
+        };
+        let submit = async {
+            if leader == self.id {
+                return self.submit_as_leader(transaction.clone()).await;
             }
+            let mut client = self.client_of(leader).map_err(Status::failed_precondition)?;
+            let request = v1::SubmitRequest {
+                transaction: Some(transaction.clone()),
+            };
+            Ok(client.submit(request).await?.into_inner())
+        };
+        let answer = self.while_leading(leader, submit).await;
+        answer.unwrap_or_else(|| Err(Status::unavailable(OTHER_LEADER)))
+    }
+
+    /// What a leader answers; none if it is not known as the leader any more before it does.
+    ///
+    /// A leader that has lost its power or its network answers nothing and refuses nothing, and
+    /// whoever waits for it would miss that there is another one by now.
+    async fn while_leading<T>(&self, leader: u64, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            _ = self.wait_for_metrics(|metrics| metrics.current_leader != Some(leader)) => None,
         }
     }
 
@@ -381,22 +400,18 @@ impl Replica {
     }
 
     async fn catch_up_once(&self) -> Result<(), String> {
-        let index = match self.leader() {
-            None => return Err("no leader is known".into()),
-            Some(leader) if leader == self.id => self
-                .leader_rounds
-                .join()
-                .await
-                .unwrap_or_else(|| Err("this node is stopping".into()))?,
-            Some(leader) => {
-                let answer = self.client_of(leader)?.read_index(v1::ReadIndexRequest {}).await;
-                answer
-                    .map_err(|status| status.message().to_owned())?
-                    .into_inner()
-                    .index
+        let leader = self.leader().ok_or("no leader is known")?;
+        let read_index = async {
+            if leader == self.id {
+                let confirmed = self.leader_rounds.join().await;
+                return confirmed.unwrap_or_else(|| Err("this node is stopping".into()));
             }
+            let answer = self.client_of(leader)?.read_index(v1::ReadIndexRequest {}).await;
+            let answer = answer.map_err(|status| status.message().to_owned())?;
+            Ok(answer.into_inner().index)
         };
-        self.wait_applied(index).await;
+        let index = self.while_leading(leader, read_index).await;
+        self.wait_applied(index.ok_or(OTHER_LEADER)??).await;
         Ok(())
     }
 

@@ -43,14 +43,23 @@ async fn our_stores_pass_openrafts_suite() {
     Suite::test_all(Stores).await.unwrap();
 }
 
+/// Nodes that are cut off: calls to them and by them are neither answered nor refused.
+type CutOff = Arc<Mutex<BTreeSet<u64>>>;
+
 /// Plain channels on loopback.
 #[derive(Default)]
 struct Loopback {
+    me: u64,
+    cut_off: CutOff,
     channels: Mutex<HashMap<String, Channel>>,
 }
 
 impl Dial for Loopback {
-    fn link(&self, _node: u64, address: &str, _lane: Lane) -> Link {
+    fn link(&self, node: u64, address: &str, _lane: Lane) -> Link {
+        let cut_off = self.cut_off.lock().unwrap();
+        if cut_off.contains(&node) || cut_off.contains(&self.me) {
+            return Link::new(tower::service_fn(|_| std::future::pending()));
+        }
         let mut channels = self.channels.lock().unwrap();
         let channel = channels.entry(address.to_owned()).or_insert_with(|| {
             Endpoint::from_shared(format!("http://{address}"))
@@ -78,6 +87,7 @@ struct Group {
     config: RaftConfig,
     addresses: BTreeMap<u64, String>,
     nodes: BTreeMap<u64, Node>,
+    cut_off: CutOff,
 }
 
 fn test_config() -> RaftConfig {
@@ -108,6 +118,7 @@ impl Group {
             config,
             addresses: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            cut_off: CutOff::default(),
         };
         for id in 1..=size {
             group.run(id).await;
@@ -138,7 +149,11 @@ impl Group {
         let listener = tokio::net::TcpListener::bind(&address).await.unwrap();
         self.addresses
             .insert(id, listener.local_addr().unwrap().to_string());
-        let dial: Arc<dyn Dial> = Arc::new(Loopback::default());
+        let dial: Arc<dyn Dial> = Arc::new(Loopback {
+            me: id,
+            cut_off: self.cut_off.clone(),
+            ..Loopback::default()
+        });
         let dir = self.dir.path().join(id.to_string());
         let replica = Replica::open(&dir, id, &self.config, dial.clone(), fail_test())
             .await
@@ -480,4 +495,21 @@ async fn a_node_whose_consensus_ended_by_itself_does_not_go_on() {
     drop(replica);
     let reason = told.recv().await.expect("the process is ended");
     assert!(reason.contains("consensus ended"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_leader_that_went_silent_is_answered_by_the_next() {
+    let group = Group::start(3, test_config()).await;
+    let leader = group.leader();
+    let mut others = (1..=3).filter(|id| *id != leader);
+    let (one, other) = (others.next().unwrap(), others.next().unwrap());
+    put(group.kv(one), "before", "kept").await.unwrap();
+    group.cut_off.lock().unwrap().insert(leader);
+    // Both ask while nobody but the silent one leads.
+    let (written, seen) = tokio::join!(
+        put(group.kv(one), "after", "written"),
+        read(group.kv(other), "before")
+    );
+    written.unwrap();
+    assert_eq!(seen.as_deref(), Some("kept"));
 }
