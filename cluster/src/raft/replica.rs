@@ -25,7 +25,7 @@ use super::network::{Client, Dial, Network};
 use super::rounds::Rounds;
 use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
-use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable};
+use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable, check_form};
 use crate::net::Lane;
 use crate::storage::FailStop;
 
@@ -317,12 +317,13 @@ impl Replica {
 
     /// Commits a transaction, if this node leads.
     ///
-    /// `FailedPrecondition` says that it was surely not taken on; any other failure leaves open
-    /// whether it will be applied.
+    /// `FailedPrecondition` says that it was surely not taken on, `InvalidArgument` that it never
+    /// will be; any other failure leaves open whether it will be applied.
     pub(crate) async fn submit_as_leader(
         &self,
         transaction: v1::Transaction,
     ) -> Result<v1::SubmitResponse, Status> {
+        check_form(&transaction).map_err(Status::invalid_argument)?;
         let command = v1::Command {
             kind: Some(v1::command::Kind::Transaction(transaction)),
         };
@@ -610,7 +611,8 @@ impl Store for Replica {
                     });
                 }
                 Ok(Err(status)) => {
-                    if status.code() != tonic::Code::FailedPrecondition {
+                    let not_taken_on = [tonic::Code::FailedPrecondition, tonic::Code::InvalidArgument];
+                    if !not_taken_on.contains(&status.code()) {
                         in_doubt = Some(status.message().to_owned());
                     }
                     status.message().to_owned()

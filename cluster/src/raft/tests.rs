@@ -513,3 +513,27 @@ async fn who_waits_for_a_leader_that_went_silent_is_answered_by_the_next() {
     written.unwrap();
     assert_eq!(seen.as_deref(), Some("kept"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_applied_never_gets_into_the_log() {
+    let group = Group::start(1, test_config()).await;
+    let too_long = cairn_proto::v1::Write {
+        key: Collection::new("test").key("x".repeat(5000)).as_bytes().clone(),
+        op: Some(cairn_proto::v1::write::Op::Put("y".into())),
+    };
+    let unknown = cairn_proto::v1::Write {
+        key: Collection::new("test").key("x").as_bytes().clone(),
+        op: None,
+    };
+    for write in [too_long, unknown] {
+        let transaction = cairn_proto::v1::Transaction {
+            id: vec![0; 16].into(),
+            checks: Vec::new(),
+            writes: vec![write],
+        };
+        // As a peer sends it that checks nothing.
+        let refused = group.nodes[&1].replica.submit_as_leader(transaction).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+    put(group.kv(1), "after", "written").await.unwrap();
+}
