@@ -6,9 +6,15 @@
 
 use bytes::Bytes;
 use cairn_proto::v1;
+use prost::Message;
 
 use super::key::Key;
 use super::view::{State, StoreError, Versioned};
+use crate::net::MAX_MESSAGE_BYTES;
+
+/// The largest transaction that becomes a log entry, in bytes as it is encoded: half of the
+/// largest message between nodes, since an entry that does not fit in one is never replicated.
+pub(crate) const MAX_ENTRY_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 
 /// How many log indexes a transaction's outcome is remembered for. A repetition that arrives
 /// later is answered [`Outcome::Forgotten`] and never applied.
@@ -86,6 +92,33 @@ pub(crate) enum ApplyError {
     Malformed(u64, &'static str),
     #[error("read state")]
     Store(#[from] StoreError),
+}
+
+/// Whether [`apply`] knows what to do with a transaction, whatever the state is.
+///
+/// Asked before one becomes a log entry: what is in the log and cannot be applied stops every
+/// node, and does so again after every start.
+pub(crate) fn check_form(transaction: &v1::Transaction) -> Result<(), &'static str> {
+    if transaction.id.len() != size_of::<TransactionId>() {
+        return Err("a transaction id has 16 bytes");
+    }
+    for check in &transaction.checks {
+        if check.subject.is_none() {
+            return Err("a check is of a kind that this version does not know");
+        }
+    }
+    for write in &transaction.writes {
+        if write.op.is_none() {
+            return Err("a write is of a kind that this version does not know");
+        }
+        if Key::decode(write.key.clone()).is_none() {
+            return Err("a key does not decode");
+        }
+    }
+    if transaction.encoded_len() > MAX_ENTRY_BYTES {
+        return Err("a transaction does not fit in a log entry");
+    }
+    Ok(())
 }
 
 /// Decides the outcome of the command at `index` and what it changes.

@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cairn_proto::v1;
+use prost::Message;
 
-pub(crate) use apply::{Outcome, apply};
+use apply::MAX_ENTRY_BYTES;
+pub(crate) use apply::{Outcome, apply, check_form};
 pub use key::{Collection, Key, MAX_KEY_BYTES, Segment};
 pub(crate) use memory::MemoryStore;
 pub(crate) use rocks::{APPLIED, MEMBERSHIP, Overlay, RocksView, StateDb};
@@ -61,13 +63,19 @@ pub enum CommitError {
         /// What happened last.
         reason: String,
     },
-    /// The transaction writes more than one log entry may carry.
+    /// The transaction writes or depends on more than one log entry may carry.
     #[error("a transaction of {bytes} bytes is over the limit of {limit}")]
     TooLarge {
-        /// Bytes of keys and values.
+        /// Bytes of keys and values that it writes, or of all that it is made of.
         bytes: usize,
-        /// [`MAX_TRANSACTION_BYTES`].
+        /// [`MAX_TRANSACTION_BYTES`], or the limit to all that it is made of.
         limit: usize,
+    },
+    /// A key that it writes is longer than a key may be.
+    #[error("a key of {bytes} bytes is over the limit of {MAX_KEY_BYTES}")]
+    KeyTooLong {
+        /// Bytes of the encoded key.
+        bytes: usize,
     },
 }
 
@@ -182,6 +190,13 @@ impl Kv {
             checks,
             writes,
         };
+        let bytes = transaction.encoded_len();
+        if bytes > MAX_ENTRY_BYTES {
+            return Err(CommitError::TooLarge {
+                bytes,
+                limit: MAX_ENTRY_BYTES,
+            });
+        }
         match self.store.submit(transaction).await? {
             Outcome::Applied(index) => Ok(index),
             Outcome::Conflict => Err(CommitError::Conflict),
@@ -232,6 +247,24 @@ mod tests {
         other.commit().await.unwrap();
         scanner.put(&Collection::new("elsewhere").key("y"), "z");
         assert!(matches!(scanner.commit().await, Err(CommitError::Conflict)));
+    }
+
+    #[tokio::test]
+    async fn what_no_log_entry_can_carry_is_refused_before_it_is_one() {
+        let kv = Kv::in_memory(Seams::system());
+        let collection = Collection::new("names");
+        // Zeros take two bytes each.
+        let mut txn = kv.begin().await.unwrap();
+        txn.put(&collection.at([0; MAX_KEY_BYTES / 2]).key("x"), "y");
+        assert!(matches!(txn.commit().await, Err(CommitError::KeyTooLong { .. })));
+
+        let mut txn = kv.begin().await.unwrap();
+        for number in 0..3000u64 {
+            let long = [number.to_be_bytes(); 200].concat();
+            txn.get(&collection.key(long)).await.unwrap();
+        }
+        txn.put(&collection.key("x"), "y");
+        assert!(matches!(txn.commit().await, Err(CommitError::TooLarge { .. })));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use cairn_proto::v1;
 
-use super::key::{Collection, Key};
+use super::key::{Collection, Key, MAX_KEY_BYTES};
 use super::snapshot::{Entry, ReadError, Scan, Snapshot};
 use super::{CommitError, Kv};
 use crate::record::{self, Record};
@@ -139,6 +139,10 @@ impl Txn {
                 bytes: self.written_bytes,
                 limit: MAX_TRANSACTION_BYTES,
             });
+        }
+        let longest = self.writes.iter().map(|write| write.key.len()).max();
+        if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_KEY_BYTES) {
+            return Err(CommitError::KeyTooLong { bytes });
         }
         let subject_checks = |map: BTreeMap<Bytes, u64>, subject: fn(Bytes) -> v1::check::Subject| {
             map.into_iter().map(move |(name, version)| v1::Check {

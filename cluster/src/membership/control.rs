@@ -13,8 +13,11 @@ pub struct RaftView {
     pub me: NodeId,
     /// The leader, as far as it knows.
     pub leader: Option<NodeId>,
-    /// Who votes.
+    /// Who votes; while the voters are being changed, the old ones and the new.
     pub voters: BTreeSet<NodeId>,
+    /// The voters are being changed: both the old and the new must agree to everything. A
+    /// leader that stops half way leaves this behind.
+    pub changing_voters: bool,
     /// Who receives the log without voting.
     pub learners: BTreeSet<NodeId>,
     /// On the leader: up to which log index each node has the log.

@@ -156,6 +156,7 @@ impl Controller {
             leader: view.me,
             members: members.collect(),
             voters: view.voters.clone(),
+            changing_voters: view.changing_voters,
             learners: view.learners.clone(),
         }
     }

@@ -6,6 +6,8 @@
 //! - A learner votes once it is up and has kept up for a while.
 //! - Voters are spread over zones; a voter that is merely away keeps its vote for a while, and
 //!   is replaced when a learner can take its place.
+//! - A change that an earlier leader left half done is ended before anything else: until then a
+//!   majority of the old voters is needed as well, however many new ones there are.
 //! - Nothing is changed unless a majority of the old and of the new voters is up, so that the
 //!   change cannot leave the cluster waiting.
 
@@ -33,6 +35,8 @@ pub(crate) struct Member {
 pub(crate) struct Observation {
     pub(crate) leader: NodeId,
     pub(crate) voters: BTreeSet<NodeId>,
+    /// `voters` are those of a change that is half done.
+    pub(crate) changing_voters: bool,
     pub(crate) learners: BTreeSet<NodeId>,
     /// Who belongs to the cluster.
     pub(crate) members: BTreeMap<NodeId, Member>,
@@ -53,11 +57,12 @@ pub(crate) fn decide(seen: &Observation) -> Option<Step> {
         .members
         .iter()
         .find(|(node, member)| outside(node) && member.up);
-    if let Some((&node, member)) = newcomer {
+    if let Some((&node, member)) = newcomer.filter(|_| !seen.changing_voters) {
         return Some(Step::AddLearner(node, member.address.clone()));
     }
     let chosen = choose(seen);
-    let possible = chosen != seen.voters && has_majority(seen, &seen.voters) && has_majority(seen, &chosen);
+    let wanted = chosen != seen.voters || seen.changing_voters;
+    let possible = wanted && has_majority(seen, &seen.voters) && has_majority(seen, &chosen);
     possible.then_some(Step::ChangeVoters(chosen))
 }
 
@@ -131,11 +136,13 @@ mod tests {
     use super::*;
 
     /// Members are described by words: an id, then `V`oter, `L`earner or `-` for neither, then
-    /// what differs: `down`, `lost`, `behind`, `@zone`. The leader is the first voter.
+    /// what differs: `down`, `lost`, `behind`, `@zone`. The leader is the first voter. A voter
+    /// that is `new` votes by a change that is half done.
     fn observe(description: &str) -> Observation {
         let mut seen = Observation {
             leader: NodeId(0),
             voters: BTreeSet::new(),
+            changing_voters: description.contains("new"),
             learners: BTreeSet::new(),
             members: BTreeMap::new(),
         };
@@ -221,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_was_left_half_done_is_ended() {
+        check("1 V, 2 V new, 3 V new", "1 2 3");
+        check("1 V, 2 V new, 3 V new, 4 -", "1 2 3");
+        check("1 V, 2 V, 3 V, 4 V new, 5 V new", "1 2 3 4 5");
+        check("1 V, 2 V new down, 3 V new down", "");
+    }
+
+    #[test]
     fn voters_are_spread_over_zones() {
         check("1 V @a, 2 L @a, 3 L @b, 4 L @c", "1 3 4");
         check("1 V @a, 2 V @a, 3 V @b, 4 L @c", "1 3 4");
@@ -276,6 +291,7 @@ mod tests {
                         seen.learners.extend(retired);
                         seen.learners.retain(|node| !voters.contains(node));
                         seen.voters = voters;
+                        seen.changing_voters = false;
                     }
                 }
             }

@@ -28,6 +28,7 @@ impl RaftControl for Replica {
                 .map(|id| NodeId(*id))
                 .collect(),
             voters: state.voters.iter().map(|id| NodeId(*id)).collect(),
+            changing_voters: state.changing_voters,
             matched: state
                 .matched
                 .iter()

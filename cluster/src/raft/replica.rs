@@ -9,8 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_proto::v1;
+use futures::FutureExt;
+use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
 use tokio::sync::watch;
@@ -23,7 +25,7 @@ use super::network::{Client, Dial, Network};
 use super::rounds::Rounds;
 use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
-use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable};
+use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable, check_form};
 use crate::net::Lane;
 use crate::storage::FailStop;
 
@@ -32,6 +34,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long to wait before asking again when nothing told that the leader has changed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Why a question was not waited for.
+const OTHER_LEADER: &str = "the leader has changed meanwhile";
 
 /// How many rounds of questions to the leader may be under way at once.
 const CONCURRENT_ROUNDS: usize = 2;
@@ -71,7 +76,10 @@ impl Default for RaftConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct GroupState {
     pub(crate) leader: Option<u64>,
+    /// Of both configurations, while one is being replaced by the other.
     pub(crate) voters: BTreeSet<u64>,
+    /// A change of the voters is under way, or was broken off half way.
+    pub(crate) changing_voters: bool,
     pub(crate) addresses: BTreeMap<u64, String>,
     /// On the leader: the log index up to which each member has confirmed the log.
     pub(crate) matched: BTreeMap<u64, u64>,
@@ -108,7 +116,7 @@ impl Replica {
         fail_stop: FailStop,
     ) -> io::Result<Arc<Self>> {
         let (log, state_machine) = {
-            let (dir, cache_bytes) = (dir.to_owned(), config.cache_bytes);
+            let (dir, cache_bytes, fail_stop) = (dir.to_owned(), config.cache_bytes, fail_stop.clone());
             let open = move || {
                 let log = LogStore::open(&dir.join("raft-log"), fail_stop.clone())?;
                 let state = StateMachine::open(&dir.join("state"), cache_bytes, fail_stop)?;
@@ -152,6 +160,11 @@ impl Replica {
             snapshot_transfer: tokio::sync::Mutex::new(()),
             stopping: CancellationToken::new(),
         });
+        tokio::spawn(end_with_consensus(
+            replica.raft.metrics(),
+            replica.stopping(),
+            fail_stop,
+        ));
         tokio::spawn(refresh(Arc::downgrade(&replica)));
         tokio::spawn(maintain(Arc::downgrade(&replica), config.clone()));
         Ok(replica)
@@ -239,6 +252,7 @@ impl Replica {
         GroupState {
             leader: metrics.current_leader,
             voters: membership.voter_ids().collect(),
+            changing_voters: membership.get_joint_config().len() > 1,
             addresses: membership
                 .nodes()
                 .map(|(id, node)| (*id, node.addr.clone()))
@@ -263,7 +277,8 @@ impl Replica {
             .map_err(io::Error::other)
     }
 
-    /// Makes exactly these members the voters; the others stay as learners.
+    /// Makes exactly these members the voters; the others stay as learners. Also ends a change
+    /// that was broken off half way.
     pub(crate) async fn change_voters(&self, voters: BTreeSet<u64>) -> io::Result<()> {
         self.raft
             .change_membership(voters, true)
@@ -302,12 +317,13 @@ impl Replica {
 
     /// Commits a transaction, if this node leads.
     ///
-    /// `FailedPrecondition` says that it was surely not taken on; any other failure leaves open
-    /// whether it will be applied.
+    /// `FailedPrecondition` says that it was surely not taken on, `InvalidArgument` that it never
+    /// will be; any other failure leaves open whether it will be applied.
     pub(crate) async fn submit_as_leader(
         &self,
         transaction: v1::Transaction,
     ) -> Result<v1::SubmitResponse, Status> {
+        check_form(&transaction).map_err(Status::invalid_argument)?;
         let command = v1::Command {
             kind: Some(v1::command::Kind::Transaction(transaction)),
         };
@@ -336,16 +352,32 @@ impl Replica {
 
     /// One try to commit, here or at the leader.
     async fn submit_once(&self, transaction: &v1::Transaction) -> Result<v1::SubmitResponse, Status> {
-        match self.leader() {
-            None => Err(Status::failed_precondition("no leader is known")),
-            Some(leader) if leader == self.id => self.submit_as_leader(transaction.clone()).await,
-            Some(leader) => {
-                let mut client = self.client_of(leader).map_err(Status::failed_precondition)?;
-                let request = v1::SubmitRequest {
-                    transaction: Some(transaction.clone()),
-                };
-                Ok(client.submit(request).await?.into_inner())
+        let Some(leader) = self.leader() else {
+            return Err(Status::failed_precondition("no leader is known"));
+        };
+        let submit = async {
+            if leader == self.id {
+                return self.submit_as_leader(transaction.clone()).await;
             }
+            let mut client = self.client_of(leader).map_err(Status::failed_precondition)?;
+            let request = v1::SubmitRequest {
+                transaction: Some(transaction.clone()),
+            };
+            Ok(client.submit(request).await?.into_inner())
+        };
+        let answer = self.while_leading(leader, submit).await;
+        answer.unwrap_or_else(|| Err(Status::unavailable(OTHER_LEADER)))
+    }
+
+    /// What a leader answers; none if it is not known as the leader any more before it does.
+    ///
+    /// A leader that has lost its power or its network answers nothing and refuses nothing, and
+    /// whoever waits for it would miss that there is another one by now.
+    async fn while_leading<T>(&self, leader: u64, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            _ = self.wait_for_metrics(|metrics| metrics.current_leader != Some(leader)) => None,
         }
     }
 
@@ -369,22 +401,18 @@ impl Replica {
     }
 
     async fn catch_up_once(&self) -> Result<(), String> {
-        let index = match self.leader() {
-            None => return Err("no leader is known".into()),
-            Some(leader) if leader == self.id => self
-                .leader_rounds
-                .join()
-                .await
-                .unwrap_or_else(|| Err("this node is stopping".into()))?,
-            Some(leader) => {
-                let answer = self.client_of(leader)?.read_index(v1::ReadIndexRequest {}).await;
-                answer
-                    .map_err(|status| status.message().to_owned())?
-                    .into_inner()
-                    .index
+        let leader = self.leader().ok_or("no leader is known")?;
+        let read_index = async {
+            if leader == self.id {
+                let confirmed = self.leader_rounds.join().await;
+                return confirmed.unwrap_or_else(|| Err("this node is stopping".into()));
             }
+            let answer = self.client_of(leader)?.read_index(v1::ReadIndexRequest {}).await;
+            let answer = answer.map_err(|status| status.message().to_owned())?;
+            Ok(answer.into_inner().index)
         };
-        self.wait_applied(index).await;
+        let index = self.while_leading(leader, read_index).await;
+        self.wait_applied(index.ok_or(OTHER_LEADER)??).await;
         Ok(())
     }
 
@@ -457,6 +485,34 @@ where
             }
         }
     })
+}
+
+/// Ends the process if consensus ended by itself: on a store that failed, or a panic.
+///
+/// A node without it would still answer its peers and hold its vote, so nobody would take its
+/// place; a new start may find everything in order.
+async fn end_with_consensus(
+    mut metrics: WatchReceiverOf<TypeConfig, Metrics>,
+    stopping: impl Future<Output = ()>,
+    fail_stop: FailStop,
+) {
+    let ended = async {
+        loop {
+            if let Err(fatal) = metrics.borrow_watched().running_state.clone() {
+                return fatal;
+            }
+            if metrics.changed().await.is_err() {
+                // It tells why it ends, unless it cannot.
+                let last = metrics.borrow_watched().running_state.clone();
+                return last.err().unwrap_or(Fatal::Panicked);
+            }
+        }
+    };
+    match ended.await {
+        Fatal::Stopped => {}
+        Fatal::Panicked if stopping.now_or_never().is_some() => {}
+        fatal => fail_stop.stop(&format!("consensus ended: {fatal}")),
+    }
 }
 
 /// Keeps the time of the last confirmation recent while nobody asks.
@@ -555,7 +611,8 @@ impl Store for Replica {
                     });
                 }
                 Ok(Err(status)) => {
-                    if status.code() != tonic::Code::FailedPrecondition {
+                    let not_taken_on = [tonic::Code::FailedPrecondition, tonic::Code::InvalidArgument];
+                    if !not_taken_on.contains(&status.code()) {
                         in_doubt = Some(status.message().to_owned());
                     }
                     status.message().to_owned()

@@ -14,8 +14,9 @@ use tower::ServiceExt;
 
 use super::log_store::LogStore;
 use super::network::{Dial, Link};
+use super::snapshot::Checkpoint;
 use super::state_machine::StateMachine;
-use super::types::TypeConfig;
+use super::types::{LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use super::{RaftConfig, Replica, Service};
 use crate::kv::{Collection, CommitError, Kv, Scan, Store};
 use crate::net::Lane;
@@ -42,14 +43,23 @@ async fn our_stores_pass_openrafts_suite() {
     Suite::test_all(Stores).await.unwrap();
 }
 
+/// Nodes that are cut off: calls to them and by them are neither answered nor refused.
+type CutOff = Arc<Mutex<BTreeSet<u64>>>;
+
 /// Plain channels on loopback.
 #[derive(Default)]
 struct Loopback {
+    me: u64,
+    cut_off: CutOff,
     channels: Mutex<HashMap<String, Channel>>,
 }
 
 impl Dial for Loopback {
-    fn link(&self, _node: u64, address: &str, _lane: Lane) -> Link {
+    fn link(&self, node: u64, address: &str, _lane: Lane) -> Link {
+        let cut_off = self.cut_off.lock().unwrap();
+        if cut_off.contains(&node) || cut_off.contains(&self.me) {
+            return Link::new(tower::service_fn(|_| std::future::pending()));
+        }
         let mut channels = self.channels.lock().unwrap();
         let channel = channels.entry(address.to_owned()).or_insert_with(|| {
             Endpoint::from_shared(format!("http://{address}"))
@@ -77,6 +87,7 @@ struct Group {
     config: RaftConfig,
     addresses: BTreeMap<u64, String>,
     nodes: BTreeMap<u64, Node>,
+    cut_off: CutOff,
 }
 
 fn test_config() -> RaftConfig {
@@ -91,11 +102,23 @@ fn test_config() -> RaftConfig {
 impl Group {
     /// A group of this many voters.
     async fn start(size: u64, config: RaftConfig) -> Self {
+        let group = Self::of_learners(size, config).await;
+        group.nodes[&1]
+            .replica
+            .change_voters((1..=size).collect())
+            .await
+            .unwrap();
+        group
+    }
+
+    /// A group in which only the first node votes.
+    async fn of_learners(size: u64, config: RaftConfig) -> Self {
         let mut group = Self {
             dir: TempDir::new().unwrap(),
             config,
             addresses: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            cut_off: CutOff::default(),
         };
         for id in 1..=size {
             group.run(id).await;
@@ -113,11 +136,6 @@ impl Group {
                 .await
                 .unwrap();
         }
-        group.nodes[&1]
-            .replica
-            .change_voters((1..=size).collect())
-            .await
-            .unwrap();
         group
     }
 
@@ -131,7 +149,11 @@ impl Group {
         let listener = tokio::net::TcpListener::bind(&address).await.unwrap();
         self.addresses
             .insert(id, listener.local_addr().unwrap().to_string());
-        let dial: Arc<dyn Dial> = Arc::new(Loopback::default());
+        let dial: Arc<dyn Dial> = Arc::new(Loopback {
+            me: id,
+            cut_off: self.cut_off.clone(),
+            ..Loopback::default()
+        });
         let dir = self.dir.path().join(id.to_string());
         let replica = Replica::open(&dir, id, &self.config, dial.clone(), fail_test())
             .await
@@ -394,4 +416,124 @@ async fn leadership_moves_on_request() {
     put(group.kv(from), "after", "transfer").await.unwrap();
     let voters: BTreeSet<u64> = (1..=3).collect();
     assert_eq!(group.nodes[&to].replica.group_state().voters, voters);
+}
+
+/// The controller asks for it when it sees it: see `membership::voters`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_voters_that_was_broken_off_is_seen_and_can_be_ended() {
+    let mut group = Group::of_learners(3, test_config()).await;
+    // It cannot be agreed to while the others are away, and its caller does not wait for it.
+    group.stop(2).await;
+    group.stop(3).await;
+    let replica = group.nodes[&1].replica.clone();
+    let all: BTreeSet<u64> = (1..=3).collect();
+    tokio::select! {
+        _ = replica.change_voters(all.clone()) => panic!("nobody was there to agree"),
+        () = async {
+            while !replica.group_state().changing_voters {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    group.run(2).await;
+    group.run(3).await;
+    put(group.kv(1), "after", "agreed").await.unwrap();
+    let state = replica.group_state();
+    assert_eq!((state.voters, state.changing_voters), (all.clone(), true));
+
+    replica.change_voters(all.clone()).await.unwrap();
+    let state = replica.group_state();
+    assert_eq!((state.voters, state.changing_voters), (all, false));
+    // Only now can any of them be lost, the first one too.
+    drop(replica);
+    group.stop(1).await;
+    put(group.kv(2), "later", "agreed").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_consensus_ended_by_itself_does_not_go_on() {
+    let dir = TempDir::new().unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let fail_stop = FailStop::new(move |reason| {
+        // The test may have seen enough.
+        let _ = tell.send(reason.to_owned());
+    });
+    let dial = Arc::new(Loopback::default());
+    let replica = Replica::open(&dir.path().join("node"), 1, &test_config(), dial, fail_stop)
+        .await
+        .unwrap();
+    replica.initialize("127.0.0.1:1").await.unwrap();
+    // A snapshot that is not what it says it is.
+    let empty = dir.path().join("empty");
+    drop(crate::kv::StateDb::open(&empty, 1 << 20).unwrap());
+    let leader_id = LeaderId {
+        term: 1000,
+        node_id: 2,
+    };
+    let vote = Vote {
+        leader_id,
+        committed: true,
+    };
+    let last_log_id = Some(LogId {
+        leader_id,
+        index: 1000,
+    });
+    let snapshot = Snapshot {
+        meta: SnapshotMeta {
+            last_log_id,
+            last_membership: StoredMembership::default(),
+        },
+        snapshot: Checkpoint::adopt(empty).unwrap(),
+    };
+    replica
+        .raft()
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .unwrap_err();
+    // Nobody is left to tell anything if it was not told by now.
+    replica.shutdown().await;
+    drop(replica);
+    let reason = told.recv().await.expect("the process is ended");
+    assert!(reason.contains("consensus ended"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_leader_that_went_silent_is_answered_by_the_next() {
+    let group = Group::start(3, test_config()).await;
+    let leader = group.leader();
+    let mut others = (1..=3).filter(|id| *id != leader);
+    let (one, other) = (others.next().unwrap(), others.next().unwrap());
+    put(group.kv(one), "before", "kept").await.unwrap();
+    group.cut_off.lock().unwrap().insert(leader);
+    // Both ask while nobody but the silent one leads.
+    let (written, seen) = tokio::join!(
+        put(group.kv(one), "after", "written"),
+        read(group.kv(other), "before")
+    );
+    written.unwrap();
+    assert_eq!(seen.as_deref(), Some("kept"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_applied_never_gets_into_the_log() {
+    let group = Group::start(1, test_config()).await;
+    let too_long = cairn_proto::v1::Write {
+        key: Collection::new("test").key("x".repeat(5000)).as_bytes().clone(),
+        op: Some(cairn_proto::v1::write::Op::Put("y".into())),
+    };
+    let unknown = cairn_proto::v1::Write {
+        key: Collection::new("test").key("x").as_bytes().clone(),
+        op: None,
+    };
+    for write in [too_long, unknown] {
+        let transaction = cairn_proto::v1::Transaction {
+            id: vec![0; 16].into(),
+            checks: Vec::new(),
+            writes: vec![write],
+        };
+        // As a peer sends it that checks nothing.
+        let refused = group.nodes[&1].replica.submit_as_leader(transaction).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+    put(group.kv(1), "after", "written").await.unwrap();
 }

@@ -251,6 +251,9 @@ impl From<CommitError> for ApiError {
                 Self::new(ErrorKind::TooLarge, "the change is too large for one transaction")
                     .with_source(error)
             }
+            CommitError::KeyTooLong { .. } => {
+                Self::new(ErrorKind::Unprocessable, "a name in the request is too long").with_source(error)
+            }
             // Contention past all retries is overload, not the client's mistake; and an unknown
             // outcome is safe to retry, because publishing the same bytes again is the same publish.
             CommitError::Conflict | CommitError::Unavailable(_) | CommitError::Unknown { .. } => {
