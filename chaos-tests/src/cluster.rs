@@ -14,12 +14,24 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// A running `cairn dev` in a folder of its own. Its nodes are started again when they end.
-/// Dropping it kills it, and its nodes end with it.
+/// A running `cairn dev` in a folder of its own. Dropping it kills it, and its nodes end with it.
 pub struct Cluster {
+    program: PathBuf,
+    respawn: bool,
     folder: TempDir,
     dev: Child,
     env: Env,
+}
+
+/// How a cluster is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program `cairn`.
+    pub program: PathBuf,
+    /// The folder in which the cluster gets one of its own, which is removed with it.
+    pub parent: PathBuf,
+    /// Whether nodes are started again when they end.
+    pub respawn: bool,
 }
 
 /// What `dev.env` says.
@@ -30,18 +42,47 @@ struct Env {
 }
 
 impl Cluster {
-    /// Starts a new cluster of three nodes and waits until all are ready.
+    /// Starts a new cluster of three nodes of the program that was built with these tests, and
+    /// waits until all are ready. Nodes that end are started again.
     pub async fn start() -> anyhow::Result<Self> {
-        let folder = TempDir::new()?;
-        let dev = run_dev(folder.path(), &["--nodes", "3", "--port", "0"])?;
-        Self::when_ready(folder, dev).await
+        let launch = Launch {
+            program: program_beside(&std::env::current_exe()?)?,
+            parent: std::env::temp_dir(),
+            respawn: true,
+        };
+        Self::launch(launch).await
+    }
+
+    /// Starts a new cluster of three nodes and waits until all are ready.
+    pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
+        let Launch {
+            program,
+            parent,
+            respawn,
+        } = launch;
+        let folder = TempDir::new_in(parent)?;
+        let arguments = ["--nodes", "3", "--port", "0"];
+        let dev = run_dev(&program, folder.path(), respawn, &arguments)?;
+        Self::when_ready(program, respawn, folder, dev).await
+    }
+
+    /// Asks all nodes to stop, and removes what they kept.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let parent = self.dev.id().context("cairn dev has ended by itself")?;
+        signal(i32::try_from(parent)?, Signal::TERM)?;
+        let status = tokio::time::timeout(WATCHDOG, self.dev.wait()).await;
+        let status = status.context("the cluster did not stop")??;
+        if !status.success() {
+            bail!("cairn dev ended with {status}");
+        }
+        Ok(self.folder.close()?)
     }
 
     /// Kills every process at once, and starts the cluster again on its data.
     pub async fn kill_all_and_restart(mut self) -> anyhow::Result<Self> {
         // The parent first, so that it starts none again.
         let parent = self.dev.id().context("cairn dev has ended by itself")?;
-        kill(i32::try_from(parent)?)?;
+        signal(i32::try_from(parent)?, Signal::KILL)?;
         for node in 0..self.size() {
             // A node may have ended with its parent already.
             let _ = self.kill(node);
@@ -49,11 +90,16 @@ impl Cluster {
         self.dev.wait().await?;
         // It could not take its file away.
         std::fs::remove_file(data(&self.folder).join("dev.env")).context("remove dev.env")?;
-        let dev = run_dev(self.folder.path(), &[])?;
-        Self::when_ready(self.folder, dev).await
+        let dev = run_dev(&self.program, self.folder.path(), self.respawn, &[])?;
+        Self::when_ready(self.program, self.respawn, self.folder, dev).await
     }
 
-    async fn when_ready(folder: TempDir, mut dev: Child) -> anyhow::Result<Self> {
+    async fn when_ready(
+        program: PathBuf,
+        respawn: bool,
+        folder: TempDir,
+        mut dev: Child,
+    ) -> anyhow::Result<Self> {
         let path = data(&folder).join("dev.env");
         let ready = async {
             while !path.exists() {
@@ -67,7 +113,13 @@ impl Cluster {
         let env = tokio::time::timeout(WATCHDOG, ready)
             .await
             .context("the cluster did not get ready")??;
-        Ok(Self { folder, dev, env })
+        Ok(Self {
+            program,
+            respawn,
+            folder,
+            dev,
+            env,
+        })
     }
 
     /// How many nodes there are.
@@ -85,10 +137,21 @@ impl Cluster {
         &self.env.token
     }
 
-    /// Kills a node with SIGKILL. It is started again after a moment.
-    pub fn kill(&self, node: usize) -> anyhow::Result<()> {
+    /// The process of a node.
+    pub fn pid(&self, node: usize) -> anyhow::Result<i32> {
         let pid = Env::read(&data(&self.folder)).map_or(self.env.pids[node], |env| env.pids[node]);
-        kill(pid.context("the node does not run")?)
+        pid.context("the node does not run")
+    }
+
+    /// The folder that a node keeps its data in.
+    pub fn data(&self, node: usize) -> PathBuf {
+        data(&self.folder).join(format!("node-{}", node + 1))
+    }
+
+    /// Kills a node with SIGKILL. It is started again after a moment, if the cluster was started
+    /// to do so.
+    pub fn kill(&self, node: usize) -> anyhow::Result<()> {
+        signal(self.pid(node)?, Signal::KILL)
     }
 
     /// Waits until a node serves clients again.
@@ -112,7 +175,7 @@ impl Cluster {
 
     /// Which node leads, by its place in the order of joining.
     pub async fn leader(&self) -> anyhow::Result<usize> {
-        let output = Command::new(program()?)
+        let output = Command::new(&self.program)
             .args(["-o", "json", "cluster", "status"])
             .env("CAIRN_URL", self.url(0))
             .env("CAIRN_TOKEN", self.token())
@@ -156,20 +219,20 @@ fn data(folder: &TempDir) -> PathBuf {
     folder.path().join("data")
 }
 
-fn kill(pid: i32) -> anyhow::Result<()> {
+fn signal(pid: i32, signal: Signal) -> anyhow::Result<()> {
     let pid = Pid::from_raw(pid).context("not a process id")?;
-    Ok(kill_process(pid, Signal::KILL)?)
+    Ok(kill_process(pid, signal)?)
 }
 
-fn run_dev(folder: &Path, arguments: &[&str]) -> anyhow::Result<Child> {
+fn run_dev(program: &Path, folder: &Path, respawn: bool, arguments: &[&str]) -> anyhow::Result<Child> {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("dev.log"))?;
-    let child = Command::new(program()?)
+    let child = Command::new(program)
         .arg("dev")
         .arg(folder.join("data"))
-        .arg("--respawn")
+        .args(respawn.then_some("--respawn"))
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -179,19 +242,14 @@ fn run_dev(folder: &Path, arguments: &[&str]) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-/// The program under test: the one that was built with these tests.
-fn program() -> anyhow::Result<PathBuf> {
-    let tests = std::env::current_exe()?;
-    let profile = tests
-        .parent()
-        .and_then(Path::parent)
-        .context("the tests are not in a target folder")?;
-    let program = profile.join("cairn");
-    if !program.exists() {
-        bail!(
-            "{} is missing: run `cargo build -p cairn` first",
-            program.display()
-        );
-    }
-    Ok(program)
+/// The program `cairn` that was built with another one: a test, or one that lies beside it.
+pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
+    let folders = other.ancestors().skip(1).take(2);
+    let found = folders
+        .map(|folder| folder.join("cairn"))
+        .find(|program| program.is_file());
+    found.with_context(|| {
+        let other = other.display();
+        format!("there is no program `cairn` beside {other}: run `cargo build -p cairn` first")
+    })
 }

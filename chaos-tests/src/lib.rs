@@ -7,5 +7,5 @@
 mod cluster;
 mod oracle;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Launch, program_beside};
 pub use oracle::{Oracle, payload};

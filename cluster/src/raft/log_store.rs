@@ -274,8 +274,9 @@ impl Writer {
                 }
             }
         }
+        let is_awaited = !waiters.is_empty();
         let mut options = WriteOptions::default();
-        options.set_sync(!waiters.is_empty());
+        options.set_sync(is_awaited);
         self.shared
             .db
             .write_opt(batch, &options)
@@ -285,7 +286,9 @@ impl Writer {
             recent.durable_end = end;
             recent.shrink();
         }
-        metrics::histogram!("cairn_raft_log_fsync_writes").record(waiters.len() as f64);
+        if is_awaited {
+            metrics::histogram!("cairn_raft_log_fsync_writes").record(waiters.len() as f64);
+        }
         for waiter in waiters {
             match waiter {
                 Waiter::Append(done) => done.io_completed(Ok(())),

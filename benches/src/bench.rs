@@ -1,0 +1,279 @@
+//! A run: what it starts, and what all measurements share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use cairn_chaos_tests::{Cluster, Launch};
+use hyper::http::Result as HttpResult;
+use hyper::{Method, Request, StatusCode};
+
+use crate::bare::Bare;
+use crate::load::{Load, Outcome, Payload, nothing, request};
+use crate::machine::Machine;
+use crate::measures::Measure;
+use crate::process::cpu_time_of;
+use crate::scale::Scale;
+use crate::table::{Aim, Cost, Figure, Limit, Row, Table};
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program `cairn`.
+    pub cairn: PathBuf,
+    /// The program `cairn-benches`.
+    pub benches: PathBuf,
+    /// Where the cluster gets a folder of its own.
+    pub folder: PathBuf,
+    /// How much is measured.
+    pub scale: Scale,
+    /// What; all, if this is empty.
+    pub only: Vec<Measure>,
+}
+
+/// Measures, and tells on standard error how far it is.
+pub async fn run(options: Options) -> anyhow::Result<Table> {
+    say("measuring the machine");
+    let (folder, time) = (options.folder.clone(), options.scale.limit);
+    let measured = tokio::task::spawn_blocking(move || Machine::measure(&folder, time));
+    let machine = measured.await??;
+    say("starting a cluster");
+    let cluster = Cluster::launch(Launch {
+        program: options.cairn,
+        parent: options.folder,
+        respawn: false,
+    })
+    .await?;
+    let mut bench = Bench {
+        bare: Bare::start(&options.benches).await?,
+        hosts: (0..cluster.size()).map(|node| host(cluster.url(node))).collect(),
+        client: reqwest::Client::builder().no_proxy().build()?,
+        alive: (0..cluster.size()).collect(),
+        cluster,
+        machine,
+        scale: options.scale,
+        rows: Vec::new(),
+    };
+    for measure in Measure::ALL {
+        if options.only.is_empty() || options.only.contains(&measure) {
+            measure
+                .run(&mut bench)
+                .await
+                .with_context(|| format!("measure {measure:?}"))?;
+        }
+    }
+    let table = Table {
+        machine: bench.machine.description.clone(),
+        limits: bench.machine.limits(),
+        rows: bench.rows,
+    };
+    say("stopping the cluster");
+    bench.cluster.stop().await?;
+    Ok(table)
+}
+
+/// Says how far it is.
+pub(crate) fn say(what: impl std::fmt::Display) {
+    use std::io::Write as _;
+    // Nobody may be listening; the table is what counts.
+    let _ = writeln!(std::io::stderr(), "==> {what}");
+}
+
+fn host(url: &str) -> String {
+    url.trim_start_matches("http://").to_owned()
+}
+
+/// What the measurements share.
+pub(crate) struct Bench {
+    pub(crate) cluster: Cluster,
+    pub(crate) bare: Bare,
+    pub(crate) machine: Machine,
+    pub(crate) scale: Scale,
+    /// For what is done once.
+    pub(crate) client: reqwest::Client,
+    /// By node.
+    hosts: Vec<String>,
+    /// Which nodes run.
+    alive: Vec<usize>,
+    rows: Vec<Row>,
+}
+
+/// A load, and what it cost whoever served it.
+pub(crate) struct Loaded {
+    pub(crate) outcome: Outcome,
+    pub(crate) cpu: Duration,
+}
+
+/// A GET that is compared with the bare server.
+pub(crate) struct Get<'a> {
+    pub(crate) what: String,
+    pub(crate) target: &'a str,
+    pub(crate) headers: &'a [(&'static str, &'a str)],
+    pub(crate) connections: usize,
+    pub(crate) expected: StatusCode,
+    pub(crate) aim: Option<Aim>,
+}
+
+impl Bench {
+    /// Adds to the table.
+    pub(crate) fn add(&mut self, row: Row) {
+        say(format_args!("{}: {}", row.what, row.cairn));
+        self.rows.push(row);
+    }
+
+    /// The hosts of the nodes that run.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        self.alive.iter().map(|node| self.hosts[*node].clone()).collect()
+    }
+
+    /// The processes of the nodes that run.
+    pub(crate) fn pids(&self) -> anyhow::Result<Vec<i32>> {
+        self.alive.iter().map(|node| self.cluster.pid(*node)).collect()
+    }
+
+    /// Which nodes run.
+    pub(crate) fn alive(&self) -> &[usize] {
+        &self.alive
+    }
+
+    /// Kills a node that does not lead, for good.
+    pub(crate) async fn kill_a_follower(&mut self) -> anyhow::Result<()> {
+        let leader = self.cluster.leader().await?;
+        let at = self.alive.iter().rposition(|node| *node != leader);
+        let node = self.alive.remove(at.context("there is no follower")?);
+        self.cluster.kill(node)
+    }
+
+    /// The URL of a path on the first node.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.hosts[self.alive[0]])
+    }
+
+    /// Puts a load on Cairn.
+    pub(crate) async fn load(
+        &self,
+        load: &Load<'_>,
+        make: impl Fn(u64) -> HttpResult<Request<Payload>> + Send + Sync + 'static,
+    ) -> anyhow::Result<Loaded> {
+        observed(&self.pids()?, load, make).await
+    }
+
+    /// Puts a load on the bare server.
+    pub(crate) async fn load_bare(
+        &self,
+        load: &Load<'_>,
+        make: impl Fn(u64) -> HttpResult<Request<Payload>> + Send + Sync + 'static,
+    ) -> anyhow::Result<Loaded> {
+        observed(&[self.bare.pid()?], load, make).await
+    }
+
+    /// Measures a GET and the same bytes from the bare server, in turns, and adds it.
+    pub(crate) async fn compare(&mut self, get: Get<'_>) -> anyhow::Result<()> {
+        let hosts = self.hosts();
+        let bare_host = [self.bare.address().to_owned()];
+        let bare_target = self.bare.keep("get", self.fetch(&get).await?).await?;
+        let load = |hosts, expected, window| Load {
+            hosts,
+            connections: get.connections,
+            window,
+            requests: u64::MAX,
+            expected,
+        };
+        let window = self.scale.window;
+        let make = get.maker();
+        // What is asked for is hot when it is measured.
+        self.load(&load(&hosts, get.expected, window / 5), make.clone())
+            .await?;
+        let (mut bare, mut cairn) = (Vec::new(), Vec::new());
+        for _ in 0..self.scale.rounds {
+            let target = bare_target.clone();
+            let make_bare = move |_| request(Method::GET, &target, None).body(nothing());
+            let load_bare = load(&bare_host, StatusCode::OK, window);
+            bare.push(self.load_bare(&load_bare, make_bare).await?);
+            cairn.push(
+                self.load(&load(&hosts, get.expected, window), make.clone())
+                    .await?,
+            );
+        }
+        let (bare, cairn) = (middle(bare), middle(cairn));
+        self.add(Row {
+            latency: Some(cairn.latency()),
+            limit: Some(Limit {
+                what: "bare handler",
+                figure: Figure::PerSecond(bare.outcome.per_second()),
+            }),
+            aim: get.aim,
+            cost: Some(cairn.per_request()),
+            bare_cost: Some(bare.per_request()),
+            ..Row::new(get.what, Figure::PerSecond(cairn.outcome.per_second()))
+        });
+        Ok(())
+    }
+
+    /// The bytes that a GET is answered with.
+    async fn fetch(&self, get: &Get<'_>) -> anyhow::Result<Bytes> {
+        let mut request = self.client.get(self.url(get.target));
+        for (name, value) in get.headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await?;
+        let (status, target) = (answer.status(), get.target);
+        ensure!(status == get.expected, "{target} is answered with {status}");
+        Ok(answer.bytes().await?)
+    }
+}
+
+async fn observed(
+    pids: &[i32],
+    load: &Load<'_>,
+    make: impl Fn(u64) -> HttpResult<Request<Payload>> + Send + Sync + 'static,
+) -> anyhow::Result<Loaded> {
+    let before = cpu_time_of(pids)?;
+    let outcome = load.run(make).await?;
+    let cpu = cpu_time_of(pids)?.saturating_sub(before);
+    Ok(Loaded { outcome, cpu })
+}
+
+impl Loaded {
+    /// What one request cost.
+    pub(crate) fn per_request(&self) -> Cost {
+        Cost::PerRequest(self.cpu.div_f64(self.outcome.requests() as f64))
+    }
+
+    /// What a byte cost, if each request carried so many.
+    pub(crate) fn per_byte(&self, request_bytes: u64) -> Cost {
+        let bytes = self.outcome.requests() as f64 * request_bytes as f64;
+        Cost::PerByte(self.cpu.as_secs_f64() / bytes)
+    }
+
+    /// How long half of the requests took, and all but one in a hundred.
+    pub(crate) fn latency(&self) -> (Duration, Duration) {
+        (self.outcome.percentile(0.5), self.outcome.percentile(0.99))
+    }
+}
+
+impl Get<'_> {
+    fn maker(&self) -> impl Fn(u64) -> HttpResult<Request<Payload>> + Clone + Send + Sync + 'static {
+        let target = self.target.to_owned();
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        move |_| {
+            let mut builder = request(Method::GET, &target, None);
+            for (name, value) in &headers {
+                builder = builder.header(*name, value);
+            }
+            builder.body(nothing())
+        }
+    }
+}
+
+/// The one of middle pace.
+pub(crate) fn middle(mut of: Vec<Loaded>) -> Loaded {
+    let pace = |loaded: &Loaded| loaded.outcome.per_second();
+    of.sort_by(|one, other| pace(one).total_cmp(&pace(other)));
+    of.swap_remove(of.len() / 2)
+}

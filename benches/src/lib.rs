@@ -1,0 +1,21 @@
+//! Measures a cluster of real processes, and beside each figure the limit of the machine that it
+//! runs on, in the same run.
+//!
+//! [`run`] starts `cairn dev` with three nodes and a bare HTTP server ([`bare`]), measures what
+//! the machine can do at best ([`machine`]), puts load on the cluster ([`load`]) as each of
+//! [`measures`] says, and gives a [`Table`]. `README.md` has the method and the results.
+
+pub mod bare;
+mod bench;
+mod content;
+mod load;
+mod machine;
+mod measures;
+mod process;
+mod scale;
+mod table;
+
+pub use bench::{Options, run};
+pub use measures::Measure;
+pub use scale::Scale;
+pub use table::{Figure, Row, Table};

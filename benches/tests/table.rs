@@ -1,0 +1,54 @@
+//! The whole table on tiny sizes, so that it works when somebody wants to know the real figures.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+use std::path::Path;
+
+use cairn_benches::{Options, Scale, run};
+use cairn_chaos_tests::program_beside;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_figure_is_measured() {
+    let benches = Path::new(env!("CARGO_BIN_EXE_cairn-benches"));
+    let table = run(Options {
+        cairn: program_beside(benches).unwrap(),
+        benches: benches.to_owned(),
+        folder: std::env::temp_dir(),
+        scale: Scale::tiny(),
+        only: Vec::new(),
+    })
+    .await
+    .unwrap();
+    let text = table.to_string();
+    for expected in [
+        "kv commits, 1 writer",
+        "kv commits, 64 writers",
+        "kv commits for each fsync of the leader, 64 writers",
+        "npm packument, hot, 32 connections",
+        "npm packument, hot, gzip",
+        "npm packument, not modified",
+        "npm tarball",
+        "oci manifest by tag",
+        "oci manifest by digest",
+        "oci blob",
+        "generic upload of 8 MiB",
+        "most memory of node 1",
+        "most memory of node 3",
+        "blob put, 10 KiB, 16 connections |",
+        "blob put, 3 MiB, 16 connections |",
+        "blob put: bytes on the disks for each byte, 3 MiB",
+        "blob get, 3 MiB, 16 connections |",
+        "blob put, 3 MiB, 16 connections, one node dead |",
+        "blob get, 3 MiB, 16 connections, one node dead |",
+    ] {
+        assert!(text.contains(expected), "no {expected} in:\n{text}");
+    }
+    for row in &table.rows {
+        assert!(row.cairn.value() > 0.0, "{row:?}");
+        assert!(row.ratio().is_none_or(|ratio| ratio > 0.0), "{row:?}");
+    }
+    // Nothing can be stored without being written; three copies are more than is asked for.
+    let stored = "put: bytes on the disks for each byte, 3 MiB, 16 connections";
+    let row = table.rows.iter().find(|row| row.what.ends_with(stored)).unwrap();
+    assert!((1.5..3.0).contains(&row.cairn.value()), "{row:?}");
+}
