@@ -3,6 +3,7 @@
 pub mod generic;
 pub mod npm;
 pub mod oci;
+mod place;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -115,6 +116,23 @@ impl Level {
             Self::Instance => format!("/api/v4/packages/{format}"),
             Self::Host => String::new(),
         }
+    }
+}
+
+/// Which routes answer a request; the router says it to each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mount {
+    /// The format's name.
+    pub(crate) format: &'static str,
+    /// The level that its routes are mounted at.
+    pub(crate) level: Level,
+}
+
+impl Mount {
+    /// What the router said of this request.
+    pub(crate) fn of(parts: &Parts) -> Result<Self, ApiError> {
+        let said = parts.extensions.get().copied();
+        said.ok_or_else(|| ApiError::internal(std::io::Error::other("the request has no format")))
     }
 }
 

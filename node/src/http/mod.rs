@@ -1,5 +1,6 @@
 //! HTTP: the server, what every request passes, errors, bodies, ranges.
 
+pub(crate) mod assembled;
 pub mod body;
 pub mod error;
 pub mod form;

@@ -8,7 +8,7 @@ use tower::ServiceExt;
 
 use crate::admin;
 use crate::app::App;
-use crate::formats::{FORMATS, Format, Level};
+use crate::formats::{FORMATS, Format, Level, Mount};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::{guard, observe, probes};
 
@@ -32,7 +32,14 @@ pub fn router(app: App) -> Router {
 
 /// Adds the routes of one format at one level.
 fn mount(routes: Router<App>, app: &App, format: &'static dyn Format, level: Level) -> Router<App> {
-    let speak = from_fn(move |request: Request, next| observe::speak(format, request, next));
+    let mount = Mount {
+        format: format.name(),
+        level,
+    };
+    let speak = from_fn(move |mut request: Request, next| {
+        request.extensions_mut().insert(mount);
+        observe::speak(format, request, next)
+    });
     let own = format
         .routes(level)
         .method_not_allowed_fallback(async || method_not_allowed());

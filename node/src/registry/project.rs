@@ -74,6 +74,15 @@ impl Project {
         }
     }
 
+    /// Whether anybody may fetch its packages, without signing in.
+    pub fn is_open(&self) -> bool {
+        match self.package_access {
+            PackageAccess::Public => true,
+            PackageAccess::Enabled => self.visibility == Visibility::Public,
+            PackageAccess::Private | PackageAccess::Disabled => false,
+        }
+    }
+
     /// Whether it lies in this place, or is it.
     pub fn is_inside(&self, place: &Place) -> bool {
         match place.kind {

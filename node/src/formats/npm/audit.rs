@@ -11,9 +11,9 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 use super::json::{self, JsonError};
-use super::place::Place;
 use crate::app::App;
 use crate::auth::Pull;
+use crate::formats::place::Place;
 use crate::http::body;
 use crate::http::error::{ApiError, ErrorKind};
 

@@ -29,7 +29,6 @@ mod index;
 mod json;
 mod names;
 mod packument;
-mod place;
 mod provenance;
 mod publication;
 mod receive;

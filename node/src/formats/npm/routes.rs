@@ -19,14 +19,14 @@ use super::document::Document;
 use super::index::Form;
 use super::names::{DistTag, NameError, PackageName, Version, join_scopes};
 use super::packument::{Packuments, Source};
-use super::place::Place;
 use super::publication::{Publication, PublicationError};
 use super::receive::{Received, receive, receive_small};
 use super::store::{self, Published, VersionNotes, no_package, no_version};
 use super::{account, audit, search, tokens};
 use crate::app::App;
-use crate::auth::{Authorised, Delete, Publish, Pull, PullImmutable};
+use crate::auth::{Action, Authorised, Delete, Publish, Pull, PullImmutable};
 use crate::formats::Level;
+use crate::formats::place::Place;
 use crate::http::body::{self, refuse_coding};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::media::attachment;
@@ -106,7 +106,6 @@ fn table(level: Level) -> Router<App> {
     routes
         .fallback(async || ApiError::not_found("404 Not Found"))
         .method_not_allowed_fallback(async move || ApiError::new(ErrorKind::MethodNotAllowed, refused))
-        .layer(Extension(level))
         .layer(Extension(Packuments::new()))
 }
 
@@ -209,10 +208,23 @@ async fn packument(
         Some("true") => Form::Full,
         _ => Form::accepted(&accept.collect::<Vec<_>>().join(",")),
     };
-    let sources = place.sources(&name).await?;
+    let sources = sources(&place, &name).await?;
     packuments
         .answer(&name, sources, form, place.base(), &headers)
         .await
+}
+
+/// The packages of this name here: at least one.
+async fn sources<A: Action>(place: &Place<A>, name: &PackageName) -> Result<Vec<Source>, ApiError> {
+    let mut sources = Vec::new();
+    // At the instance the scope is the root group, so that nobody can put a package beside another's.
+    for scope in place.scopes_named(name.as_str(), name.scope()).await? {
+        sources.extend(Source::find(scope, name).await?);
+    }
+    if sources.is_empty() {
+        return Err(place.missing(no_package(name)));
+    }
+    Ok(sources)
 }
 
 /// A version or a tag as a URL names it.
@@ -246,7 +258,7 @@ async fn locate<'s>(
 
 async fn manifest(place: Place<Pull>, Path(path): Path<VersionPath>) -> Result<Response, ApiError> {
     let name = asked(&path.package).map_err(|error| place.missing(error))?;
-    let sources = place.sources(&name).await?;
+    let sources = sources(&place, &name).await?;
     let missing = || place.missing(no_version(&name, &path.version));
     let version = resolve(&sources, &path.version).await?.ok_or_else(missing)?;
     let (_, found) = locate(&sources, &version).await?.ok_or_else(missing)?;
@@ -269,7 +281,7 @@ async fn tarball(
     let name = asked(&path.package).map_err(|error| place.missing(error))?;
     let missing = || place.missing(ApiError::not_found(format!("{name} has no file {}", path.file)));
     let version = name.version_of_tarball(&path.file).ok_or_else(missing)?;
-    let sources = place.sources(&name).await?;
+    let sources = sources(&place, &name).await?;
     let (source, found) = locate(&sources, &version).await?.ok_or_else(missing)?;
     let scope = source.scope();
     let view = View::of(scope);
@@ -290,7 +302,7 @@ async fn tarball(
 async fn dist_tags(place: Place<Pull>, Path(path): Path<PackagePath>) -> Result<Response, ApiError> {
     let name = asked(&path.package).map_err(|error| place.missing(error))?;
     let mut tags = std::collections::BTreeMap::new();
-    for source in place.sources(&name).await? {
+    for source in sources(&place, &name).await? {
         for (tag, version) in source.tags().await? {
             tags.entry(tag).or_insert(version);
         }
@@ -300,7 +312,7 @@ async fn dist_tags(place: Place<Pull>, Path(path): Path<PackagePath>) -> Result<
 
 async fn collaborators(place: Place<Pull>, Path(path): Path<PackagePath>) -> Result<Response, ApiError> {
     let name = asked(&path.package).map_err(|error| place.missing(error))?;
-    let sources = place.sources(&name).await?;
+    let sources = sources(&place, &name).await?;
     let mut rights = serde_json::Map::new();
     for source in &sources {
         let maintainers = source.head()?.maintainers;
@@ -315,19 +327,9 @@ async fn collaborators(place: Place<Pull>, Path(path): Path<PackagePath>) -> Res
 
 async fn visibility(place: Place<Pull>, Path(path): Path<PackagePath>) -> Result<Response, ApiError> {
     let name = asked(&path.package).map_err(|error| place.missing(error))?;
-    let sources = place.sources(&name).await?;
-    let public = sources.iter().any(|source| is_public(source.scope().project()));
+    let sources = sources(&place, &name).await?;
+    let public = sources.iter().any(|source| source.scope().project().is_open());
     Ok(private_json(json!({"public": public})))
-}
-
-fn is_public(project: &Project) -> bool {
-    use crate::registry::names::Visibility;
-    use crate::registry::settings::PackageAccess;
-    match project.package_access {
-        PackageAccess::Public => true,
-        PackageAccess::Enabled => project.visibility == Visibility::Public,
-        PackageAccess::Private | PackageAccess::Disabled => false,
-    }
 }
 
 /// What `npm access` asks for.
@@ -360,8 +362,8 @@ async fn set_access(
     }
     let is_so = match wanted.access.as_deref() {
         None => true,
-        Some("public") => is_public(project.project()),
-        Some("restricted" | "private") => !is_public(project.project()),
+        Some("public") => project.project().is_open(),
+        Some("restricted" | "private") => !project.project().is_open(),
         Some(other) => {
             return Err(ApiError::bad_request(format!(
                 "access {other:?} is neither public nor restricted"
@@ -401,7 +403,7 @@ async fn attestations(place: Place<Pull>, Path(path): Path<SpecPath>) -> Result<
     let (name, version) = path.spec.rsplit_once('@').ok_or_else(missing)?;
     let name = asked(name).map_err(|error| place.missing(error))?;
     let version: Version = version.parse().map_err(|_| missing())?;
-    let sources = place.sources(&name).await?;
+    let sources = sources(&place, &name).await?;
     let (source, found) = locate(&sources, &version).await?.ok_or_else(missing)?;
     let attestations = store::attestations(source.scope(), &name, &found).await?;
     Ok(private_json(attestations.ok_or_else(missing)?))

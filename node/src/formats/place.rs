@@ -5,13 +5,9 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::NAME;
-use super::names::PackageName;
-use super::packument::Source;
-use super::store::no_package;
 use crate::app::App;
 use crate::auth::{Access, Action, Authorised, Instance, Pull};
-use crate::formats::Level;
+use crate::formats::{Level, Mount};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::group::Group;
@@ -25,8 +21,9 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Proof that the caller may do `A` where the request came in.
-pub(super) struct Place<A> {
+pub(crate) struct Place<A> {
     at: At<A>,
+    format: &'static str,
     base: String,
 }
 
@@ -40,12 +37,7 @@ impl<A: Action> FromRequestParts<App> for Place<A> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        // The router of every level says which it is.
-        let level = parts
-            .extensions
-            .get::<Level>()
-            .copied()
-            .unwrap_or(Level::Instance);
+        let Mount { format, level } = Mount::of(parts)?;
         let at = match level {
             Level::Project => At::Project(Authorised::<Project, A>::from_request_parts(parts, app).await?),
             Level::Group => At::Group(Authorised::<Group, A>::from_request_parts(parts, app).await?),
@@ -61,11 +53,12 @@ impl<A: Action> FromRequestParts<App> for Place<A> {
             .find(|(name, _)| *name == "id")
             .map_or("", |(_, id)| id);
         let prefix = level
-            .prefix(NAME)
+            .prefix(format)
             .replace("{id}", &utf8_percent_encode(id, SEGMENT).to_string());
         let base_url = at.access().base_url();
         Ok(Self {
             base: format!("{base_url}{prefix}/"),
+            format,
             at,
         })
     }
@@ -83,55 +76,49 @@ impl<A: Action> At<A> {
 
 impl<A: Action> Place<A> {
     /// The URL of the registry that the client is configured with, with a slash at its end.
-    /// Tarballs are given URLs below it: clients send their token only there, and lock files
-    /// leave out URLs that follow the convention.
-    pub(super) fn base(&self) -> &str {
+    /// What is downloaded is given URLs below it: clients send their token only there.
+    pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
     /// Who asks, and on which view.
-    pub(super) fn access(&self) -> &Access {
+    pub(crate) fn access(&self) -> &Access {
         self.at.access()
     }
 
     /// The project, if the request came in at one.
-    pub(super) fn project(&self) -> Option<&Authorised<Project, A>> {
+    pub(crate) fn project(&self) -> Option<&Authorised<Project, A>> {
         match &self.at {
             At::Project(project) => Some(project),
             At::Group(_) | At::Instance(_) => None,
         }
     }
 
-    /// The projects here that may have a package of this name, the newest first.
-    async fn scopes_named(&self, name: &PackageName) -> Result<Vec<Scope>, ApiError> {
+    /// The projects here that may have a package of this normalised name, the newest first. The
+    /// instance is looked at below one root group alone, of this path.
+    pub(crate) async fn scopes_named(&self, name: &str, root: Option<&str>) -> Result<Vec<Scope>, ApiError> {
         let mut projects = match &self.at {
-            At::Project(project) => return Ok(vec![project.scope(NAME)]),
-            At::Group(group) => group.projects_named(NAME, name.as_str()).await?,
-            // The scope is the root group, so that nobody can put a package beside another's.
-            At::Instance(instance) => match name.scope() {
-                Some(root) => instance.projects_named_below(root, NAME, name.as_str()).await?,
+            At::Project(project) => return Ok(vec![project.scope(self.format)]),
+            At::Group(group) => group.projects_named(self.format, name).await?,
+            At::Instance(instance) => match root {
+                Some(root) => instance.projects_named_below(root, self.format, name).await?,
                 None => Vec::new(),
             },
         };
         projects.sort_by_key(|project| std::cmp::Reverse(project.project().id));
-        Ok(projects.iter().map(|project| project.scope(NAME)).collect())
+        Ok(self.scopes_of(&projects))
     }
 
-    /// The packages of this name here: at least one.
-    pub(super) async fn sources(&self, name: &PackageName) -> Result<Vec<Source>, ApiError> {
-        let mut sources = Vec::new();
-        for scope in self.scopes_named(name).await? {
-            sources.extend(Source::find(scope, name).await?);
-        }
-        if sources.is_empty() {
-            return Err(self.missing(no_package(name)));
-        }
-        Ok(sources)
+    fn scopes_of(&self, projects: &[Authorised<Project, A>]) -> Vec<Scope> {
+        projects
+            .iter()
+            .map(|project| project.scope(self.format))
+            .collect()
     }
 
     /// The answer for what is not here. Nobody in particular is asked to sign in where there may
     /// be something that only others see.
-    pub(super) fn missing(&self, not_found: ApiError) -> ApiError {
+    pub(crate) fn missing(&self, not_found: ApiError) -> ApiError {
         let is_anonymous = self.access().caller().is_anonymous();
         if not_found.kind == ErrorKind::NotFound && is_anonymous && self.project().is_none() {
             return ApiError::unauthorized();
@@ -142,12 +129,12 @@ impl<A: Action> Place<A> {
 
 impl Place<Pull> {
     /// Every project here that the caller may pull from.
-    pub(super) async fn scopes(&self) -> Result<Vec<Scope>, ApiError> {
+    pub(crate) async fn scopes(&self) -> Result<Vec<Scope>, ApiError> {
         let projects = match &self.at {
-            At::Project(project) => return Ok(vec![project.scope(NAME)]),
+            At::Project(project) => return Ok(vec![project.scope(self.format)]),
             At::Group(group) => group.projects().await?,
             At::Instance(instance) => instance.projects().await?,
         };
-        Ok(projects.iter().map(|project| project.scope(NAME)).collect())
+        Ok(self.scopes_of(&projects))
     }
 }
