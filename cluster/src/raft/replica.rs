@@ -132,6 +132,11 @@ impl Replica {
             election_timeout_min: config.election_timeout.as_millis() as u64,
             election_timeout_max: config.election_timeout.as_millis() as u64 * 2,
             enable_pre_vote: Some(true),
+            // A leader replicates entries before they are on its own disk, and a majority of
+            // the others can commit them. If it lost those in a crash and led on in the same
+            // term, it would give their log ids to other entries, and the states of the nodes
+            // would part ways. In an election, who has less than was committed cannot win.
+            enable_leader_restore: Some(false),
             // Snapshots and purges are driven by `maintain`: by bytes, and never past a snapshot
             // that a follower is receiving.
             snapshot_policy: SnapshotPolicy::Never,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use openraft::StorageError;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -344,6 +345,22 @@ async fn everything_is_there_after_all_nodes_were_stopped() {
             50
         );
     }
+}
+
+/// Its log may lack what the others have committed, and in its old term it would use the same
+/// log ids again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_starts_again_leads_only_by_election() {
+    let mut group = Group::start(1, test_config()).await;
+    let term = |group: &Group| {
+        let metrics = group.nodes[&1].replica.raft().metrics();
+        metrics.borrow_watched().current_term
+    };
+    let before = term(&group);
+    group.stop(1).await;
+    group.run(1).await;
+    put(group.kv(1), "a", "b").await.unwrap();
+    assert!(term(&group) > before, "it leads on in term {before}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
