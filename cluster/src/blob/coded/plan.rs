@@ -77,7 +77,11 @@ impl Plan {
             data: 1,
             parity: layout.code.parity,
         };
-        let mut homes = spread(layout, nodes, &is_up, code.shards());
+        // A group's first nodes hold its data shards; copies go to all of its nodes alike.
+        let mut nodes = nodes.to_vec();
+        let turn = usize::from(group) % nodes.len().max(1);
+        nodes.rotate_left(turn);
+        let mut homes = spread(layout, &nodes, &is_up, code.shards());
         // Those that are not there get theirs when they are.
         let others = nodes.iter().filter(|node| !homes.contains(node)).copied();
         let others: Vec<NodeId> = others.take(code.shards() - homes.len()).collect();
@@ -201,6 +205,33 @@ mod tests {
         assert_eq!(copies(4, 0), Some((3, 0)));
         assert_eq!(copies(4, 2), Some((3, 1)));
         assert_eq!(copies(6, 0), Some((3, 0)));
+    }
+
+    #[test]
+    fn every_node_takes_its_share_of_small_segments() {
+        let member = |node: u64| Member {
+            node: NodeId(node),
+            zone: node.to_string(),
+            capacity: 1,
+        };
+        // As clusters come to be: the nodes join one after the other.
+        let mut layout = None;
+        for count in 1..=3 {
+            let members: Vec<_> = (1..=count).map(member).collect();
+            layout = Some(compute(&members, Code::for_nodes(members.len()), layout.as_ref()).unwrap());
+        }
+        let layout = layout.unwrap();
+        for node in 1..=3 {
+            let takes = |group: &u16| {
+                let plan = Plan::for_small(&layout, *group, |_| true).unwrap();
+                plan.homes.contains(&NodeId(node))
+            };
+            let taken = (0..300).filter(takes).count();
+            assert!(
+                (195..=205).contains(&taken),
+                "node {node} has {taken} of 600 copies"
+            );
+        }
     }
 
     #[test]
