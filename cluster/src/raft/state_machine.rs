@@ -4,6 +4,8 @@
 //! <dir>/current         the name of the folder that holds the state
 //! <dir>/state-<n>/      the state; a new one for each installed snapshot
 //! <dir>/checkpoint-<n>/ checkpoints, gone at the next start
+//! <dir>/incoming-<id>/  a checkpoint that is being received from that node
+//! <dir>/received-<n>/   one that was received whole and waits to be installed
 //! ```
 
 use std::io;
@@ -154,6 +156,19 @@ impl StateMachine {
         self.shared.dir.join(format!("incoming-{source}"))
     }
 
+    /// Takes charge of a checkpoint that was received whole into [`Self::incoming_dir`]. Blocks.
+    ///
+    /// The folder gets a name of its own: if the sender offers again before this one is
+    /// installed, the next transfer begins anew rather than in the files of this one.
+    pub(crate) fn received(&self, source: u64) -> io::Result<Checkpoint> {
+        let incoming = self.incoming_dir(source);
+        sync_directory(&incoming)?;
+        let path = self.shared.next_path("received");
+        std::fs::rename(incoming, &path)?;
+        sync_directory(&self.shared.dir)?;
+        Checkpoint::adopt(path)
+    }
+
     /// Makes everything applied durable, so that the log before it may go.
     pub(crate) async fn sync(&self) -> io::Result<()> {
         let db = self.shared.lock().db.clone();
@@ -263,8 +278,8 @@ impl Shared {
         Ok(answers)
     }
 
-    /// Makes a received checkpoint the state of this node. Blocks.
-    fn install(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Makes a received checkpoint the state of this node, if it ends at `expected`. Blocks.
+    fn install(&self, checkpoint: &Checkpoint, expected: Option<LogId>) -> io::Result<()> {
         let path = self.next_path("state");
         let name = path
             .file_name()
@@ -274,6 +289,13 @@ impl Shared {
         std::fs::rename(checkpoint.path(), &path)?;
         sync_directory(&self.dir)?;
         let installed = Current::load(StateDb::open(&path, self.cache_bytes)?)?;
+        // Looked up in the very database that is used from here on.
+        if installed.applied != expected {
+            return Err(io::Error::other(format!(
+                "the snapshot ends at {:?}, not {expected:?}",
+                installed.applied
+            )));
+        }
         point_to(&self.dir, &name)?;
         let applied = installed.view_index();
         // The replaced folder is removed at the next start: views may still be reading it.
@@ -360,16 +382,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Checkpoint) -> io::Result<()> {
         let shared = self.shared.clone();
         let expected = meta.last_log_id;
-        let install = move || {
-            let found = StateMachine::inspect(snapshot.path())?.last_log_id;
-            if found != expected {
-                return Err(io::Error::other(format!(
-                    "the snapshot ends at {found:?}, not {expected:?}"
-                )));
-            }
-            shared.install(&snapshot)
-        };
-        tokio::task::spawn_blocking(install)
+        tokio::task::spawn_blocking(move || shared.install(&snapshot, expected))
             .await
             .map_err(io::Error::other)?
     }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use openraft::StorageError;
+use openraft::storage::RaftStateMachine;
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -16,7 +17,7 @@ use super::log_store::LogStore;
 use super::network::{Dial, Link};
 use super::snapshot::Checkpoint;
 use super::state_machine::StateMachine;
-use super::types::{LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use super::types::{Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use super::{RaftConfig, Replica, Service};
 use crate::kv::{Collection, CommitError, Kv, Scan, Store};
 use crate::net::Lane;
@@ -536,4 +537,35 @@ async fn what_cannot_be_applied_never_gets_into_the_log() {
         assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
     put(group.kv(1), "after", "written").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_begins_anew_leaves_alone_what_was_received() {
+    let dir = TempDir::new().unwrap();
+    let open = |name: &str| StateMachine::open(&dir.path().join(name), 8 << 20, fail_test()).unwrap();
+    let (mut from, mut to) = (open("from"), open("to"));
+    let leader_id = LeaderId { term: 1, node_id: 1 };
+    let log_id = LogId { leader_id, index: 7 };
+    let entry = Entry {
+        log_id,
+        payload: EntryPayload::Blank,
+    };
+    from.apply(futures::stream::iter([Ok((entry, None))])).await.unwrap();
+    let sent = from.build_snapshot().await.unwrap();
+    let receive = |to: &StateMachine| {
+        std::fs::create_dir_all(to.incoming_dir(1)).unwrap();
+        for (name, _) in sent.snapshot.files() {
+            let file = sent.snapshot.path().join(name);
+            std::fs::copy(file, to.incoming_dir(1).join(name)).unwrap();
+        }
+    };
+    receive(&to);
+    let received = to.received(1).unwrap();
+    // The sender lost patience and begins once more; what is not a table begins at its start.
+    receive(&to);
+    for (name, _) in sent.snapshot.files() {
+        std::fs::write(to.incoming_dir(1).join(name), "").unwrap();
+    }
+    to.install_snapshot(&sent.meta, received).await.unwrap();
+    assert_eq!(to.applied_state().await.unwrap().0, Some(log_id));
 }
