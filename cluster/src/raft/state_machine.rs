@@ -103,11 +103,17 @@ impl StateMachine {
         let name = match std::fs::read_to_string(&pointer) {
             Ok(name) => name.trim().to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The name comes last: what it names is there, whenever the power fails.
+                drop(StateDb::open(&dir.join("state-0"), cache_bytes)?);
                 point_to(dir, "state-0")?;
                 "state-0".to_owned()
             }
             Err(error) => return Err(error),
         };
+        if !dir.join(&name).join("CURRENT").exists() {
+            // An empty state would pass for one that has applied nothing yet.
+            return Err(io::Error::other(format!("the state {name} is gone from {}", dir.display())));
+        }
         // Whatever else lies here is a checkpoint of the last run or a state that was replaced.
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
