@@ -132,8 +132,7 @@ impl Replica {
             election_timeout_min: config.election_timeout.as_millis() as u64,
             election_timeout_max: config.election_timeout.as_millis() as u64 * 2,
             enable_pre_vote: Some(true),
-            // Snapshots and purges are driven by `maintain`: by bytes, and never past a snapshot
-            // that a follower is receiving.
+            // Snapshots and purges are driven by `maintain`, by bytes.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
             ..Config::default()
