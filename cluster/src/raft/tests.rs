@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use openraft::storage::RaftStateMachine;
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
@@ -568,4 +568,55 @@ async fn a_transfer_that_begins_anew_leaves_alone_what_was_received() {
     }
     to.install_snapshot(&sent.meta, received).await.unwrap();
     assert_eq!(to.applied_state().await.unwrap().0, Some(log_id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_lost_what_it_had_confirmed_is_not_opened() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let open = async || loop {
+        match LogStore::open(&path, fail_test()) {
+            // The writer of the one before is not quite gone.
+            Err(error) if error.to_string().contains("lock") => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            opened => return opened,
+        }
+    };
+    let leader_id = LeaderId { term: 1, node_id: 1 };
+    let mut log = open().await.unwrap();
+    for index in 0..100 {
+        let entry = Entry {
+            log_id: LogId { leader_id, index },
+            payload: EntryPayload::Blank,
+        };
+        log.blocking_append([entry]).await.unwrap();
+    }
+    let vote = Vote {
+        leader_id,
+        committed: true,
+    };
+    log.save_vote(&vote).await.unwrap();
+    drop(log);
+    let mut log = open().await.unwrap();
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id.unwrap().index, 99);
+    for index in 100..200 {
+        let entry = Entry {
+            log_id: LogId { leader_id, index },
+            payload: EntryPayload::Blank,
+        };
+        log.blocking_append([entry]).await.unwrap();
+    }
+    log.save_vote(&vote).await.unwrap();
+    drop(log);
+
+    let wal = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path());
+    let wal = wal.filter(|file| file.extension().is_some_and(|name| name == "log"));
+    let wal = wal.max_by_key(|file| file.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&wal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&wal, bytes).unwrap();
+    let refused = open().await.err().expect("half of the log is gone").to_string();
+    assert!(refused.contains("damaged"), "{refused}");
 }
