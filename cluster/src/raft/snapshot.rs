@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::types::Snapshot;
+
 /// How long a checkpoint that is not the newest is kept after a receiver last asked for it.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
@@ -116,16 +118,16 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// The checkpoints of one node, newest last.
-#[derive(Debug, Default)]
-pub(crate) struct Checkpoints(Mutex<Vec<Checkpoint>>);
+/// The checkpoints of one node with what they hold, newest last.
+#[derive(Default)]
+pub(crate) struct Checkpoints(Mutex<Vec<Snapshot>>);
 
 impl Checkpoints {
     /// Adds the newest. Of the others, those stay that somebody is receiving.
-    pub(crate) fn add(&self, checkpoint: Checkpoint) {
+    pub(crate) fn add(&self, newest: Snapshot) {
         let mut kept = self.0.lock().expect("no panic while held");
-        kept.retain(Checkpoint::in_use);
-        kept.push(checkpoint);
+        kept.retain(|kept| kept.snapshot.in_use());
+        kept.push(newest);
         let excess = kept.len().saturating_sub(KEPT);
         kept.drain(..excess);
     }
@@ -140,11 +142,12 @@ impl Checkpoints {
             .lock()
             .expect("no panic while held")
             .iter()
-            .find(|kept| kept.name() == name)
-            .cloned()
+            .find(|kept| kept.snapshot.name() == name)
+            .map(|kept| kept.snapshot.clone())
     }
 
-    pub(crate) fn newest(&self) -> Option<Checkpoint> {
+    /// The newest. Asked for again and again while it cannot be delivered, so this costs nothing.
+    pub(crate) fn newest(&self) -> Option<Snapshot> {
         self.0.lock().expect("no panic while held").last().cloned()
     }
 }
@@ -156,6 +159,7 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::types::{SnapshotMeta, StoredMembership};
     use super::*;
 
     #[test]
@@ -165,7 +169,13 @@ mod tests {
             let path = dir.path().join(name);
             std::fs::create_dir(&path).unwrap();
             std::fs::write(path.join("CURRENT"), name).unwrap();
-            Checkpoint::adopt(path).unwrap()
+            Snapshot {
+                meta: SnapshotMeta {
+                    last_log_id: None,
+                    last_membership: StoredMembership::default(),
+                },
+                snapshot: Checkpoint::adopt(path).unwrap(),
+            }
         };
         let checkpoints = Checkpoints::default();
         checkpoints.add(make("received"));
@@ -174,7 +184,7 @@ mod tests {
             checkpoints.add(make(newer));
         }
         assert!(checkpoints.by_name("received").is_some());
-        assert_eq!(checkpoints.newest().unwrap().name(), "four");
+        assert_eq!(checkpoints.newest().unwrap().snapshot.name(), "four");
         assert!(checkpoints.by_name("three").is_none(), "nobody wants it");
         assert!(!dir.path().join("three").exists());
     }

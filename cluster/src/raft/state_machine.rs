@@ -184,8 +184,8 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Reads what a received checkpoint holds.
-    pub(crate) fn inspect(path: &Path) -> io::Result<SnapshotMeta> {
+    /// Reads what a checkpoint holds.
+    fn inspect(path: &Path) -> io::Result<SnapshotMeta> {
         let (last_log_id, last_membership) = read_meta(&StateDb::open_read_only(path)?)?;
         Ok(SnapshotMeta {
             last_log_id,
@@ -319,12 +319,12 @@ impl Shared {
         db.checkpoint(&path)?;
         // Read from the copy itself, so that the id fits the data exactly.
         let meta = StateMachine::inspect(&path)?;
-        let checkpoint = Checkpoint::adopt(path)?;
-        self.checkpoints.add(checkpoint.clone());
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             meta,
-            snapshot: checkpoint,
-        })
+            snapshot: Checkpoint::adopt(path)?,
+        };
+        self.checkpoints.add(snapshot.clone());
+        Ok(snapshot)
     }
 }
 
@@ -394,19 +394,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(snapshot) = self.shared.checkpoints.newest() else {
-            return Ok(None);
-        };
-        let inspect = move || {
-            Ok(Snapshot {
-                meta: StateMachine::inspect(snapshot.path())?,
-                snapshot,
-            })
-        };
-        tokio::task::spawn_blocking(inspect)
-            .await
-            .map_err(io::Error::other)?
-            .map(Some)
+        Ok(self.shared.checkpoints.newest())
     }
 }
 

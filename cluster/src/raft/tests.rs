@@ -620,3 +620,16 @@ async fn a_log_that_has_lost_what_it_had_confirmed_is_not_opened() {
     let refused = open().await.err().expect("half of the log is gone").to_string();
     assert!(refused.contains("damaged"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_offered_again_without_opening_it() {
+    let dir = TempDir::new().unwrap();
+    let mut state = StateMachine::open(dir.path(), 8 << 20, fail_test()).unwrap();
+    let taken = state.build_snapshot().await.unwrap();
+    for (name, _) in taken.snapshot.files() {
+        std::fs::write(taken.snapshot.path().join(name), "not to be read").unwrap();
+    }
+    let offered = state.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(offered.meta, taken.meta);
+    assert_eq!(offered.snapshot.name(), taken.snapshot.name());
+}
