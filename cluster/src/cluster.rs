@@ -24,8 +24,9 @@ use crate::seams::Seams;
 use crate::storage::FailStop;
 use crate::trust::{CertificateError, JoinToken, JoinTokens, Tls, TokenError};
 
-/// The folders without which a node that has run cannot go on.
-const STORES: &[&str] = &["raft-log", "state", "blobs"];
+/// The files without which a node that has run cannot go on. Not folders: one in which a disk is
+/// mounted is there, and empty, when the disk is not.
+const STORES: &[&str] = &["raft-log/CURRENT", "state/current", "blobs/small/CURRENT"];
 
 /// How long a leader that stops waits for another to take over.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);

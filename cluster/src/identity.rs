@@ -405,7 +405,7 @@ impl DataDir {
         EmptyDir::prepare(path)?.found(seams)
     }
 
-    /// Takes the directory of a node and begins a new start of it. `stores` are the folders
+    /// Takes the directory of a node and begins a new start of it. `stores` are the files
     /// without which a node that has run cannot go on: its log and its vote.
     pub fn open(path: &Path, stores: &[&str], seams: &Seams) -> Result<Self, DirError> {
         if !path.is_dir() {

@@ -211,3 +211,34 @@ async fn restart(config: &ClusterConfig) -> Cluster {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_start_when_a_disk_of_it_is_not_mounted() {
+    let dir = TempDir::new().unwrap();
+    let config = config(&dir.path().join("node"), &free_address());
+    Cluster::init(&config.data, &Seams::system()).unwrap();
+    let node = start(config.clone()).await;
+    node.enter().await.unwrap();
+    node.stop().await;
+    drop(node);
+    for store in ["raft-log", "state", "blobs"] {
+        let (mounted, away) = (config.data.join(store), dir.path().join(store));
+        std::fs::rename(&mounted, &away).unwrap();
+        std::fs::create_dir(&mounted).unwrap();
+        let error = loop {
+            let fail_stop = FailStop::new(|reason| panic!("{reason}"));
+            match Cluster::start(config.clone(), Seams::system(), fail_stop).await {
+                Ok(_) => panic!("it started without {store}"),
+                // The node that was stopped is not quite gone.
+                Err(error) if error.to_string().contains("in use") => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains("has lost"), "{error}");
+        std::fs::remove_dir(&mounted).unwrap();
+        std::fs::rename(&away, &mounted).unwrap();
+    }
+    restart(&config).await.stop().await;
+}

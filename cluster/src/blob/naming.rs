@@ -60,7 +60,13 @@ impl Blobs {
                 };
                 txn.put_record(&key, &record);
                 if let Segmentation::Apart(_) = blob.segments {
-                    txn.delete(&keys::pending(blob.space, &blob.generation));
+                    // As long as this is there, so are the items that list the segments; the
+                    // collection takes them away together.
+                    let pending = keys::pending(blob.space, &blob.generation);
+                    if txn.get(&pending).await?.is_none() {
+                        return Err(BlobTxnError::Expired { id: blob.id });
+                    }
+                    txn.delete(&pending);
                 }
                 if blob.indebted {
                     let debt = DebtRecord {

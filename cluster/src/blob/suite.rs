@@ -57,6 +57,7 @@ macro_rules! run_suite {
             an_empty_upload_is_the_empty_blob,
             digest_states_of_another_version_are_computed_again,
             very_many_segments_are_kept_apart_from_the_record,
+            a_blob_whose_list_of_segments_was_collected_cannot_be_named,
             releases_of_a_blob_that_many_name_do_not_disturb_each_other,
         );
     };
@@ -831,6 +832,26 @@ pub(super) async fn very_many_segments_are_kept_apart_from_the_record(stage: Sta
     assert_eq!(uploaded.digests(), stored.digests());
     name(&blobs, &uploaded, "a third").await.unwrap();
     check(&uploaded.id()).await;
+}
+
+pub(super) async fn a_blob_whose_list_of_segments_was_collected_cannot_be_named(stage: Stage) {
+    let blobs = stage.nodes[0].with_inline_segments(1);
+    let stored = put(&blobs, &content(33 * MIB)).await;
+    let markers = keys::pending(SPACE, &Generation([0; 16])).collection();
+    let collect = async |mut txn: crate::kv::Txn| {
+        let pending = blobs.kv().local().scan(Scan::of(&markers)).await;
+        for entry in pending.expect("memory can be read") {
+            txn.delete(&markers.key(&entry.item));
+        }
+        Ok::<_, CommitError>((txn, ()))
+    };
+    blobs.kv().transact(collect).await.unwrap();
+    let refused = name(&blobs, &stored, "a record").await;
+    assert!(matches!(
+        refused,
+        Err(TestError::Blob(BlobTxnError::Expired { .. }))
+    ));
+    assert!(record(&blobs, &stored.id()).await.is_none());
 }
 
 pub(super) async fn releases_of_a_blob_that_many_name_do_not_disturb_each_other(stage: Stage) {

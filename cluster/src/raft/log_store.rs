@@ -7,6 +7,8 @@
 //!
 //! Appended entries are readable at once from a cache in memory, which also feeds
 //! replication; an entry leaves the cache only after it is on disk.
+//!
+//! A log that has lost what it had confirmed is not opened: see [`super::floor`].
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -22,9 +24,13 @@ use prost::Message;
 use rocksdb::{DB, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 use tokio::sync::{mpsc, oneshot};
 
+use super::floor::Floor;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use super::wire;
 use crate::storage::{self, FailStop};
+
+/// Beside RocksDB's own files, which have other names.
+const FLOOR: &str = "floor.json";
 
 const ENTRIES: &str = "entries";
 const META: &str = "meta";
@@ -85,7 +91,7 @@ enum Write {
         done: IOFlushed<TypeConfig>,
     },
     Vote {
-        encoded: Vec<u8>,
+        vote: Vote,
         done: oneshot::Sender<()>,
     },
     Committed {
@@ -132,13 +138,15 @@ impl LogStore {
             Some((_, stored)) => Some(wire::entry_from(decode(&stored)?)?.log_id),
             None => purged,
         };
+        let end = last.map_or(0, |id| id.index + 1);
+        let floor = Floor::check(path.join(FLOOR), end, vote.as_ref())?;
         let recent = Recent {
             vote,
             purged,
             last,
             entries: VecDeque::new(),
             cached_bytes: 0,
-            durable_end: last.map_or(0, |id| id.index + 1),
+            durable_end: end,
             appended_bytes: 0,
             marks: VecDeque::new(),
         };
@@ -149,6 +157,7 @@ impl LogStore {
         let (writes, queue) = mpsc::channel(QUEUED_WRITES);
         let writer = Writer {
             shared: shared.clone(),
+            floor,
             queue,
             fail_stop,
         };
@@ -216,6 +225,7 @@ fn stopped() -> io::Error {
 /// The thread that writes.
 struct Writer {
     shared: Arc<Shared>,
+    floor: Floor,
     queue: mpsc::Receiver<Write>,
     fail_stop: FailStop,
 }
@@ -238,12 +248,13 @@ impl Writer {
     }
 
     /// Makes everything taken durable with one fsync, then tells all who wait.
-    fn write(&self, taken: &mut Vec<Write>) -> io::Result<()> {
+    fn write(&mut self, taken: &mut Vec<Write>) -> io::Result<()> {
         let entries = family(&self.shared.db, ENTRIES)?;
         let meta = family(&self.shared.db, META)?;
         let mut batch = WriteBatch::default();
         let mut waiters = Vec::with_capacity(taken.len());
         let mut durable_end = None;
+        let mut voted = None;
         for write in taken.drain(..) {
             match write {
                 Write::Append {
@@ -256,13 +267,15 @@ impl Writer {
                     }
                     waiters.push(Waiter::Append(done));
                 }
-                Write::Vote { encoded, done } => {
-                    batch.put_cf(meta, VOTE, encoded);
+                Write::Vote { vote, done } => {
+                    batch.put_cf(meta, VOTE, wire::vote_to(&vote).encode_to_vec());
+                    voted = Some(vote);
                     waiters.push(Waiter::Other(done));
                 }
                 // Only a hint that shortens recovery; it rides along with the next fsync.
                 Write::Committed { encoded } => batch.put_cf(meta, COMMITTED, encoded),
                 Write::Truncate { from, done } => {
+                    self.floor.lower(from)?;
                     batch.delete_range_cf(entries, from.to_be_bytes(), u64::MAX.to_be_bytes());
                     durable_end = Some(from);
                     waiters.push(Waiter::Other(done));
@@ -281,6 +294,9 @@ impl Writer {
             .db
             .write_opt(batch, &options)
             .map_err(io::Error::other)?;
+        if let Some(vote) = voted {
+            self.floor.vote(&vote, durable_end)?;
+        }
         if let Some(end) = durable_end {
             let mut recent = self.shared.lock();
             recent.durable_end = end;
@@ -298,7 +314,11 @@ impl Writer {
                 }
             }
         }
-        Ok(())
+        match durable_end {
+            // Nobody waits for this one.
+            Some(end) => self.floor.reach(end),
+            None => Ok(()),
+        }
     }
 }
 
@@ -423,8 +443,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let encoded = wire::vote_to(vote).encode_to_vec();
-        self.enqueue_and_wait(|done| Write::Vote { encoded, done })
+        self.enqueue_and_wait(|done| Write::Vote { vote: *vote, done })
             .await?;
         self.shared.lock().vote = Some(*vote);
         Ok(())

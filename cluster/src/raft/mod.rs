@@ -1,6 +1,7 @@
 //! openraft's place in Cairn. None of its types leave this folder.
 
 mod control;
+mod floor;
 mod log_store;
 mod network;
 mod replica;

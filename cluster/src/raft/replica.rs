@@ -137,8 +137,7 @@ impl Replica {
             // term, it would give their log ids to other entries, and the states of the nodes
             // would part ways. In an election, who has less than was committed cannot win.
             enable_leader_restore: Some(false),
-            // Snapshots and purges are driven by `maintain`: by bytes, and never past a snapshot
-            // that a follower is receiving.
+            // Snapshots and purges are driven by `maintain`, by bytes.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
             ..Config::default()

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::network::{Client, Dial};
 use super::replica::Replica;
-use super::snapshot::{Checkpoint, hash_file, sync_directory};
+use super::snapshot::hash_file;
 use super::types::{Snapshot, SnapshotMeta, TypeConfig, Vote};
 use super::wire;
 use crate::net::{Lane, MAX_MESSAGE_BYTES, PeerIdentity};
@@ -285,11 +285,8 @@ impl Service {
         for file in &offer.files {
             pull(&mut client, &offer.checkpoint, file, &dir).await?;
         }
-        let finished = dir.clone();
-        let checkpoint = tokio::task::spawn_blocking(move || {
-            sync_directory(&finished)?;
-            Checkpoint::adopt(finished)
-        });
+        let state_machine = self.replica.state_machine().clone();
+        let checkpoint = tokio::task::spawn_blocking(move || state_machine.received(source));
         let snapshot = checkpoint.await.map_err(io::Error::other)??;
         let answer = self
             .replica

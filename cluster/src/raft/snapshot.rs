@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::types::Snapshot;
+
 /// How long a checkpoint that is not the newest is kept after a receiver last asked for it.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
-/// How many checkpoints are kept at the most: old files are held on disk by them.
-const KEPT: usize = 2;
+/// How many checkpoints are kept at the most, since old files are held on disk by them: the
+/// newest, and one for each node that may be receiving.
+const KEPT: usize = 8;
 
 /// A checkpoint on this node's disk, complete. Clones share it.
 #[derive(Clone, Debug)]
@@ -27,7 +30,8 @@ struct Files {
     /// Name and size of each file, sorted.
     files: Vec<(String, u64)>,
     hashes: Mutex<HashMap<String, blake3::Hash>>,
-    last_used: Mutex<Instant>,
+    /// When a receiver last asked for it.
+    last_asked: Mutex<Option<Instant>>,
 }
 
 impl Drop for Files {
@@ -60,7 +64,7 @@ impl Checkpoint {
             path,
             files,
             hashes: Mutex::new(HashMap::new()),
-            last_used: Mutex::new(Instant::now()),
+            last_asked: Mutex::default(),
         })))
     }
 
@@ -78,7 +82,7 @@ impl Checkpoint {
 
     /// The path of one of its files; only names that it lists exist.
     pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
-        *self.0.last_used.lock().expect("no panic while held") = Instant::now();
+        *self.0.last_asked.lock().expect("no panic while held") = Some(Instant::now());
         self.0
             .files
             .iter()
@@ -102,7 +106,8 @@ impl Checkpoint {
     }
 
     fn in_use(&self) -> bool {
-        self.0.last_used.lock().expect("no panic while held").elapsed() < KEPT_FOR
+        let last_asked = *self.0.last_asked.lock().expect("no panic while held");
+        last_asked.is_some_and(|asked| asked.elapsed() < KEPT_FOR)
     }
 }
 
@@ -113,15 +118,16 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// The checkpoints of one node, newest last.
-#[derive(Debug, Default)]
-pub(crate) struct Checkpoints(Mutex<Vec<Checkpoint>>);
+/// The checkpoints of one node with what they hold, newest last.
+#[derive(Default)]
+pub(crate) struct Checkpoints(Mutex<Vec<Snapshot>>);
 
 impl Checkpoints {
-    pub(crate) fn add(&self, checkpoint: Checkpoint) {
+    /// Adds the newest. Of the others, those stay that somebody is receiving.
+    pub(crate) fn add(&self, newest: Snapshot) {
         let mut kept = self.0.lock().expect("no panic while held");
-        kept.retain(Checkpoint::in_use);
-        kept.push(checkpoint);
+        kept.retain(|kept| kept.snapshot.in_use());
+        kept.push(newest);
         let excess = kept.len().saturating_sub(KEPT);
         kept.drain(..excess);
     }
@@ -136,11 +142,12 @@ impl Checkpoints {
             .lock()
             .expect("no panic while held")
             .iter()
-            .find(|kept| kept.name() == name)
-            .cloned()
+            .find(|kept| kept.snapshot.name() == name)
+            .map(|kept| kept.snapshot.clone())
     }
 
-    pub(crate) fn newest(&self) -> Option<Checkpoint> {
+    /// The newest. Asked for again and again while it cannot be delivered, so this costs nothing.
+    pub(crate) fn newest(&self) -> Option<Snapshot> {
         self.0.lock().expect("no panic while held").last().cloned()
     }
 }
@@ -148,4 +155,37 @@ impl Checkpoints {
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{SnapshotMeta, StoredMembership};
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_stays_while_it_is_received() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("CURRENT"), name).unwrap();
+            Snapshot {
+                meta: SnapshotMeta {
+                    last_log_id: None,
+                    last_membership: StoredMembership::default(),
+                },
+                snapshot: Checkpoint::adopt(path).unwrap(),
+            }
+        };
+        let checkpoints = Checkpoints::default();
+        checkpoints.add(make("received"));
+        checkpoints.by_name("received").unwrap().file("CURRENT").unwrap();
+        for newer in ["one", "two", "three", "four"] {
+            checkpoints.add(make(newer));
+        }
+        assert!(checkpoints.by_name("received").is_some());
+        assert_eq!(checkpoints.newest().unwrap().snapshot.name(), "four");
+        assert!(checkpoints.by_name("three").is_none(), "nobody wants it");
+        assert!(!dir.path().join("three").exists());
+    }
 }

@@ -4,6 +4,8 @@
 //! <dir>/current         the name of the folder that holds the state
 //! <dir>/state-<n>/      the state; a new one for each installed snapshot
 //! <dir>/checkpoint-<n>/ checkpoints, gone at the next start
+//! <dir>/incoming-<id>/  a checkpoint that is being received from that node
+//! <dir>/received-<n>/   one that was received whole and waits to be installed
 //! ```
 
 use std::io;
@@ -101,11 +103,17 @@ impl StateMachine {
         let name = match std::fs::read_to_string(&pointer) {
             Ok(name) => name.trim().to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The name comes last: what it names is there, whenever the power fails.
+                drop(StateDb::open(&dir.join("state-0"), cache_bytes)?);
                 point_to(dir, "state-0")?;
                 "state-0".to_owned()
             }
             Err(error) => return Err(error),
         };
+        if !dir.join(&name).join("CURRENT").exists() {
+            // An empty state would pass for one that has applied nothing yet.
+            return Err(io::Error::other(format!("the state {name} is gone from {}", dir.display())));
+        }
         // Whatever else lies here is a checkpoint of the last run or a state that was replaced.
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
@@ -154,6 +162,19 @@ impl StateMachine {
         self.shared.dir.join(format!("incoming-{source}"))
     }
 
+    /// Takes charge of a checkpoint that was received whole into [`Self::incoming_dir`]. Blocks.
+    ///
+    /// The folder gets a name of its own: if the sender offers again before this one is
+    /// installed, the next transfer begins anew rather than in the files of this one.
+    pub(crate) fn received(&self, source: u64) -> io::Result<Checkpoint> {
+        let incoming = self.incoming_dir(source);
+        sync_directory(&incoming)?;
+        let path = self.shared.next_path("received");
+        std::fs::rename(incoming, &path)?;
+        sync_directory(&self.shared.dir)?;
+        Checkpoint::adopt(path)
+    }
+
     /// Makes everything applied durable, so that the log before it may go.
     pub(crate) async fn sync(&self) -> io::Result<()> {
         let db = self.shared.lock().db.clone();
@@ -163,8 +184,8 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Reads what a received checkpoint holds.
-    pub(crate) fn inspect(path: &Path) -> io::Result<SnapshotMeta> {
+    /// Reads what a checkpoint holds.
+    fn inspect(path: &Path) -> io::Result<SnapshotMeta> {
         let (last_log_id, last_membership) = read_meta(&StateDb::open_read_only(path)?)?;
         Ok(SnapshotMeta {
             last_log_id,
@@ -263,8 +284,8 @@ impl Shared {
         Ok(answers)
     }
 
-    /// Makes a received checkpoint the state of this node. Blocks.
-    fn install(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Makes a received checkpoint the state of this node, if it ends at `expected`. Blocks.
+    fn install(&self, checkpoint: &Checkpoint, expected: Option<LogId>) -> io::Result<()> {
         let path = self.next_path("state");
         let name = path
             .file_name()
@@ -274,6 +295,13 @@ impl Shared {
         std::fs::rename(checkpoint.path(), &path)?;
         sync_directory(&self.dir)?;
         let installed = Current::load(StateDb::open(&path, self.cache_bytes)?)?;
+        // Looked up in the very database that is used from here on.
+        if installed.applied != expected {
+            return Err(io::Error::other(format!(
+                "the snapshot ends at {:?}, not {expected:?}",
+                installed.applied
+            )));
+        }
         point_to(&self.dir, &name)?;
         let applied = installed.view_index();
         // The replaced folder is removed at the next start: views may still be reading it.
@@ -291,12 +319,12 @@ impl Shared {
         db.checkpoint(&path)?;
         // Read from the copy itself, so that the id fits the data exactly.
         let meta = StateMachine::inspect(&path)?;
-        let checkpoint = Checkpoint::adopt(path)?;
-        self.checkpoints.add(checkpoint.clone());
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             meta,
-            snapshot: checkpoint,
-        })
+            snapshot: Checkpoint::adopt(path)?,
+        };
+        self.checkpoints.add(snapshot.clone());
+        Ok(snapshot)
     }
 }
 
@@ -360,34 +388,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Checkpoint) -> io::Result<()> {
         let shared = self.shared.clone();
         let expected = meta.last_log_id;
-        let install = move || {
-            let found = StateMachine::inspect(snapshot.path())?.last_log_id;
-            if found != expected {
-                return Err(io::Error::other(format!(
-                    "the snapshot ends at {found:?}, not {expected:?}"
-                )));
-            }
-            shared.install(&snapshot)
-        };
-        tokio::task::spawn_blocking(install)
+        tokio::task::spawn_blocking(move || shared.install(&snapshot, expected))
             .await
             .map_err(io::Error::other)?
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(snapshot) = self.shared.checkpoints.newest() else {
-            return Ok(None);
-        };
-        let inspect = move || {
-            Ok(Snapshot {
-                meta: StateMachine::inspect(snapshot.path())?,
-                snapshot,
-            })
-        };
-        tokio::task::spawn_blocking(inspect)
-            .await
-            .map_err(io::Error::other)?
-            .map(Some)
+        Ok(self.shared.checkpoints.newest())
     }
 }
 

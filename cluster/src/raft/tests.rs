@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use openraft::StorageError;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -17,7 +18,7 @@ use super::log_store::LogStore;
 use super::network::{Dial, Link};
 use super::snapshot::Checkpoint;
 use super::state_machine::StateMachine;
-use super::types::{LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use super::types::{Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use super::{RaftConfig, Replica, Service};
 use crate::kv::{Collection, CommitError, Kv, Scan, Store};
 use crate::net::Lane;
@@ -553,4 +554,99 @@ async fn what_cannot_be_applied_never_gets_into_the_log() {
         assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
     put(group.kv(1), "after", "written").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_begins_anew_leaves_alone_what_was_received() {
+    let dir = TempDir::new().unwrap();
+    let open = |name: &str| StateMachine::open(&dir.path().join(name), 8 << 20, fail_test()).unwrap();
+    let (mut from, mut to) = (open("from"), open("to"));
+    let leader_id = LeaderId { term: 1, node_id: 1 };
+    let log_id = LogId { leader_id, index: 7 };
+    let entry = Entry {
+        log_id,
+        payload: EntryPayload::Blank,
+    };
+    from.apply(futures::stream::iter([Ok((entry, None))])).await.unwrap();
+    let sent = from.build_snapshot().await.unwrap();
+    let receive = |to: &StateMachine| {
+        std::fs::create_dir_all(to.incoming_dir(1)).unwrap();
+        for (name, _) in sent.snapshot.files() {
+            let file = sent.snapshot.path().join(name);
+            std::fs::copy(file, to.incoming_dir(1).join(name)).unwrap();
+        }
+    };
+    receive(&to);
+    let received = to.received(1).unwrap();
+    // The sender lost patience and begins once more; what is not a table begins at its start.
+    receive(&to);
+    for (name, _) in sent.snapshot.files() {
+        std::fs::write(to.incoming_dir(1).join(name), "").unwrap();
+    }
+    to.install_snapshot(&sent.meta, received).await.unwrap();
+    assert_eq!(to.applied_state().await.unwrap().0, Some(log_id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_lost_what_it_had_confirmed_is_not_opened() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let open = async || loop {
+        match LogStore::open(&path, fail_test()) {
+            // The writer of the one before is not quite gone.
+            Err(error) if error.to_string().contains("lock") => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            opened => return opened,
+        }
+    };
+    let leader_id = LeaderId { term: 1, node_id: 1 };
+    let mut log = open().await.unwrap();
+    for index in 0..100 {
+        let entry = Entry {
+            log_id: LogId { leader_id, index },
+            payload: EntryPayload::Blank,
+        };
+        log.blocking_append([entry]).await.unwrap();
+    }
+    let vote = Vote {
+        leader_id,
+        committed: true,
+    };
+    log.save_vote(&vote).await.unwrap();
+    drop(log);
+    let mut log = open().await.unwrap();
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id.unwrap().index, 99);
+    for index in 100..200 {
+        let entry = Entry {
+            log_id: LogId { leader_id, index },
+            payload: EntryPayload::Blank,
+        };
+        log.blocking_append([entry]).await.unwrap();
+    }
+    log.save_vote(&vote).await.unwrap();
+    drop(log);
+
+    let wal = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path());
+    let wal = wal.filter(|file| file.extension().is_some_and(|name| name == "log"));
+    let wal = wal.max_by_key(|file| file.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&wal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&wal, bytes).unwrap();
+    let refused = open().await.err().expect("half of the log is gone").to_string();
+    assert!(refused.contains("damaged"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_offered_again_without_opening_it() {
+    let dir = TempDir::new().unwrap();
+    let mut state = StateMachine::open(dir.path(), 8 << 20, fail_test()).unwrap();
+    let taken = state.build_snapshot().await.unwrap();
+    for (name, _) in taken.snapshot.files() {
+        std::fs::write(taken.snapshot.path().join(name), "not to be read").unwrap();
+    }
+    let offered = state.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(offered.meta, taken.meta);
+    assert_eq!(offered.snapshot.name(), taken.snapshot.name());
 }

@@ -44,7 +44,8 @@ pub(crate) fn options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    // A torn tail was never acknowledged; anything else that is damaged must stop the node.
+    // A torn tail was never acknowledged. What looks like one and is not must be found out by
+    // who opens the store: RocksDB drops whatever comes after the damage.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_keep_log_file_num(4);
     options.set_max_log_file_size(8 << 20);
