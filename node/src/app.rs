@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::cluster::{NoCluster, Operator};
 use crate::auth::throttle::Throttle;
+use crate::http::parsing::ParserThreads;
 use crate::http::settings::HttpSettings;
 use crate::registry::store::Store;
 
@@ -23,6 +24,7 @@ struct Inner {
     store: Store,
     http: HttpSettings,
     throttle: Throttle,
+    parser_threads: ParserThreads,
     draining: CancellationToken,
     operator: Arc<dyn Operator>,
 }
@@ -45,6 +47,7 @@ impl App {
             store: Store::new(kv, blobs, seams),
             http,
             throttle: Throttle::default(),
+            parser_threads: ParserThreads::default(),
             draining: CancellationToken::new(),
             operator,
         };
@@ -85,5 +88,10 @@ impl App {
     /// Who failed to sign in too often.
     pub(crate) fn throttle(&self) -> &Throttle {
         &self.inner.throttle
+    }
+
+    /// Where bodies are parsed while they come in.
+    pub(crate) fn parser_threads(&self) -> &ParserThreads {
+        &self.inner.parser_threads
     }
 }

@@ -11,6 +11,7 @@ pub mod metrics;
 mod observe;
 pub mod pace;
 pub mod page;
+pub(crate) mod parsing;
 pub mod path;
 mod probes;
 pub mod range;

@@ -1,8 +1,14 @@
 //! What the whole server does with clients that mean harm, or do not know better.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::{Body, Bytes};
+use futures::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::http::parsing::FOR_ONE_CALLER;
 use crate::http::server::Server;
 use crate::http::settings::Limits;
 use crate::testing::TestNode;
@@ -244,4 +250,44 @@ async fn whoever_guesses_tokens_is_slowed_down_and_nobody_else() {
     assert!(slowed.headers().contains_key("retry-after"));
     assert_eq!(ask(node.token("guest")).await.status().as_u16(), 200);
     server.stop(std::time::Duration::ZERO).await;
+}
+
+/// A body that begins a document and never ends; counts how many of them are read from.
+fn endless_document(begun: Arc<AtomicUsize>) -> Body {
+    let begin = stream::once(async move {
+        begun.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, std::io::Error>(Bytes::from_static(b"{\"_id\":\""))
+    });
+    Body::from_stream(begin.chain(stream::pending()))
+}
+
+#[test]
+fn slow_publishers_leave_threads_for_all_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(FOR_ONE_CALLER + 1)
+        .build()
+        .unwrap();
+    let begun = Arc::new(AtomicUsize::new(0));
+    runtime.block_on(async {
+        let node = TestNode::start().await;
+        // Whoever may only look sends documents too, to star a package.
+        for _ in 0..2 * FOR_ONE_CALLER {
+            let publish = node
+                .put("/api/v4/projects/2/packages/npm/left")
+                .by("stranger")
+                .body(endless_document(begun.clone()));
+            tokio::spawn(publish.answered());
+        }
+        while begun.load(Ordering::SeqCst) < FOR_ONE_CALLER {
+            tokio::task::yield_now().await;
+        }
+        // The last thread is for others, however many more documents wait.
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), FOR_ONE_CALLER);
+    });
+    runtime.shutdown_background();
 }

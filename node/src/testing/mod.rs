@@ -213,16 +213,24 @@ impl TestRequest<'_> {
     }
 
     pub(crate) async fn send(self) -> Answer {
+        self.answered().await
+    }
+
+    /// The same, apart from the node: to be sent in a task of its own.
+    pub(crate) fn answered(self) -> impl Future<Output = Answer> + Send + 'static {
         let mut request = Request::new(self.body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.target.parse().unwrap();
         *request.headers_mut() = self.headers;
-        let response = self.node.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: body.collect().await.unwrap().to_bytes(),
+        let router = self.node.router();
+        async move {
+            let response = router.oneshot(request).await.unwrap();
+            let (parts, body) = response.into_parts();
+            Answer {
+                status: parts.status.as_u16(),
+                headers: parts.headers,
+                body: body.collect().await.unwrap().to_bytes(),
+            }
         }
     }
 }

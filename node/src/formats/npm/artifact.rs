@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use tar::EntryType;
 
 use super::json::{self, JsonError};
+use super::links::Links;
 
 /// How much a tarball may hold.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Limits {
     pub(crate) entries: u64,
     /// Bytes of an entry's path.
     pub(crate) path_bytes: usize,
+    /// Folders that an entry may lie in: each is looked at for each entry.
+    pub(crate) folders: usize,
     /// Bytes of the `package.json`.
     pub(crate) manifest_bytes: u64,
     /// Bytes of a README that are kept.
@@ -47,6 +50,7 @@ impl Default for Limits {
             ratio_from_bytes: 10 << 20,
             entries: 100_000,
             path_bytes: 4096,
+            folders: 128,
             manifest_bytes: 1 << 20,
             readme_bytes: 64 << 10,
         }
@@ -383,8 +387,7 @@ struct Found {
     /// Digests of the files' paths in lower case, as clients see them: two that differ only in
     /// case or in the folder that is stripped would overwrite each other.
     files: HashSet<[u8; 16]>,
-    /// Whole paths of the links.
-    links: HashSet<String>,
+    links: Links,
 }
 
 impl Found {
@@ -404,7 +407,7 @@ impl Found {
         let is_folder =
             kind == EntryType::Directory || (kind == EntryType::Regular && raw_path.ends_with(b"/"));
         let path = check_path(&raw_path, is_folder, limits)?;
-        if self.leads_through_link(path) {
+        if self.links.is_behind(path) {
             return refused(format!("has an entry behind a link: {path:?}"));
         }
         match kind {
@@ -478,17 +481,8 @@ impl Found {
         {
             return refused("has a link in place of its package.json");
         }
-        self.links.insert(path.into());
+        self.links.add(path);
         Ok(())
-    }
-
-    fn leads_through_link(&self, path: &str) -> bool {
-        !self.links.is_empty()
-            && path
-                .match_indices('/')
-                .map(|(at, _)| &path[..at])
-                .chain([path])
-                .any(|prefix| self.links.contains(prefix))
     }
 
     fn finish(self) -> Result<Artifact, ArtifactError> {
@@ -527,6 +521,9 @@ fn check_path<'a>(raw: &'a [u8], is_folder: bool, limits: &Limits) -> Result<&'a
     };
     if is_folder {
         path = path.strip_suffix('/').unwrap_or(path);
+    }
+    if path.matches('/').count() > limits.folders {
+        return refused(format!("has an entry in more than {} folders", limits.folders));
     }
     let has_drive = path.as_bytes().get(1) == Some(&b':');
     let is_plain = path.split('/').all(|part| !["", ".", ".."].contains(&part));
@@ -977,6 +974,11 @@ pub(crate) mod tests {
         assert!(
             error(valid().pax(&[("path", &long)]).file("package/x", "").gz())
                 .contains("more than 4096 bytes")
+        );
+        let deep = format!("package/{}x", "d/".repeat(128));
+        assert!(
+            error(valid().pax(&[("path", &deep)]).file("package/x", "").gz())
+                .contains("more than 128 folders")
         );
         let huge = "x".repeat(100_000);
         assert!(

@@ -27,6 +27,7 @@ mod document;
 mod head;
 mod index;
 mod json;
+mod links;
 mod names;
 mod packument;
 mod provenance;

@@ -14,6 +14,7 @@ use super::artifact::ArtifactError;
 use super::document::{self, Document, DocumentError, Limits};
 use super::json::JsonError;
 use super::publication::PublicationError;
+use crate::auth::Access;
 use crate::http::body::{self, BodyError};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
@@ -36,16 +37,22 @@ pub(super) struct Received {
 }
 
 /// Receives a document. Its tarball is stored for the project of `scope`.
-pub(super) async fn receive(scope: &Scope, body: Body, limit_bytes: u64) -> Result<Received, ApiError> {
+pub(super) async fn receive(
+    access: &Access,
+    scope: &Scope,
+    body: Body,
+    limit_bytes: u64,
+) -> Result<Received, ApiError> {
     let mut limits = Limits::default();
     // Base64 has four characters for three bytes.
     limits.tarball.tarball_bytes = limit_bytes / 4 * 3;
     let (sender, mut pieces) = mpsc::channel(PIECES_UNDER_WAY);
-    let parsing = parse(body, limit_bytes, limits, move |piece| {
+    let parsing = parse(access, body, limit_bytes, limits, move |piece| {
         sender
             .blocking_send(piece)
             .map_err(|_| io::Error::other("nobody takes the tarball"))
-    });
+    })
+    .await;
 
     let mut writer: Option<BlobWriter> = None;
     let mut failed: Option<WriteError> = None;
@@ -71,9 +78,14 @@ pub(super) async fn receive(scope: &Scope, body: Body, limit_bytes: u64) -> Resu
 }
 
 /// Receives a document that may not have a tarball: what those send who may not publish.
-pub(super) async fn receive_small(body: Body, limit_bytes: u64) -> Result<Document, ApiError> {
+pub(super) async fn receive_small(
+    access: &Access,
+    body: Body,
+    limit_bytes: u64,
+) -> Result<Document, ApiError> {
     let refuse = |_| Err(io::Error::other("a tarball is not taken here"));
-    parse(body, limit_bytes, Limits::default(), refuse)
+    parse(access, body, limit_bytes, Limits::default(), refuse)
+        .await
         .await
         .map_err(ApiError::internal)?
         .map_err(|error| match error {
@@ -84,7 +96,9 @@ pub(super) async fn receive_small(body: Body, limit_bytes: u64) -> Result<Docume
         })
 }
 
-fn parse(
+/// Begins to parse; this waits for a thread, what it returns for the end of the body.
+async fn parse(
+    access: &Access,
     body: Body,
     limit_bytes: u64,
     limits: Limits,
@@ -101,7 +115,7 @@ fn parse(
             None => Err(io::Error::from(io::ErrorKind::FileTooLarge)),
         }
     });
-    tokio::task::spawn_blocking(move || {
+    let work = move || {
         let mut source = BufReader::with_capacity(64 << 10, SyncIoBridge::new(StreamReader::new(body)));
         let outcome = document::read(&mut source, &limits, sink);
         if outcome.as_ref().is_err_and(is_worth_hearing) {
@@ -109,7 +123,8 @@ fn parse(
             let _ = io::copy(&mut source, &mut io::sink());
         }
         outcome
-    })
+    };
+    access.app().parser_threads().start(access.caller(), work).await
 }
 
 /// Whether the client is still there, and did nothing that it should stop doing at once.

@@ -444,7 +444,8 @@ async fn put_package(
         Writer::Publisher(project) => {
             let scope = project.scope(NAME);
             let limit_bytes = project.access().app().http().limits.npm_publish_bytes;
-            let Received { document, tarball } = Box::pin(receive(&scope, body, limit_bytes)).await?;
+            let Received { document, tarball } =
+                Box::pin(receive(project.access(), &scope, body, limit_bytes)).await?;
             match tarball {
                 Some(tarball) => {
                     let publication = Publication::of(&name, document)?;
@@ -457,7 +458,7 @@ async fn put_package(
             }
         }
         Writer::Reader(project) => {
-            let document = receive_small(body, MAX_EDITED_BYTES).await?;
+            let document = receive_small(project.access(), body, MAX_EDITED_BYTES).await?;
             if document.versions.is_some() {
                 return Err(ApiError::forbidden(
                     "403 Forbidden: this token may not publish here",
@@ -518,7 +519,7 @@ async fn put_revision(
 ) -> Result<Response, ApiError> {
     refuse_coding(&headers)?;
     let name = written(&path.package)?;
-    let document = receive_small(body, MAX_EDITED_BYTES).await?;
+    let document = receive_small(project.access(), body, MAX_EDITED_BYTES).await?;
     check_id(&name, &document)?;
     if let Some(versions) = &document.versions {
         let scope = project.also::<Delete>().await?.scope(NAME);
