@@ -18,6 +18,7 @@ mod purge;
 mod reader;
 pub mod scope;
 mod sequence;
+pub(crate) mod sessions;
 pub mod settings;
 pub(crate) mod store;
 pub mod tasks;

@@ -1,6 +1,7 @@
 //! What there is: packages of a project, versions of a package, files of a version, by pages.
 
 use crate::formats::generic::listing::Entry;
+use crate::formats::generic::names::AFTER_NAMES;
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 use crate::registry::package::{Package, Status, Version, View};
@@ -8,6 +9,8 @@ use crate::registry::package::{Package, Status, Version, View};
 /// A directory that can be listed.
 #[derive(Clone)]
 pub(super) enum Directory {
+    /// One in which nothing lies yet.
+    Empty,
     /// The packages.
     Packages,
     /// The versions of a package.
@@ -31,6 +34,7 @@ pub(super) async fn page(
 ) -> Result<Page, ApiError> {
     // One more than asked for tells whether there is another page.
     let mut entries = match directory {
+        Directory::Empty => Vec::new(),
         Directory::Packages => packages(scope, after.map(without_slash), limit + 1).await?,
         Directory::Versions(package) => versions(scope, package, after.map(without_slash), limit + 1).await?,
         Directory::Files(version, below) => files(scope, version, below, after, limit + 1).await?,
@@ -133,11 +137,10 @@ async fn files(
     }
 }
 
-/// Where to go on after a file, or after everything in a directory. No name holds the last
-/// character of ASCII.
+/// Where to go on after a file, or after everything in a directory.
 fn past(position: &str) -> String {
     match position.ends_with('/') {
-        true => format!("{position}\u{7f}"),
+        true => format!("{position}{AFTER_NAMES}"),
         false => position.into(),
     }
 }

@@ -3,11 +3,12 @@
 use axum::http::{HeaderMap, HeaderName, header};
 use cairn_cluster::Digests;
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use serde::{Deserialize, Serialize};
 
 use crate::http::error::ApiError;
 
 /// Digests, and the length, that a client announced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     sha256: Vec<Vec<u8>>,
     sha1: Vec<Vec<u8>>,
@@ -75,6 +76,16 @@ impl Claims {
         }
         claims.size = whole_range(headers)?;
         Ok(claims)
+    }
+
+    /// Adds a sha256 in hexadecimal digits that was claimed elsewhere than in a header.
+    pub(super) fn add_sha256(&mut self, hex: &str) -> Result<(), ApiError> {
+        let decoded = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok();
+        self.add(
+            Algorithm::Sha256,
+            decoded,
+            &HeaderName::from_static("upload-metadata"),
+        )
     }
 
     fn add(

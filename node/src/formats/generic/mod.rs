@@ -1,30 +1,37 @@
 //! Generic files: any file under a package's name and version, in the URLs that GitLab has for
 //! them. Fetched with curl, wget and whatever else speaks HTTP.
 //!
-//! Here is the package view, `name/version/file`. The view of any path, uploads in parts and
-//! tus are not served yet: their requests get the errors of what does not exist.
+//! There are two views on one store: the package view, `name/version/file`, and below `-/raw` the
+//! raw view, any path. A file that is too large for one request is sent by [`tus`] in several.
 
 mod browse;
 mod claims;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
 mod client;
+mod fetch;
 mod latest;
 mod listing;
+mod lists;
 mod names;
+mod place;
 mod publish;
+mod raw;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod tus;
 
 use axum::Router;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use serde_json::json;
 
 use crate::app::App;
-use crate::formats::{ClientSetup, Format, Level, RequestHead};
+use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead};
 use crate::http::error::ApiError;
+use crate::registry::sessions::{self, SessionKeys};
 
 /// The format.
 pub struct Generic;
@@ -69,6 +76,11 @@ impl Format for Generic {
             return self.render(error);
         }
         (error.kind.status(), format!("{}\n", error.message)).into_response()
+    }
+
+    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
+        let keys = SessionKeys::new(removal.records);
+        Box::pin(async move { sessions::forget_all(removal.txn, &keys).await })
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

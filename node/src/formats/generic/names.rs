@@ -1,8 +1,9 @@
-//! Names of packages, versions and files, as GitLab takes them.
+//! Names of packages, versions and files, as GitLab takes them, and paths of the raw view.
 
 use std::fmt;
 use std::str::FromStr;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::names::InvalidName;
@@ -29,6 +30,15 @@ pub struct VersionName(String);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FileName(String);
+
+/// A path in the raw view: any text between slashes, in Unicode's form NFC, so that what looks
+/// the same is the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RawPath(String);
+
+/// What ends a directory in listings, because it comes after whatever may be in a name.
+pub(super) const AFTER_NAMES: char = '\u{10ffff}';
 
 fn check(kind: &'static str, text: &str, extra: &[u8]) -> Result<(), InvalidName> {
     let wrong = |reason| Err(InvalidName::new(kind, text, reason));
@@ -100,6 +110,34 @@ impl FromStr for FileName {
     }
 }
 
+impl FromStr for RawPath {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let wrong = |reason| Err(InvalidName::new("path", text, reason));
+        if text.len() > MAX_FILE_BYTES {
+            return wrong("is longer than 1024 bytes");
+        }
+        let text = ComposingNormalizerBorrowed::new_nfc().normalize(text);
+        if text.len() > MAX_FILE_BYTES {
+            return wrong("is longer than 1024 bytes");
+        }
+        for segment in text.split('/') {
+            if segment.is_empty() || segment == "." || segment == ".." {
+                return wrong("has an empty, '.' or '..' segment");
+            }
+            if segment.len() > MAX_NAME_BYTES {
+                return wrong("has a segment that is longer than 255 bytes");
+            }
+            let fits = |character: char| !character.is_control() && !['\\', AFTER_NAMES].contains(&character);
+            if !segment.chars().all(fits) {
+                return wrong("holds a control character or a backslash");
+            }
+        }
+        Ok(Self(text.into_owned()))
+    }
+}
+
 impl FileName {
     /// The part after the last slash.
     pub fn base(&self) -> &str {
@@ -138,7 +176,7 @@ macro_rules! text {
     )*};
 }
 
-text!(PackageName VersionName FileName);
+text!(PackageName VersionName FileName RawPath);
 
 #[cfg(test)]
 mod tests {
@@ -216,12 +254,50 @@ mod tests {
         assert_eq!("dir/sub/x.tgz".parse::<FileName>().unwrap().base(), "x.tgz");
     }
 
+    #[test]
+    fn paths_of_the_raw_view() {
+        for path in [
+            "a",
+            "a b/ü;k=v",
+            "~@",
+            ".hidden/x",
+            "-",
+            "latest",
+            &vec!["é".repeat(100); 5].join("/"),
+        ] {
+            assert!(path.parse::<RawPath>().is_ok(), "{path}");
+        }
+        for path in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "a/../b",
+            "a\\b",
+            "a\0",
+            "a\n",
+            "a\u{85}",
+            "\u{10ffff}",
+            &"a".repeat(256),
+            &vec!["a".repeat(255); 5].join("/"),
+        ] {
+            assert!(path.parse::<RawPath>().is_err(), "{path}");
+        }
+        let composed: RawPath = "\u{e9}/x".parse().unwrap();
+        assert_eq!("e\u{301}/x".parse::<RawPath>().unwrap(), composed);
+    }
+
     proptest! {
         #[test]
         fn any_text_is_refused_or_clean(text in "\\PC{0,20}|[a./~@ ]{0,8}") {
             if let Ok(name) = text.parse::<FileName>() {
                 prop_assert_eq!(name.as_str(), &text);
                 prop_assert!(text.split('/').all(|part| !part.is_empty() && part != "." && part != ".."));
+            }
+            if let Ok(path) = text.parse::<RawPath>() {
+                prop_assert_eq!(path.as_str().parse::<RawPath>().unwrap(), path.clone());
+                prop_assert!(path.as_str().split('/').all(|part| !part.is_empty() && part != "." && part != ".."));
             }
             if let Ok(name) = text.parse::<PackageName>() {
                 prop_assert!(!name.as_str().contains('/'));

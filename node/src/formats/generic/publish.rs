@@ -6,11 +6,12 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use cairn_cluster::{DigestSet, PutError, StoredBlob, Txn};
 use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
 
 use crate::auth::{Authorised, Delete, Publish};
 use crate::formats::generic::NAME;
 use crate::formats::generic::claims::Claims;
-use crate::formats::generic::names::{FileName, PackageName, VersionName};
+use crate::formats::generic::place::Place;
 use crate::http::body::{self, BodyError};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
@@ -23,17 +24,16 @@ use crate::registry::settings::DuplicatePolicy;
 pub(super) const DEFAULT_DUPLICATES: DuplicatePolicy = DuplicatePolicy::ForbidSameContentOk;
 
 /// The digests that downloads say, besides sha256.
-const DIGESTS: DigestSet = DigestSet {
+pub(super) const DIGESTS: DigestSet = DigestSet {
     sha1: true,
     sha512: true,
     md5: true,
 };
 
 /// A file to be published.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Wanted {
-    pub(super) package: PackageName,
-    pub(super) version: VersionName,
-    pub(super) file: FileName,
+    pub(super) place: Place,
     /// Who is to see the version; none leaves it as it is.
     pub(super) status: Option<Status>,
 }
@@ -42,14 +42,45 @@ pub(super) struct Wanted {
 pub(super) struct Published {
     pub(super) version: Version,
     pub(super) file: File,
+    /// Whether there was one of its name before.
+    pub(super) replaced: bool,
 }
 
-/// What the headers of the request demand.
-struct Demands {
+/// What must hold for a file to be published.
+pub(super) struct Demands {
     claims: Claims,
     conditions: Conditions,
     duplicates: DuplicatePolicy,
     reuse: Reuse,
+}
+
+impl Demands {
+    /// What the headers of the request demand.
+    async fn of(project: &Authorised<Project, Publish>, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let demands = Self::claimed(project, Claims::of(headers)?).await?;
+        let conditions = Conditions::of(headers)?;
+        Ok(Self {
+            conditions,
+            ..demands
+        })
+    }
+
+    /// Nothing but that the claims are true, and what the project demands of every file.
+    pub(super) async fn claimed(
+        project: &Authorised<Project, Publish>,
+        claims: Claims,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            claims,
+            conditions: Conditions::default(),
+            duplicates: project.scope(NAME).duplicates(DEFAULT_DUPLICATES).await?,
+            // Whoever may delete a version may also bring it back, with any content.
+            reuse: match project.may::<Delete>().await? {
+                true => Reuse::Allowed,
+                false => Reuse::Refused,
+            },
+        })
+    }
 }
 
 /// `If-Match` and `If-None-Match`, about the file that is there already.
@@ -111,16 +142,7 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<Published, ApiError> {
     let scope = project.scope(NAME);
-    let demands = Demands {
-        claims: Claims::of(headers)?,
-        conditions: Conditions::of(headers)?,
-        duplicates: scope.duplicates(DEFAULT_DUPLICATES).await?,
-        // Whoever may delete a version may also bring it back, with any content.
-        reuse: match project.may::<Delete>().await? {
-            true => Reuse::Allowed,
-            false => Reuse::Refused,
-        },
-    };
+    let demands = Demands::of(project, headers).await?;
     // Nothing of the body has been asked for yet: a client that waits for "100 Continue" is
     // told of these without sending it.
     refuse_early(&scope, wanted, headers, &demands).await?;
@@ -134,7 +156,8 @@ pub(super) async fn publish(
         .await
 }
 
-async fn refuse_early(
+/// Refuses what can be refused before the bytes are there.
+pub(super) async fn refuse_early(
     scope: &Scope,
     wanted: &Wanted,
     headers: &HeaderMap,
@@ -146,19 +169,20 @@ async fn refuse_early(
         return Err(too_large(limit));
     }
     let view = View::of(scope);
+    let place = &wanted.place;
     let mut present = None;
-    if let Some(package) = view.package(wanted.package.as_str()).await?
-        && let Some(version) = view.version(&package, wanted.version.as_str()).await?
+    if let Some(package) = view.package(place.package()).await?
+        && let Some(version) = view.version(&package, place.version()).await?
     {
-        present = view.file(&version, wanted.file.as_str()).await?;
+        present = view.file(&version, place.file()).await?;
     }
     demands.conditions.check(present.as_ref())?;
     match (present, demands.duplicates) {
-        (Some(_), DuplicatePolicy::Forbid) => Err(duplicate()),
+        (Some(_), DuplicatePolicy::Forbid) => Err(place.duplicate()),
         (Some(file), DuplicatePolicy::ForbidSameContentOk)
             if demands.claims.rule_out(&file.digests.sha256) =>
         {
-            Err(duplicate())
+            Err(place.duplicate())
         }
         _ => Ok(()),
     }
@@ -177,7 +201,7 @@ async fn store(scope: &Scope, body: Body) -> Result<StoredBlob, ApiError> {
 }
 
 /// Makes stored bytes visible under the name that was wanted.
-async fn name(
+pub(super) async fn name(
     scope: &Scope,
     txn: &mut Txn,
     wanted: &Wanted,
@@ -185,10 +209,9 @@ async fn name(
     blob: &StoredBlob,
 ) -> Result<Published, ApiError> {
     let mut edit = Edit::new(scope, txn);
-    let package = edit
-        .claim(wanted.package.as_str(), wanted.package.as_str())
-        .await?;
-    let version = match edit.version(&package, wanted.version.as_str()).await? {
+    let place = &wanted.place;
+    let package = edit.claim(place.package(), place.package()).await?;
+    let version = match edit.version(&package, place.version()).await? {
         Some(mut version) => {
             if let Some(status) = wanted.status.filter(|status| *status != version.status) {
                 version.status = status;
@@ -198,31 +221,36 @@ async fn name(
         }
         None => {
             let new = NewVersion {
-                version: wanted.version.as_str().into(),
+                version: place.version().into(),
                 status: wanted.status.unwrap_or_default(),
                 metadata: Bytes::new(),
             };
-            edit.create_version(&package, new, demands.reuse).await?
+            // The raw view has no versions that could come back with other content.
+            let reuse = match place.is_raw() {
+                true => Reuse::Allowed,
+                false => demands.reuse,
+            };
+            edit.create_version(&package, new, reuse).await?
         }
     };
-    let present = edit.file(&version, wanted.file.as_str()).await?;
+    let present = edit.file(&version, place.file()).await?;
     demands.conditions.check(present.as_ref())?;
     let new = NewFile {
-        name: wanted.file.as_str(),
+        name: place.file(),
         blob,
         metadata: Bytes::new(),
     };
     match edit.put_file(&version, new, demands.duplicates).await? {
-        FilePut::Added(file) | FilePut::Unchanged(file) => Ok(Published { version, file }),
-        FilePut::Refused(_) => Err(duplicate()),
+        FilePut::Added(file) | FilePut::Unchanged(file) => Ok(Published {
+            version,
+            file,
+            replaced: present.is_some(),
+        }),
+        FilePut::Refused(_) => Err(place.duplicate()),
     }
 }
 
-fn duplicate() -> ApiError {
-    ApiError::bad_request("Duplicate package is not allowed").with_code("duplicate")
-}
-
-fn too_large(limit_bytes: u64) -> ApiError {
+pub(super) fn too_large(limit_bytes: u64) -> ApiError {
     ApiError::new(
         ErrorKind::TooLarge,
         format!("the file is over the limit of {limit_bytes} bytes"),

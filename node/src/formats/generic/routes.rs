@@ -1,38 +1,32 @@
 //! Handlers of generic files.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{OriginalUri, Path};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
 use cairn_cluster::Txn;
-use data_encoding::{BASE64, HEXLOWER};
-use futures::stream;
+use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::{Authorised, Delete, Publish, Pull, PullImmutable};
-use crate::formats::generic::NAME;
-use crate::formats::generic::browse::{self, Directory};
-use crate::formats::generic::latest;
-use crate::formats::generic::listing::{self, encoded, encoded_path};
+use crate::formats::generic::browse::Directory;
+use crate::formats::generic::fetch::{fetch, find_version};
+use crate::formats::generic::lists::{ListQuery, list};
 use crate::formats::generic::names::{FileName, LATEST, PackageName, VersionName};
-use crate::formats::generic::publish::{self, DEFAULT_DUPLICATES, Published, Wanted};
+use crate::formats::generic::place::Place;
+use crate::formats::generic::publish::{self, Published, Wanted};
+use crate::formats::generic::{NAME, latest, raw, tus};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
-use crate::http::form::{self, Query};
-use crate::http::{Served, media, serve_blob, serve_bytes};
+use crate::http::form::Query;
 use crate::registry::Scope;
-use crate::registry::names::Visibility;
-use crate::registry::package::{Edit, File, Package, Status, Version, View};
+use crate::registry::package::{Edit, Package, Status, Version, View};
 use crate::registry::project::Project;
-use crate::registry::settings::{DuplicatePolicy, PackageAccess};
 use crate::registry::time::iso;
-
-/// Entries of a page of a listing, unless the client says how many.
-const PAGE: usize = 1000;
 
 /// The routes of a project.
 pub(super) fn project() -> Router<App> {
@@ -49,6 +43,8 @@ pub(super) fn project() -> Router<App> {
             "/{name}/{version}/{*file}",
             get(download).put(upload).delete(delete_file),
         )
+        .merge(raw::routes())
+        .merge(tus::routes())
 }
 
 /// The names in the path of a request; each is checked before it is used.
@@ -74,6 +70,24 @@ impl Target {
     fn file(&self) -> Result<FileName, ApiError> {
         Ok(self.file.parse()?)
     }
+
+    fn place(&self) -> Result<Place, ApiError> {
+        Ok(Place::Package {
+            package: self.package()?,
+            version: self.version()?,
+            file: self.file()?,
+        })
+    }
+
+    /// The version, unless it is hidden: its files can be fetched, but not be found.
+    async fn listed_version(&self, scope: &Scope) -> Result<Version, ApiError> {
+        let (package, version) = (self.package()?, self.version()?);
+        let (_, version) = find_version(scope, package.as_str(), version.as_str()).await?;
+        match version.status {
+            Status::Hidden => Err(ApiError::not_found("404 Package Not Found")),
+            Status::Default | Status::Deprecated => Ok(version),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,43 +103,50 @@ async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    if headers.contains_key("x-checksum-deploy") {
-        // Content is never taken from elsewhere by its digest: the client sends it after this.
-        return Err(ApiError::not_found("404 Not Found: send the file itself"));
-    }
+    refuse_deployment(&headers)?;
     if query.status == Some(Status::Deprecated) {
         return Err(ApiError::bad_request("status does not have a valid value"));
     }
     let wanted = Wanted {
-        package: target.package()?,
-        version: target.version()?,
-        file: target.file()?,
+        place: target.place()?,
         status: query.status,
     };
     let published = publish::publish(&project, &wanted, &headers, body).await?;
-    let url = file_url(&project.scope(NAME), &wanted);
+    let url = wanted.place.url(&project.scope(NAME));
     let body = match query.select.as_deref() {
         Some("package_file") => file_object(&published, &url),
         _ => json!({ "message": "201 Created" }),
     };
+    Ok((
+        StatusCode::CREATED,
+        published_headers(&published, url),
+        Json(body),
+    )
+        .into_response())
+}
+
+/// Content is never taken from elsewhere by its digest: a client that asks for it sends the file
+/// after this.
+pub(super) fn refuse_deployment(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.contains_key("x-checksum-deploy") {
+        true => Err(ApiError::not_found("404 Not Found: send the file itself")),
+        false => Ok(()),
+    }
+}
+
+/// What a client is told of a file that it has published.
+pub(super) fn published_headers(published: &Published, url: String) -> [(&'static str, String); 3] {
     let sha256 = HEXLOWER.encode(&published.file.digests.sha256);
-    let headers = [
+    [
         (header::ETAG.as_str(), format!("\"{sha256}\"")),
         ("x-checksum-sha256", sha256),
         (header::LOCATION.as_str(), url),
-    ];
-    Ok((StatusCode::CREATED, headers, Json(body)).into_response())
-}
-
-fn file_url(scope: &Scope, wanted: &Wanted) -> String {
-    let file = encoded_path(wanted.file.as_str());
-    let (name, version) = (encoded(wanted.package.as_str()), encoded(wanted.version.as_str()));
-    format!("{}/{name}/{version}/{file}", scope.project_url())
+    ]
 }
 
 /// A file as GitLab describes it to whoever publishes it.
 fn file_object(published: &Published, url: &str) -> Value {
-    let Published { version, file } = published;
+    let Published { version, file, .. } = published;
     json!({
         "id": file.id,
         "package_id": version.id,
@@ -164,131 +185,12 @@ async fn download(
     }
     if target.file.ends_with('/') {
         let scope = scope.confirmed().await?;
-        let (_, version) = find_version(&scope, &target).await?;
+        let version = target.listed_version(&scope).await?;
         let directory = Directory::Files(version, target.file.clone());
         let path = format!("{}/{}/{}", target.name, target.version, target.file);
         return list(scope, directory, path, query, &uri, &headers).await;
     }
-    match find_file(&scope, &target).await {
-        Ok(found) => give(&scope, found, &method, &headers).await,
-        // What is not here may be elsewhere.
-        Err(_) => {
-            let scope = scope.confirmed().await?;
-            match find_file(&scope, &target).await {
-                Ok(found) => give(&scope, found, &method, &headers).await,
-                Err(missing) => match generated(&scope, &target).await? {
-                    Some((text, served)) => serve_bytes(&method, &headers, text, served),
-                    None => Err(missing),
-                },
-            }
-        }
-    }
-}
-
-async fn find_version(scope: &Scope, target: &Target) -> Result<(Package, Version), ApiError> {
-    let (name, version) = (target.package()?, target.version()?);
-    let view = View::of(scope);
-    if let Some(package) = view.package(name.as_str()).await?
-        && let Some(version) = view.version(&package, version.as_str()).await?
-    {
-        return Ok((package, version));
-    }
-    Err(ApiError::not_found("404 Package Not Found"))
-}
-
-async fn find_file(scope: &Scope, target: &Target) -> Result<(Version, File), ApiError> {
-    let name = target.file()?;
-    let (_, version) = find_version(scope, target).await?;
-    match View::of(scope).file(&version, name.as_str()).await? {
-        Some(file) => Ok((version, file)),
-        None => Err(ApiError::not_found("404 File Not Found")),
-    }
-}
-
-/// Answers with a file.
-async fn give(
-    scope: &Scope,
-    (version, file): (Version, File),
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Response, ApiError> {
-    let duplicates = scope.duplicates(DEFAULT_DUPLICATES).await?;
-    let immutable = !matches!(duplicates, DuplicatePolicy::Allow | DuplicatePolicy::Replace);
-    if !immutable {
-        // The file may have been replaced where this node cannot see it.
-        scope.confirmed().await?;
-    }
-    View::of(scope).note_download(&version);
-    let digests = &file.digests;
-    let base = file.name.rsplit('/').next().unwrap_or_default();
-    let mut served = Served::new(HEXLOWER.encode(&digests.sha256))
-        .with_type(media::type_of(base))
-        .with_date(file.created_at)
-        .with_header(header::CONTENT_DISPOSITION, &media::attachment(base))
-        .with_header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")
-        .with_header(header::CACHE_CONTROL, &caching(scope.project(), immutable));
-    let mut say = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            served.headers.insert(name, value);
-        }
-    };
-    say("x-checksum-sha256", HEXLOWER.encode(&digests.sha256));
-    say(
-        "repr-digest",
-        format!("sha-256=:{}:", BASE64.encode(&digests.sha256)),
-    );
-    if let Some(sha1) = &digests.sha1 {
-        say("x-checksum-sha1", HEXLOWER.encode(sha1));
-    }
-    if let Some(sha512) = &digests.sha512 {
-        say("x-checksum-sha512", HEXLOWER.encode(sha512));
-    }
-    if let Some(md5) = &digests.md5 {
-        say("x-checksum-md5", HEXLOWER.encode(md5));
-    }
-    serve_blob(scope, method, headers, &file.blob, file.size, served).await
-}
-
-fn caching(project: &Project, immutable: bool) -> String {
-    let open = project.package_access == PackageAccess::Public
-        || project.visibility == Visibility::Public && project.package_access == PackageAccess::Enabled;
-    let who = if open { "public" } else { "private" };
-    match immutable {
-        true => format!("{who}, max-age=31536000, immutable"),
-        false => format!("{who}, no-cache"),
-    }
-}
-
-/// `tool.tgz.sha256` and its like, made from what is known of `tool.tgz`.
-async fn generated(scope: &Scope, target: &Target) -> Result<Option<(Bytes, Served)>, ApiError> {
-    let Some((subject, algorithm)) = target.file.rsplit_once('.') else {
-        return Ok(None);
-    };
-    let subject = Target {
-        name: target.name.clone(),
-        version: target.version.clone(),
-        file: subject.into(),
-    };
-    let Ok((_, file)) = find_file(scope, &subject).await else {
-        return Ok(None);
-    };
-    let digests = &file.digests;
-    let digest = match algorithm {
-        "sha256" => Some(digests.sha256.as_slice()),
-        "sha512" => digests.sha512.as_ref().map(|digest| digest.as_slice()),
-        "sha1" => digests.sha1.as_ref().map(|digest| digest.as_slice()),
-        "md5" => digests.md5.as_ref().map(|digest| digest.as_slice()),
-        _ => None,
-    };
-    let Some(digest) = digest.map(|digest| HEXLOWER.encode(digest)) else {
-        return Ok(None);
-    };
-    let base = file.name.rsplit('/').next().unwrap_or_default();
-    let served = Served::new(format_args!("{algorithm}-{digest}"))
-        .with_type("text/plain; charset=utf-8")
-        .with_date(file.created_at)
-        .with_header(header::CACHE_CONTROL, "private, no-cache");
-    Ok(Some((format!("{digest}  {base}\n").into(), served)))
+    fetch(&scope, &target.place()?, &method, &headers).await
 }
 
 /// Redirects to the file in the greatest version.
@@ -298,24 +200,16 @@ async fn to_latest(scope: &Scope, target: &Target) -> Result<Response, ApiError>
     let missing = || ApiError::not_found("404 Package Not Found");
     let package = view.package(name.as_str()).await?.ok_or_else(missing)?;
     let version = latest::find(&view, &package).await?.ok_or_else(missing)?;
-    let wanted = Wanted {
+    let place = Place::Package {
         package: name,
         version: version.parse()?,
         file,
-        status: None,
     };
     let headers = [
-        (header::LOCATION, file_url(scope, &wanted)),
+        (header::LOCATION, place.url(scope)),
         (header::CACHE_CONTROL, "no-cache".into()),
     ];
     Ok((StatusCode::FOUND, headers).into_response())
-}
-
-#[derive(Debug, Deserialize)]
-struct ListQuery {
-    #[serde(default, deserialize_with = "form::number")]
-    limit: Option<u64>,
-    after: Option<String>,
 }
 
 async fn list_packages(
@@ -351,7 +245,7 @@ async fn list_files(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let scope = project.scope(NAME);
-    let (_, version) = find_version(&scope, &target).await?;
+    let version = target.listed_version(&scope).await?;
     let path = format!("{}/{}/", target.name, target.version);
     list(
         scope,
@@ -364,98 +258,8 @@ async fn list_files(
     .await
 }
 
-async fn list(
-    scope: Scope,
-    directory: Directory,
-    path: String,
-    query: ListQuery,
-    uri: &OriginalUri,
-    headers: &HeaderMap,
-) -> Result<Response, ApiError> {
-    if let Directory::Files(version, _) = &directory
-        && version.status == Status::Hidden
-    {
-        return Err(ApiError::not_found("404 Package Not Found"));
-    }
-    if !prefers_json(headers) {
-        return html(scope, directory, path).await;
-    }
-    let limit = query
-        .limit
-        .map_or(PAGE, |limit| limit.clamp(1, PAGE as u64) as usize);
-    let page = browse::page(&scope, &directory, query.after.as_deref(), limit).await?;
-    let directory_path = uri.path().trim_end_matches('/');
-    let base = format!("{}{directory_path}/", scope.base_url());
-    if page.entries.is_empty() && path.matches('/').count() > 2 {
-        return Err(ApiError::not_found("404 Not Found"));
-    }
-    let body = listing::json_page(&path, &base, &page.entries, page.next.as_deref());
-    let mut response = Json(body).into_response();
-    if let Some(next) = &page.next {
-        let link = format!("<{base}?limit={limit}&after={}>; rel=\"next\"", encoded(next));
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
-        }
-    }
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("accept"));
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
-}
-
-/// The whole directory, a page of it in memory at a time: mirror tools do not turn pages.
-async fn html(scope: Scope, directory: Directory, path: String) -> Result<Response, ApiError> {
-    enum At {
-        Head,
-        Page(Option<String>),
-        End,
-        Done,
-    }
-    let lines = stream::try_unfold(At::Head, move |at| {
-        let (scope, directory, path) = (scope.clone(), directory.clone(), path.clone());
-        async move {
-            Ok::<_, ApiError>(match at {
-                At::Head => Some((listing::html_head(&path), At::Page(None))),
-                At::Page(after) => {
-                    let page = browse::page(&scope, &directory, after.as_deref(), PAGE).await?;
-                    let next = match page.next {
-                        Some(next) => At::Page(Some(next)),
-                        None => At::End,
-                    };
-                    Some((listing::html_entries(&page.entries), next))
-                }
-                At::End => Some((listing::HTML_END, At::Done)),
-                At::Done => None,
-            })
-        }
-    });
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; sandbox allow-downloads",
-        ),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::VARY, "accept"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    Ok((headers, Body::from_stream(lines)).into_response())
-}
-
-fn prefers_json(headers: &HeaderMap) -> bool {
-    let accepts = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut types = accepts.flat_map(|line| line.split(','));
-    types.any(|media_type| media_type.trim().starts_with("application/json"))
-}
-
 /// A directory without its slash: links in its listing would lead astray.
-async fn to_directory(_: Authorised<Project, Pull>, uri: OriginalUri) -> Response {
+pub(super) async fn to_directory(_: Authorised<Project, Pull>, uri: OriginalUri) -> Response {
     let location = match uri.query() {
         Some(query) => format!("{}/?{query}", uri.path()),
         None => format!("{}/", uri.path()),

@@ -1,5 +1,8 @@
 //! Requests and answers of generic files.
 
+mod raw;
+mod tus;
+
 use axum::body::Body;
 use axum::http::Method;
 use bytes::Bytes;
@@ -620,6 +623,24 @@ async fn errors_suit_what_the_client_reads() {
         (refused.body, refused.headers.len()),
         (unknown.body, unknown.headers.len())
     );
+    let publish = node.put(at("/p/1/f")).body("x").send().await.expect(401);
+    assert_eq!(publish.header("www-authenticate"), "Basic realm=\"cairn\"");
+    for caller in ["reporter", "reading", "deploy-read"] {
+        node.put(at("/p/1/f"))
+            .by(caller)
+            .body("x")
+            .send()
+            .await
+            .expect(403);
+    }
+    for caller in ["stranger", "foreign-deploy"] {
+        node.put(at("/p/1/f"))
+            .by(caller)
+            .body("x")
+            .send()
+            .await
+            .expect(404);
+    }
     let wrong = node
         .request(Method::POST, at("/p/1/f"))
         .by("developer")

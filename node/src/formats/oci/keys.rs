@@ -4,10 +4,7 @@
 //! P  (the format's records in one project)
 //! ├── image         image path               -> Repository: what of its name is below the project
 //! ├── image-id      repository id            -> image path
-//! ├── uploading     begun at, upload id      -> ()   uploads under way, the oldest first
-//! ├── uploads       ""                       -> how many are under way (added)
-//! ├── finished      upload id                -> FinishedUpload: what ended not long ago
-//! ├── finished-at   finished at, upload id   -> ()
+//! ├── (what crate::registry::sessions draws: uploads under way, and those that ended)
 //! └── repository / {repository id}
 //!     ├── blob       digest                  -> BlobLink
 //!     ├── manifest   digest                  -> ManifestRecord
@@ -22,9 +19,10 @@
 //! A repository is known by a number inside, so that one which is deleted and made again under
 //! the same name begins empty, while the old one is still taken apart.
 
-use cairn_cluster::{Collection, Key, Timestamp, UploadId};
+use cairn_cluster::{Collection, Key};
 
 use super::names::{Digest, Tag};
+use crate::registry::sessions::SessionKeys;
 
 /// The records of one project.
 #[derive(Clone)]
@@ -56,20 +54,8 @@ impl ProjectKeys {
         self.image_ids().key(repository)
     }
 
-    pub(super) fn uploading(&self) -> Collection {
-        self.0.at("uploading")
-    }
-
-    pub(super) fn upload_count(&self) -> Key {
-        self.0.at("uploads").key("")
-    }
-
-    pub(super) fn finished(&self, upload: &UploadId) -> Key {
-        self.0.at("finished").key(upload)
-    }
-
-    pub(super) fn finished_at(&self) -> Collection {
-        self.0.at("finished-at")
+    pub(super) fn sessions(&self) -> SessionKeys {
+        SessionKeys::new(self.0.clone())
     }
 
     pub(super) fn repository(&self, id: u64) -> RepositoryKeys {
@@ -123,32 +109,9 @@ impl RepositoryKeys {
     }
 }
 
-/// An item that sorts by time: when, and which upload.
-pub(super) fn timed(at: Timestamp, upload: &UploadId) -> Vec<u8> {
-    let mut item = at.0.to_be_bytes().to_vec();
-    cairn_cluster::Segment::put(upload, &mut item);
-    item
-}
-
-/// Reads what [`timed`] wrote.
-pub(super) fn read_timed(item: &[u8]) -> Option<(Timestamp, UploadId)> {
-    let (at, upload) = item.split_first_chunk::<8>()?;
-    let upload = data_encoding::HEXLOWER.encode(upload).parse().ok()?;
-    Some((Timestamp(u64::from_be_bytes(*at)), upload))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timed_items_sort_by_time_and_read_back() {
-        let upload: UploadId = "00112233445566778899aabbccddeeff".parse().unwrap();
-        let (early, late) = (timed(Timestamp(9), &upload), timed(Timestamp(300), &upload));
-        assert!(early < late);
-        assert_eq!(read_timed(&late), Some((Timestamp(300), upload)));
-        assert_eq!(read_timed(b"short"), None);
-    }
 
     #[test]
     fn an_empty_image_path_is_a_name_like_others() {

@@ -88,16 +88,6 @@ pub(super) struct Referrer {
 
 impl Record for Referrer {}
 
-/// Whose an upload is: handed back by the blob store with each look at the upload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct UploadOwner {
-    pub(super) project: u64,
-    pub(super) image: String,
-    pub(super) begun_at: Timestamp,
-}
-
-impl Record for UploadOwner {}
-
 /// An upload that became a blob, remembered for clients that did not hear of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FinishedUpload {

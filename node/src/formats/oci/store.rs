@@ -20,10 +20,10 @@ use super::keys::{ProjectKeys, RepositoryKeys};
 use super::manifest::Manifest;
 use super::names::{Digest, Reference, Tag};
 use super::records::{BlobLink, Body, Config, ManifestRecord, Referrer, Repository, TagRecord};
-use super::uploads;
 use crate::formats::{Progress, Removal};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
+use crate::registry::sessions;
 
 /// How long content stays that a client was told is there.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -452,7 +452,7 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
         }
         return Ok(Progress::More);
     }
-    uploads::forget_all(txn, &keys).await
+    sessions::forget_all(txn, &keys.sessions()).await
 }
 
 /// Removes a piece of a repository that can no longer be found by its name.

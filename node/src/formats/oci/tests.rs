@@ -166,8 +166,12 @@ impl TestNode {
         let scope = self.oci_scope("root", "acme/demo").await;
         let keys = ProjectKeys::new(scope.collection());
         let snapshot = self.kv().local();
-        let listed = snapshot.scan(Scan::of(&keys.uploading())).await.unwrap().len() as u64;
-        let counted = snapshot.number(&keys.upload_count()).await.unwrap();
+        let listed = snapshot
+            .scan(Scan::of(&keys.sessions().uploading()))
+            .await
+            .unwrap()
+            .len() as u64;
+        let counted = snapshot.number(&keys.sessions().count()).await.unwrap();
         assert_eq!(listed, counted);
         counted
     }

@@ -228,8 +228,8 @@ async fn what_the_images_of_a_deleted_project_had_is_taken_apart() {
     for collection in [
         project.images(),
         project.image_ids(),
-        project.uploading(),
-        project.finished_at(),
+        project.sessions().uploading(),
+        project.sessions().finished_at(),
     ] {
         assert!(
             node.kv()

@@ -391,7 +391,7 @@ async fn uploads_under_way_are_counted() {
     let scope = node.oci_scope("developer", "acme/demo").await;
     let keys = ProjectKeys::new(scope.collection());
     let mut txn = node.kv().begin().await.unwrap();
-    txn.add(&keys.upload_count(), 1000);
+    txn.add(&keys.sessions().count(), 1000);
     txn.commit().await.unwrap();
     let refused = node
         .post(UPLOADS)

@@ -1,0 +1,146 @@
+//! Answering with a file, or with the checksum file that is made for it.
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::response::Response;
+use data_encoding::{BASE64, HEXLOWER};
+
+use crate::formats::generic::place::Place;
+use crate::formats::generic::publish::DEFAULT_DUPLICATES;
+use crate::http::error::ApiError;
+use crate::http::{Served, media, serve_blob, serve_bytes};
+use crate::registry::Scope;
+use crate::registry::names::Visibility;
+use crate::registry::package::{File, Package, Version, View};
+use crate::registry::project::Project;
+use crate::registry::settings::{DuplicatePolicy, PackageAccess};
+
+/// Answers with the file at a place, on a view that may be behind.
+pub(super) async fn fetch(
+    scope: &Scope,
+    place: &Place,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    if let Ok(found) = find_file(scope, place).await {
+        return give(scope, found, method, headers).await;
+    }
+    // What is not here may be elsewhere.
+    let scope = scope.confirmed().await?;
+    match find_file(&scope, place).await {
+        Ok(found) => give(&scope, found, method, headers).await,
+        Err(missing) => match generated(&scope, place).await? {
+            Some((text, served)) => serve_bytes(method, headers, text, served),
+            None => Err(missing),
+        },
+    }
+}
+
+/// A version that is there.
+pub(super) async fn find_version(
+    scope: &Scope,
+    package: &str,
+    version: &str,
+) -> Result<(Package, Version), ApiError> {
+    let view = View::of(scope);
+    if let Some(package) = view.package(package).await?
+        && let Some(version) = view.version(&package, version).await?
+    {
+        return Ok((package, version));
+    }
+    Err(ApiError::not_found("404 Package Not Found"))
+}
+
+async fn find_file(scope: &Scope, place: &Place) -> Result<(Version, File), ApiError> {
+    let missing = || ApiError::not_found("404 File Not Found");
+    let found = find_version(scope, place.package(), place.version()).await;
+    // That there is no raw view yet is nothing that a client should hear of.
+    let (_, version) = found.map_err(|error| if place.is_raw() { missing() } else { error })?;
+    match View::of(scope).file(&version, place.file()).await? {
+        Some(file) => Ok((version, file)),
+        None => Err(missing()),
+    }
+}
+
+async fn give(
+    scope: &Scope,
+    (version, file): (Version, File),
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let duplicates = scope.duplicates(DEFAULT_DUPLICATES).await?;
+    let immutable = !matches!(duplicates, DuplicatePolicy::Allow | DuplicatePolicy::Replace);
+    if !immutable {
+        // The file may have been replaced where this node cannot see it.
+        scope.confirmed().await?;
+    }
+    View::of(scope).note_download(&version);
+    let digests = &file.digests;
+    let base = file.name.rsplit('/').next().unwrap_or_default();
+    let mut served = Served::new(HEXLOWER.encode(&digests.sha256))
+        .with_type(media::type_of(base))
+        .with_date(file.created_at)
+        .with_header(header::CONTENT_DISPOSITION, &media::attachment(base))
+        .with_header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")
+        .with_header(header::CACHE_CONTROL, &caching(scope.project(), immutable));
+    let mut say = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            served.headers.insert(name, value);
+        }
+    };
+    say("x-checksum-sha256", HEXLOWER.encode(&digests.sha256));
+    say(
+        "repr-digest",
+        format!("sha-256=:{}:", BASE64.encode(&digests.sha256)),
+    );
+    if let Some(sha1) = &digests.sha1 {
+        say("x-checksum-sha1", HEXLOWER.encode(sha1));
+    }
+    if let Some(sha512) = &digests.sha512 {
+        say("x-checksum-sha512", HEXLOWER.encode(sha512));
+    }
+    if let Some(md5) = &digests.md5 {
+        say("x-checksum-md5", HEXLOWER.encode(md5));
+    }
+    serve_blob(scope, method, headers, &file.blob, file.size, served).await
+}
+
+fn caching(project: &Project, immutable: bool) -> String {
+    let open = project.package_access == PackageAccess::Public
+        || project.visibility == Visibility::Public && project.package_access == PackageAccess::Enabled;
+    let who = if open { "public" } else { "private" };
+    match immutable {
+        true => format!("{who}, max-age=31536000, immutable"),
+        false => format!("{who}, no-cache"),
+    }
+}
+
+/// `tool.tgz.sha256` and its like, made from what is known of `tool.tgz`.
+async fn generated(scope: &Scope, place: &Place) -> Result<Option<(Bytes, Served)>, ApiError> {
+    let Some((subject, algorithm)) = place.file().rsplit_once('.') else {
+        return Ok(None);
+    };
+    let Ok(subject) = place.beside(subject) else {
+        return Ok(None);
+    };
+    let Ok((_, file)) = find_file(scope, &subject).await else {
+        return Ok(None);
+    };
+    let digests = &file.digests;
+    let digest = match algorithm {
+        "sha256" => Some(digests.sha256.as_slice()),
+        "sha512" => digests.sha512.as_ref().map(|digest| digest.as_slice()),
+        "sha1" => digests.sha1.as_ref().map(|digest| digest.as_slice()),
+        "md5" => digests.md5.as_ref().map(|digest| digest.as_slice()),
+        _ => None,
+    };
+    let Some(digest) = digest.map(|digest| HEXLOWER.encode(digest)) else {
+        return Ok(None);
+    };
+    let base = file.name.rsplit('/').next().unwrap_or_default();
+    let served = Served::new(format_args!("{algorithm}-{digest}"))
+        .with_type("text/plain; charset=utf-8")
+        .with_date(file.created_at)
+        .with_header(header::CACHE_CONTROL, "private, no-cache");
+    Ok(Some((format!("{digest}  {base}\n").into(), served)))
+}
