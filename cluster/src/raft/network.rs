@@ -21,6 +21,9 @@ use super::wire;
 use crate::net::{Lane, MAX_MESSAGE_BYTES, Peers};
 use crate::node_id::NodeId;
 
+/// How long a peer that failed is left alone.
+const RETRY_PEER_AFTER: Duration = Duration::from_millis(100);
+
 type RpcError = RPCError<TypeConfig>;
 
 /// Carries requests to one peer; made by a [`Dial`].
@@ -223,7 +226,16 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             let requests = input.map(|rpc| append_request_to(&rpc));
             let answers = self
                 .call(RPCTypes::AppendEntries, &option, client.append(requests))
-                .await?;
+                .await;
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(error) => {
+                    // openraft waits in `input`, before it gives the first request. A peer that
+                    // refuses the connection is never given any, so the wait is here.
+                    tokio::time::sleep(RETRY_PEER_AFTER).await;
+                    return Err(error);
+                }
+            };
             let results = answers.map(|answer| match answer {
                 Ok(answer) => append_result_from(answer),
                 Err(status) => Err(rpc_error(&status)),
@@ -316,8 +328,6 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     fn backoff(&self) -> Option<openraft::network::Backoff> {
         // A peer that is back is caught up at once rather than after half a second.
-        Some(openraft::network::Backoff::new(std::iter::repeat(
-            Duration::from_millis(100),
-        )))
+        Some(openraft::network::Backoff::new(std::iter::repeat(RETRY_PEER_AFTER)))
     }
 }
