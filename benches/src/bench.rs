@@ -42,7 +42,7 @@ pub async fn run(options: Options) -> anyhow::Result<Table> {
     let cluster = Cluster::launch(Launch {
         program: options.cairn,
         parent: options.folder,
-        respawn: false,
+        disk_bytes: None,
     })
     .await?;
     let mut bench = Bench {
@@ -129,7 +129,8 @@ impl Bench {
 
     /// The processes of the nodes that run.
     pub(crate) fn pids(&self) -> anyhow::Result<Vec<i32>> {
-        self.alive.iter().map(|node| self.cluster.pid(*node)).collect()
+        let pid = |node: &usize| Ok(self.cluster.node(*node).pid()?.as_raw_nonzero().get());
+        self.alive.iter().map(pid).collect()
     }
 
     /// Which nodes run.
@@ -142,7 +143,7 @@ impl Bench {
         let leader = self.cluster.leader().await?;
         let at = self.alive.iter().rposition(|node| *node != leader);
         let node = self.alive.remove(at.context("there is no follower")?);
-        self.cluster.kill(node)
+        self.cluster.node(node).kill().await
     }
 
     /// The URL of a path on the first node.

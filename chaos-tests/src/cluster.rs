@@ -1,26 +1,30 @@
-//! Starts `cairn dev`, and kills and watches its nodes.
+//! A cluster of real processes, made as an operator makes one.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::Context as _;
+use futures::future::try_join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
 
-/// Far longer than anything here takes, so that a hang ends.
-const WATCHDOG: Duration = Duration::from_secs(120);
+use crate::disk::Disk;
+use crate::http::Http;
+use crate::node::{BETWEEN_LOOKS, Node, WATCHDOG, say};
 
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Held by a cluster on its first address, so that no other takes the same network.
+const RESERVED_PORT: u16 = 7079;
 
-/// A running `cairn dev` in a folder of its own. Dropping it kills it, and its nodes end with it.
+/// A running cluster in a folder of its own, with the group `acme` and its project 1,
+/// `acme/demo`. Dropping it kills its nodes, and keeps the folder for whoever looks into why;
+/// [`Cluster::stop`] removes it.
 pub struct Cluster {
-    program: PathBuf,
-    respawn: bool,
-    folder: TempDir,
-    dev: Child,
-    env: Env,
+    nodes: Vec<Node>,
+    http: Http,
+    folder: Option<TempDir>,
+    _network: TcpListener,
 }
 
 /// How a cluster is started.
@@ -28,218 +32,191 @@ pub struct Cluster {
 pub struct Launch {
     /// The program `cairn`.
     pub program: PathBuf,
-    /// The folder in which the cluster gets one of its own, which is removed with it.
+    /// The folder in which the cluster gets one of its own.
     pub parent: PathBuf,
-    /// Whether nodes are started again when they end.
-    pub respawn: bool,
+    /// The size of a disk of its own for each node; without one its data lies in the folder.
+    /// Disks need root.
+    pub disk_bytes: Option<u64>,
 }
 
-/// What `dev.env` says.
-struct Env {
-    nodes: Vec<String>,
-    token: String,
-    pids: Vec<Option<i32>>,
+impl Launch {
+    /// The program that was built with these tests, below the system's folder for such things.
+    fn of_tests() -> anyhow::Result<Self> {
+        Ok(Self {
+            program: program_beside(&std::env::current_exe()?)?,
+            parent: std::env::temp_dir(),
+            disk_bytes: None,
+        })
+    }
 }
 
 impl Cluster {
-    /// Starts a new cluster of three nodes of the program that was built with these tests, and
-    /// waits until all are ready. Nodes that end are started again.
+    /// Starts a new cluster of the program that was built with these tests.
     pub async fn start() -> anyhow::Result<Self> {
-        let launch = Launch {
-            program: program_beside(&std::env::current_exe()?)?,
-            parent: std::env::temp_dir(),
-            respawn: true,
-        };
-        Self::launch(launch).await
+        Self::launch(Launch::of_tests()?).await
     }
 
-    /// Starts a new cluster of three nodes and waits until all are ready.
-    pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
-        let Launch {
-            program,
-            parent,
-            respawn,
-        } = launch;
-        let folder = TempDir::new_in(parent)?;
-        let arguments = ["--nodes", "3", "--port", "0"];
-        let dev = run_dev(&program, folder.path(), respawn, &arguments)?;
-        Self::when_ready(program, respawn, folder, dev).await
-    }
-
-    /// Asks all nodes to stop, and removes what they kept.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        let parent = self.dev.id().context("cairn dev has ended by itself")?;
-        signal(i32::try_from(parent)?, Signal::TERM)?;
-        let status = tokio::time::timeout(WATCHDOG, self.dev.wait()).await;
-        let status = status.context("the cluster did not stop")??;
-        if !status.success() {
-            bail!("cairn dev ended with {status}");
-        }
-        Ok(self.folder.close()?)
-    }
-
-    /// Kills every process at once, and starts the cluster again on its data.
-    pub async fn kill_all_and_restart(mut self) -> anyhow::Result<Self> {
-        // The parent first, so that it starts none again.
-        let parent = self.dev.id().context("cairn dev has ended by itself")?;
-        signal(i32::try_from(parent)?, Signal::KILL)?;
-        for node in 0..self.size() {
-            // A node may have ended with its parent already.
-            let _ = self.kill(node);
-        }
-        self.dev.wait().await?;
-        // It could not take its file away.
-        std::fs::remove_file(data(&self.folder).join("dev.env")).context("remove dev.env")?;
-        let dev = run_dev(&self.program, self.folder.path(), self.respawn, &[])?;
-        Self::when_ready(self.program, self.respawn, self.folder, dev).await
-    }
-
-    async fn when_ready(
-        program: PathBuf,
-        respawn: bool,
-        folder: TempDir,
-        mut dev: Child,
-    ) -> anyhow::Result<Self> {
-        let path = data(&folder).join("dev.env");
-        let ready = async {
-            while !path.exists() {
-                if let Some(status) = dev.try_wait()? {
-                    bail!("cairn dev ended with {status}");
-                }
-                tokio::time::sleep(BETWEEN_LOOKS).await;
-            }
-            Env::read(&data(&folder))
-        };
-        let env = tokio::time::timeout(WATCHDOG, ready)
-            .await
-            .context("the cluster did not get ready")??;
-        Ok(Self {
-            program,
-            respawn,
-            folder,
-            dev,
-            env,
+    /// The same with a disk of its own for each node. Needs root.
+    pub async fn on_disks(disk_bytes: u64) -> anyhow::Result<Self> {
+        Self::launch(Launch {
+            disk_bytes: Some(disk_bytes),
+            ..Launch::of_tests()?
         })
+        .await
+    }
+
+    /// Starts a new cluster of three nodes and waits until all vote.
+    pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
+        let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
+        let (network, addresses) = reserve_network()?;
+        let mut nodes = Vec::new();
+        for (number, address) in (1..).zip(addresses) {
+            let folder = folder.path().join(format!("node-{number}"));
+            std::fs::create_dir(&folder)?;
+            let disk = match launch.disk_bytes {
+                Some(size_bytes) => Some(Disk::new(&folder, size_bytes).await?),
+                None => None,
+            };
+            nodes.push(Node::new(number, &launch.program, folder, address, disk)?);
+        }
+        let (founder, others) = nodes.split_first().context("no nodes")?;
+        let founded = founder.run(&["cluster", "init", "--demo"], "").await?;
+        let token = founded["token"].as_str().context("no token")?;
+        let mut cluster = Self {
+            http: Http::new(token)?,
+            nodes: Vec::new(),
+            folder: Some(folder),
+            _network: network,
+        };
+        founder.start()?;
+        founder.ready(&cluster.http.client).await?;
+        for node in others {
+            let url = format!("{}/api/cairn/v1/cluster/join_tokens", founder.url());
+            let answer = cluster.http.expect(Method::POST, &url, StatusCode::OK).await?;
+            let made: Value = serde_json::from_slice(&answer.body)?;
+            let join = made["token"].as_str().context("no join token")?;
+            node.run(&["cluster", "join", "--token-file", "-"], join).await?;
+            node.start()?;
+            node.ready(&cluster.http.client).await?;
+        }
+        cluster.nodes = nodes;
+        cluster.settled().await?;
+        Ok(cluster)
+    }
+
+    /// Waits until all nodes are up and vote.
+    async fn settled(&self) -> anyhow::Result<()> {
+        let settled = async {
+            loop {
+                let status = self.status(0).await?;
+                let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
+                let votes = |node: &&Value| {
+                    node["up"] == true && (node["role"] == "leader" || node["role"] == "voter")
+                };
+                if nodes.iter().filter(votes).count() == self.size() {
+                    return anyhow::Ok(());
+                }
+                sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        timeout(WATCHDOG, settled)
+            .await
+            .context("not all nodes came to vote")?
     }
 
     /// How many nodes there are.
     pub fn size(&self) -> usize {
-        self.env.nodes.len()
+        self.nodes.len()
+    }
+
+    /// A node, by its place in the order of joining.
+    pub fn node(&self, node: usize) -> &Node {
+        &self.nodes[node]
     }
 
     /// The base URL of a node, without a slash at the end.
     pub fn url(&self, node: usize) -> &str {
-        &self.env.nodes[node]
+        self.nodes[node].url()
     }
 
     /// The administrator's token.
     pub fn token(&self) -> &str {
-        &self.env.token
+        self.http.token()
     }
 
-    /// The process of a node.
-    pub fn pid(&self, node: usize) -> anyhow::Result<i32> {
-        let pid = Env::read(&data(&self.folder)).map_or(self.env.pids[node], |env| env.pids[node]);
-        pid.context("the node does not run")
+    /// What the administrator asks it with.
+    pub fn http(&self) -> &Http {
+        &self.http
     }
 
-    /// The folder that a node keeps its data in.
-    pub fn data(&self, node: usize) -> PathBuf {
-        data(&self.folder).join(format!("node-{}", node + 1))
+    /// Waits until a node serves clients.
+    pub async fn ready(&self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].ready(&self.http.client).await
     }
 
-    /// Kills a node with SIGKILL. It is started again after a moment, if the cluster was started
-    /// to do so.
-    pub fn kill(&self, node: usize) -> anyhow::Result<()> {
-        signal(self.pid(node)?, Signal::KILL)
+    /// Starts a node again and waits until it serves clients.
+    pub async fn restart(&self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].start()?;
+        self.ready(node).await
     }
 
-    /// Waits until a node serves clients again.
-    pub async fn wait_ready(&self, node: usize) -> anyhow::Result<()> {
-        let client = reqwest::Client::new();
-        let url = format!("{}/-/ready", self.url(node));
-        let ready = async {
-            loop {
-                if let Ok(answer) = client.get(&url).send().await
-                    && answer.status().is_success()
-                {
-                    return;
-                }
-                tokio::time::sleep(BETWEEN_LOOKS).await;
-            }
-        };
-        tokio::time::timeout(WATCHDOG, ready)
-            .await
-            .with_context(|| format!("node {} is not ready", node + 1))
+    /// Starts all nodes again, which do not run, and waits until they serve clients.
+    pub async fn restart_all(&self) -> anyhow::Result<()> {
+        self.nodes.iter().try_for_each(Node::start)?;
+        try_join_all((0..self.size()).map(|node| self.ready(node))).await?;
+        Ok(())
+    }
+
+    /// Kills every node at once.
+    pub async fn kill_all(&self) -> anyhow::Result<()> {
+        for node in &self.nodes {
+            node.signal(rustix::process::Signal::KILL)?;
+        }
+        try_join_all(self.nodes.iter().map(Node::ended)).await?;
+        Ok(())
+    }
+
+    /// How the cluster is, as one node sees it.
+    pub async fn status(&self, node: usize) -> anyhow::Result<Value> {
+        let url = format!("{}/api/cairn/v1/cluster", self.url(node));
+        let answer = self.http.expect(Method::GET, &url, StatusCode::OK).await?;
+        Ok(serde_json::from_slice(&answer.body)?)
     }
 
     /// Which node leads, by its place in the order of joining.
     pub async fn leader(&self) -> anyhow::Result<usize> {
-        let output = Command::new(&self.program)
-            .args(["-o", "json", "cluster", "status"])
-            .env("CAIRN_URL", self.url(0))
-            .env("CAIRN_TOKEN", self.token())
-            .output()
-            .await?;
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-        let leader = &status["leader"];
+        let running = self.nodes.iter().position(Node::runs);
+        let status = self.status(running.context("no node runs")?).await?;
         let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
         nodes
             .iter()
-            .position(|node| node["node"] == *leader)
+            .position(|node| node["node"] == status["leader"])
             .context("there is no leader")
     }
-}
 
-impl Env {
-    fn read(folder: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(folder.join("dev.env"))?;
-        let value = |name: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.map(|value| value.trim_matches('"').to_owned())
-                .with_context(|| format!("no {name}"))
-        };
-        let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
-        Ok(Self {
-            nodes: value("CAIRN_NODES")?.split(' ').map(trimmed).collect(),
-            token: value("CAIRN_TOKEN")?,
-            pids: value("CAIRN_PIDS")?
-                .split(' ')
-                .map(|pid| pid.parse().ok())
-                .collect(),
-        })
+    /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        for node in self.nodes.iter().filter(|node| node.runs()) {
+            node.stop().await?;
+        }
+        self.nodes.iter().try_for_each(Node::check_log)?;
+        // Disks first: their images lie in the folder.
+        self.nodes.clear();
+        match self.folder.take() {
+            Some(folder) => Ok(folder.close()?),
+            None => Ok(()),
+        }
     }
 }
 
-/// What `cairn dev` is given; its log lies beside it.
-fn data(folder: &TempDir) -> PathBuf {
-    folder.path().join("data")
-}
-
-fn signal(pid: i32, signal: Signal) -> anyhow::Result<()> {
-    let pid = Pid::from_raw(pid).context("not a process id")?;
-    Ok(kill_process(pid, signal)?)
-}
-
-fn run_dev(program: &Path, folder: &Path, respawn: bool, arguments: &[&str]) -> anyhow::Result<Child> {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.join("dev.log"))?;
-    let child = Command::new(program)
-        .arg("dev")
-        .arg(folder.join("data"))
-        .args(respawn.then_some("--respawn"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()?;
-    Ok(child)
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.nodes.clear();
+        if let Some(folder) = self.folder.take() {
+            let kept = folder.keep();
+            say(format_args!("data and logs are kept in {}", kept.display()));
+        }
+    }
 }
 
 /// The program `cairn` that was built with another one: a test, or one that lies beside it.
@@ -252,4 +229,34 @@ pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
         let other = other.display();
         format!("there is no program `cairn` beside {other}: run `cargo build -p cairn` first")
     })
+}
+
+/// Finds addresses of this machine that nothing else uses, each node having its own, so that
+/// ports stay the same and are never taken by an outgoing connection.
+fn reserve_network() -> anyhow::Result<(TcpListener, [Ipv4Addr; 3])> {
+    for _ in 0..100 {
+        let [second, third]: [u8; 2] = rand::random();
+        // The rest of 127.0.0.0/16 is what everybody uses.
+        let address = |last| Ipv4Addr::new(127, second.max(1), third, last);
+        if let Ok(held) = TcpListener::bind((address(1), RESERVED_PORT)) {
+            return Ok((held, [1, 2, 3].map(address)));
+        }
+    }
+    anyhow::bail!("no free network in 127.0.0.0/8")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may")]
+
+    use super::*;
+
+    #[test]
+    fn two_clusters_never_share_a_network() {
+        let held: Vec<_> = (0..50).map(|_| reserve_network().unwrap()).collect();
+        let mut first: Vec<_> = held.iter().map(|(_, addresses)| addresses[0]).collect();
+        first.sort_unstable();
+        first.dedup();
+        assert_eq!(first.len(), 50);
+    }
 }

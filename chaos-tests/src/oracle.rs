@@ -4,60 +4,49 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
-use reqwest::StatusCode;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::Cluster;
+use crate::payload::Payload;
+use crate::workloads::generic::{self, Read};
+
+/// How many files are checked at a time.
+const CHECKS: usize = 8;
 
 /// What a client knows of one publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     /// It was answered with success: it must be there.
     Acknowledged,
-    /// It was not answered: it may be there, whole.
+    /// It was not, or not yet: it may be there, whole.
     Unknown,
 }
 
 /// Publishes files of known content and remembers what became of each.
 #[derive(Default)]
 pub struct Oracle {
-    files: Mutex<BTreeMap<u64, (usize, Told)>>,
-}
-
-/// The content of a file: its number decides every byte.
-pub fn payload(number: u64, size_bytes: usize) -> Bytes {
-    let mut out = vec![0; size_bytes];
-    blake3::Hasher::new()
-        .update(&number.to_be_bytes())
-        .finalize_xof()
-        .fill(&mut out);
-    out.into()
-}
-
-fn url(cluster: &Cluster, node: usize, number: u64) -> String {
-    format!(
-        "{}/api/v4/projects/1/packages/generic/chaos/1.0.{number}/file.bin",
-        cluster.url(node)
-    )
+    files: Mutex<BTreeMap<u64, (Payload, Told)>>,
 }
 
 impl Oracle {
     /// Publishes file `number` through a node. Returns whether it was acknowledged.
     pub async fn publish(&self, cluster: &Cluster, node: usize, number: u64, size_bytes: usize) -> bool {
-        let request = reqwest::Client::new()
-            .put(url(cluster, node, number))
-            .bearer_auth(cluster.token())
-            .body(payload(number, size_bytes));
-        let told = match request.send().await {
-            Ok(answer) if answer.status() == StatusCode::CREATED => Told::Acknowledged,
-            // Also a refusal may hide a commit whose answer was lost.
-            _ => Told::Unknown,
+        let file = Payload {
+            number,
+            size_bytes: size_bytes as u64,
         };
-        self.files
-            .lock()
-            .expect("no panic while held")
-            .insert(number, (size_bytes, told));
-        told == Told::Acknowledged
+        // Before it is sent: whoever never comes to hear the answer does not know it.
+        self.remember(file, Told::Unknown);
+        let acknowledged = generic::publish(cluster, node, file).await;
+        if acknowledged {
+            self.remember(file, Told::Acknowledged);
+        }
+        acknowledged
+    }
+
+    fn remember(&self, file: Payload, told: Told) {
+        let mut files = self.files.lock().expect("no panic while held");
+        files.insert(file.number, (file, told));
     }
 
     /// How many publishes were acknowledged.
@@ -69,17 +58,23 @@ impl Oracle {
             .count()
     }
 
+    /// Every file that was acknowledged.
+    pub fn files(&self) -> Vec<Payload> {
+        let files = self.files.lock().expect("no panic while held");
+        let acknowledged = files.values().filter(|(_, told)| *told == Told::Acknowledged);
+        acknowledged.map(|(file, _)| *file).collect()
+    }
+
     /// Reads a file that was acknowledged through a node.
     pub async fn expect(&self, cluster: &Cluster, node: usize, number: u64) -> anyhow::Result<()> {
-        let size_bytes = {
+        let file = {
             let files = self.files.lock().expect("no panic while held");
             files.get(&number).context("never published")?.0
         };
-        let body = read(cluster, node, number).await?;
-        let body = body.with_context(|| format!("file {number} is missing on node {}", node + 1))?;
+        let read = generic::read(cluster, node, file).await?;
         ensure!(
-            body == payload(number, size_bytes),
-            "file {number} differs on node {}",
+            read == Read::Whole,
+            "file {number} was acknowledged, and node {} says: {read:?}",
             node + 1
         );
         Ok(())
@@ -89,36 +84,27 @@ impl Oracle {
     /// or whole, and all nodes agree.
     pub async fn check(&self, cluster: &Cluster) -> anyhow::Result<()> {
         let files = self.files.lock().expect("no panic while held").clone();
-        for (number, (size_bytes, told)) in files {
+        let checks = files.into_values().map(|(file, told)| async move {
             let mut seen = None;
             for node in 0..cluster.size() {
-                let body = read(cluster, node, number).await?;
-                if let Some(body) = &body {
-                    let right = *body == payload(number, size_bytes);
-                    ensure!(right, "file {number} differs on node {}", node + 1);
-                }
+                let (number, place) = (file.number, node + 1);
+                let there = match generic::read(cluster, node, file).await? {
+                    Read::Whole => true,
+                    Read::Absent => false,
+                    Read::Failed(why) => anyhow::bail!("file {number} on node {place}: {why}"),
+                };
                 ensure!(
-                    told == Told::Unknown || body.is_some(),
-                    "file {number} was acknowledged and is missing on node {}",
-                    node + 1
+                    told == Told::Unknown || there,
+                    "file {number} was acknowledged and is missing on node {place}"
                 );
-                let there = *seen.get_or_insert(body.is_some());
-                ensure!(there == body.is_some(), "the nodes do not agree on file {number}");
+                let agreed = *seen.get_or_insert(there);
+                ensure!(agreed == there, "the nodes do not agree on file {number}");
             }
-        }
-        Ok(())
-    }
-}
-
-/// The content of a file as a node serves it; `None` if the node says that there is none.
-async fn read(cluster: &Cluster, node: usize, number: u64) -> anyhow::Result<Option<Bytes>> {
-    let request = reqwest::Client::new()
-        .get(url(cluster, node, number))
-        .bearer_auth(cluster.token());
-    let answer = request.send().await?;
-    match answer.status() {
-        StatusCode::OK => Ok(Some(answer.bytes().await?)),
-        StatusCode::NOT_FOUND => Ok(None),
-        status => anyhow::bail!("node {} answered {status} for file {number}", node + 1),
+            Ok(())
+        });
+        futures::stream::iter(checks)
+            .buffer_unordered(CHECKS)
+            .try_collect()
+            .await
     }
 }

@@ -266,5 +266,7 @@ impl Question {
 /// Bytes on the disks of the nodes that run.
 fn disk(bench: &Bench) -> anyhow::Result<u64> {
     let nodes = bench.alive().iter();
-    nodes.map(|node| disk_bytes(&bench.cluster.data(*node))).sum()
+    nodes
+        .map(|node| disk_bytes(&bench.cluster.node(*node).data()?))
+        .sum()
 }
