@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::cluster::{NoCluster, Operator};
 use crate::auth::throttle::Throttle;
+use crate::http::buffers::ReadBuffers;
 use crate::http::parsing::ParserThreads;
 use crate::http::settings::HttpSettings;
 use crate::registry::store::Store;
@@ -25,6 +26,7 @@ struct Inner {
     http: HttpSettings,
     throttle: Throttle,
     parser_threads: ParserThreads,
+    read_buffers: ReadBuffers,
     draining: CancellationToken,
     operator: Arc<dyn Operator>,
 }
@@ -48,6 +50,7 @@ impl App {
             http,
             throttle: Throttle::default(),
             parser_threads: ParserThreads::default(),
+            read_buffers: ReadBuffers::default(),
             draining: CancellationToken::new(),
             operator,
         };
@@ -93,5 +96,10 @@ impl App {
     /// Where bodies are parsed while they come in.
     pub(crate) fn parser_threads(&self) -> &ParserThreads {
         &self.inner.parser_threads
+    }
+
+    /// Memory for blobs on their way out.
+    pub(crate) fn read_buffers(&self) -> &ReadBuffers {
+        &self.inner.read_buffers
     }
 }

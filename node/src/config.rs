@@ -219,7 +219,8 @@ pub enum ConfigError {
         error: toml::de::Error,
     },
     /// A key is unknown, or its value is not of its type.
-    #[error("{0}")]
+    // The library calls its own outermost level "default".
+    #[error("{}", .0.to_string().replace("\"default.", "\""))]
     Value(Box<figment::Error>),
     /// The values contradict each other.
     #[error("{0}")]

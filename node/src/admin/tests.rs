@@ -843,9 +843,47 @@ async fn access_tokens_are_bots_with_a_role() {
     assert_eq!(ids(&listed), [made["id"].as_u64().unwrap()]);
     let one = format!("/api/v4/projects/1/access_tokens/{}", made["id"]);
     node.get(&one).by("maintainer").send().await.expect(200);
+    check_bot_stays(&node, made["user_id"].as_u64().unwrap(), &token).await;
     node.delete(&one).by("maintainer").send().await.expect(204);
     node.get("/api/v4/user").bearer(&token).send().await.expect(401);
     node.get(&one).by("maintainer").send().await.expect(404);
+}
+
+/// Makes sure that the bot of an access token of project 1 can neither be taken over by another
+/// place, nor be parted from its token, nor give itself one that holds longer.
+async fn check_bot_stays(node: &TestNode, bot: u64, token: &str) {
+    // Whoever has it as a member could list its token, and revoke it.
+    let add = json!({ "user_id": bot, "access_level": 10 });
+    for place in ["projects/2", "groups/other"] {
+        let answer = node
+            .post(format!("/api/v4/{place}/members"))
+            .by("root")
+            .json(&add)
+            .send()
+            .await
+            .expect(400);
+        assert!(answer.text().contains("access token"), "{}", answer.text());
+    }
+    let elsewhere = node
+        .get("/api/v4/projects/2/access_tokens")
+        .by("owner")
+        .send()
+        .await;
+    assert_eq!(ids(&elsewhere), [0; 0]);
+    node.delete(format!("/api/v4/projects/1/members/{bot}"))
+        .by("maintainer")
+        .send()
+        .await
+        .expect(400);
+    let more = json!({ "name": "longer", "scopes": ["api"] });
+    for caller in [token, node.token("root")] {
+        node.post(format!("/api/v4/users/{bot}/personal_access_tokens"))
+            .bearer(caller)
+            .json(&more)
+            .send()
+            .await
+            .expect(403);
+    }
 }
 
 #[tokio::test]

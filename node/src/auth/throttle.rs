@@ -31,16 +31,40 @@ impl Default for Throttle {
 impl Throttle {
     /// Counts a failure; says how long to wait if there were too many.
     pub(crate) fn failed(&self, address: Option<IpAddr>) -> Option<Duration> {
-        let address = address?;
+        let address = network(address?);
         let failures = self.failures.get(&address).unwrap_or(0) + 1;
         self.failures.insert(address, failures);
         (failures > FAILURES_PER_WINDOW).then_some(WINDOW)
     }
 }
 
+/// What is counted together: of IPv6, the network of 64 bits that one site or machine has for
+/// itself, because whoever has it can send from any address in it.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        address => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_address_of_the_same_network_does_not_help() {
+        let throttle = Throttle::default();
+        let guesser = |at: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, at]));
+        for at in 0..FAILURES_PER_WINDOW as u16 {
+            assert_eq!(throttle.failed(guesser(at)), None);
+        }
+        assert_eq!(throttle.failed(guesser(1000)), Some(WINDOW));
+        let neighbour = IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, 0, 1]);
+        assert_eq!(throttle.failed(Some(neighbour)), None);
+    }
 
     #[test]
     fn one_address_is_slowed_down_and_others_are_not() {

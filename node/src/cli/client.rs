@@ -15,6 +15,9 @@ use super::failure::{Code, Failure, OrFail as _, chain};
 /// Commands are small; an answer that takes longer than this will not come.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// What is said of a name that something else has.
+const TAKEN: &str = "already been taken";
+
 /// Error answers are shown; more of them than this is not.
 const MAX_ERROR_BYTES: usize = 1000;
 
@@ -31,20 +34,14 @@ pub(super) struct Connection {
     )]
     url: Vec<Url>,
 
-    /// Token to act with; better in the environment or a file than in the list of processes
-    #[arg(
-        long,
-        env = "CAIRN_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true,
-        help_heading = "Connection"
-    )]
+    // The environment is looked at below: an option overrides either of its two variables.
+    /// Token to act with; better in a file or in CAIRN_TOKEN than in the list of processes
+    #[arg(long, value_name = "TOKEN", help_heading = "Connection")]
     token: Option<String>,
 
-    /// File that holds the token
+    /// File that holds the token; CAIRN_TOKEN_FILE says the same
     #[arg(
         long,
-        env = "CAIRN_TOKEN_FILE",
         value_name = "FILE",
         conflicts_with = "token",
         help_heading = "Connection"
@@ -76,9 +73,26 @@ impl Connection {
             ([], Some(env_file)) => env_file.nodes.clone(),
             (urls, _) => urls.to_vec(),
         };
-        let token = match (&self.token, &self.token_file, env_file) {
+        if let Some(url) = nodes
+            .iter()
+            .find(|url| !["http", "https"].contains(&url.scheme()))
+        {
+            return Err(
+                Failure::new(Code::Usage, format!("{url} is not the URL of a node"))
+                    .next("begin it with http:// or https://"),
+            );
+        }
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let (token, token_file) = match (&self.token, &self.token_file) {
+            (None, None) => (
+                set("CAIRN_TOKEN").map(|token| token.to_string_lossy().into_owned()),
+                set("CAIRN_TOKEN_FILE").map(PathBuf::from),
+            ),
+            (token, file) => (token.clone(), file.clone()),
+        };
+        let token = match (token, token_file, env_file) {
             (Some(token), _, _) => Some(token.trim().to_owned()),
-            (None, Some(file), _) => Some(read_secret(file)?),
+            (None, Some(file), _) => Some(read_secret(&file)?),
             (None, None, Some(env_file)) => Some(env_file.token),
             (None, None, None) => None,
         };
@@ -202,6 +216,10 @@ async fn refused(node: &Url, answer: reqwest::Response) -> Failure {
     let status = answer.status();
     let body = answer.text().await.unwrap_or_default();
     let message = error_message(&body).unwrap_or_else(|| format!("{node} answered {status}"));
+    // GitLab's API says of a path that is taken that it is a bad one.
+    if message.contains(TAKEN) {
+        return Failure::new(Code::Conflict, message).next("choose another one, or use what is there");
+    }
     match status {
         StatusCode::UNAUTHORIZED => Failure::new(Code::Denied, message)
             .next("set CAIRN_TOKEN (or --token-file) to a token that is valid"),
@@ -210,7 +228,11 @@ async fn refused(node: &Url, answer: reqwest::Response) -> Failure {
         }
         StatusCode::NOT_FOUND => Failure::new(Code::NotFound, message)
             .next("check the path; what the token may not see is not found either"),
-        StatusCode::CONFLICT => Failure::new(Code::Conflict, message),
+        StatusCode::CONFLICT => Failure::new(Code::Conflict, message)
+            .next("look at what is there, then change or remove it first"),
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            Failure::failed(message).next("change the arguments; --help says what they mean")
+        }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             Failure::new(Code::Unavailable, message).next("try again shortly; see `cairn cluster status`")
         }
@@ -224,12 +246,26 @@ fn error_message(body: &str) -> Option<String> {
     let said = document.get("message").or_else(|| document.get("error"))?;
     let mut text = match said {
         serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Object(fields) => complaints(fields),
         other => other.to_string(),
     };
     if let Some((end, _)) = text.char_indices().nth(MAX_ERROR_BYTES) {
         text.truncate(end);
     }
     Some(text)
+}
+
+/// Complaints by field, as a sentence each.
+fn complaints(fields: &serde_json::Map<String, serde_json::Value>) -> String {
+    let sentence = |(field, reasons): (&String, &serde_json::Value)| match reasons {
+        serde_json::Value::Array(reasons) => {
+            let reasons: Vec<&str> = reasons.iter().filter_map(|reason| reason.as_str()).collect();
+            format!("{field} {}", reasons.join(" and "))
+        }
+        other => format!("{field} {other}"),
+    };
+    let sentences: Vec<String> = fields.iter().map(sentence).collect();
+    sentences.join("; ")
 }
 
 /// A path of groups and a project as one segment of a URL.
@@ -253,7 +289,11 @@ mod tests {
         check(r#"{"error":"name is missing"}"#, Some("name is missing"));
         check(
             r#"{"message":{"path":["has already been taken"]}}"#,
-            Some(r#"{"path":["has already been taken"]}"#),
+            Some("path has already been taken"),
+        );
+        check(
+            r#"{"message":{"name":["is too long","is odd"],"path":["is bad"]}}"#,
+            Some("name is too long and is odd; path is bad"),
         );
         check("<html>", None);
         check("[]", None);

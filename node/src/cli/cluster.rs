@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use cairn_cluster::trust::JoinToken;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Connection, read_secret};
-use super::failure::Failure;
+use super::failure::{Code, Failure};
 use super::output::Output;
 use super::serve::Node;
 use super::table::Table;
@@ -104,6 +105,10 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
                 (None, Some(file)) => read_secret(&file)?,
                 (None, None) => unreachable!("one of the two is required"),
             };
+            token.parse::<JoinToken>().map_err(|error| {
+                Failure::new(Code::Usage, error.to_string())
+                    .next("make a token with `cairn cluster token`, and pass on all of its text")
+            })?;
             let joined = start::join(&held.config, &token).await?;
             output.show(&Joined {
                 cluster: joined.cluster.to_string(),
@@ -125,7 +130,7 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
 }
 
 /// Makes a join token.
-pub(super) async fn new_token(client: &Client, lifetime: Duration) -> Result<JoinToken, Failure> {
+pub(super) async fn new_token(client: &Client, lifetime: Duration) -> Result<IssuedToken, Failure> {
     let body = serde_json::json!({ "lifetime_seconds": lifetime.as_secs() });
     client.post("/api/cairn/v1/cluster/join_tokens", &body).await
 }
@@ -174,12 +179,12 @@ impl fmt::Display for Joined {
 
 /// A join token, as the API shows it.
 #[derive(Serialize, Deserialize)]
-pub(super) struct JoinToken {
+pub(super) struct IssuedToken {
     pub(super) token: String,
     expires_at: String,
 }
 
-impl fmt::Display for JoinToken {
+impl fmt::Display for IssuedToken {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,

@@ -7,7 +7,7 @@ use clap::Args;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::dev::shell_quote;
-use super::failure::{Code, Failure, OrFail as _};
+use super::failure::{Code, Failure, OrFail as _, chain};
 use crate::config::Config;
 use crate::lock::{LockError, PidLock};
 use crate::start;
@@ -45,7 +45,9 @@ impl Node {
         if let Some(parent) = self.parent {
             end_with(parent)?;
         }
-        let mut config = Config::load(self.config.as_deref()).or_fail("read the configuration")?;
+        let mut config = Config::load(self.config.as_deref()).map_err(|error| {
+            Failure::new(Code::Usage, chain(&error)).next("ops/cairn.toml documents every key")
+        })?;
         if let Some(data) = &self.data {
             config.node.data.clone_from(data);
         }

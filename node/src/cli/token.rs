@@ -3,6 +3,7 @@
 use std::fmt;
 
 use cairn_cluster::Seams;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -13,6 +14,7 @@ use super::client::{Client, Connection, encode_path};
 use super::failure::{Code, Failure};
 use super::output::Output;
 use super::project;
+use crate::auth::scopes::TokenScope;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -25,8 +27,14 @@ pub(super) struct New {
     /// What the token is for; shown in lists
     name: String,
 
-    /// What the token may do; may be given several times
-    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
+    /// What the token may do; may be given several times. Without it, `api`; with --project,
+    /// `read_package_registry`
+    #[arg(
+        long = "scope",
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(TokenScope::ALL.map(TokenScope::name))
+    )]
     scopes: Vec<String>,
 
     /// Last day of the token: a date, or how long from today, as in `2027-06-30` or `90 days`
@@ -160,9 +168,10 @@ async fn find_user(client: &Client, name: Option<&str>) -> Result<User, Failure>
     let mut found: Vec<User> = client
         .get(&format!("/api/v4/users?username={}", encode_path(name)))
         .await?;
-    found
-        .pop()
-        .ok_or_else(|| Failure::new(Code::NotFound, format!("there is no user {name}")))
+    found.pop().ok_or_else(|| {
+        Failure::new(Code::NotFound, format!("there is no user {name}"))
+            .next("check the name; an administrator makes users with POST /api/v4/users")
+    })
 }
 
 #[cfg(test)]

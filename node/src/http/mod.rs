@@ -2,6 +2,7 @@
 
 pub(crate) mod assembled;
 pub mod body;
+pub(crate) mod buffers;
 pub mod error;
 pub mod form;
 mod guard;
@@ -19,6 +20,7 @@ pub mod router;
 pub mod serve;
 pub mod server;
 pub mod settings;
+pub(crate) mod shares;
 #[cfg(test)]
 mod tests;
 mod watch;

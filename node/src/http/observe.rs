@@ -59,6 +59,11 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    // What browsers make of an answer is for its type to say, also where nobody thought of them.
+    response
+        .headers_mut()
+        .entry(header::X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
     let format = response
         .extensions()
         .get::<AnsweredBy>()

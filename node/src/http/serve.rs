@@ -7,6 +7,7 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cairn_cluster::{BlobId, BlobReadError, Timestamp};
+use futures::StreamExt as _;
 
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::range::{Reply, Validators, reply};
@@ -78,10 +79,15 @@ pub async fn serve_blob(
     let body = if *method == Method::HEAD {
         Body::empty()
     } else {
+        let len = range.as_ref().map_or(size, |range| range.end - range.start);
+        let room = scope.read_buffer(len).await;
         let read = scope
             .blobs()
             .read(scope.snapshot(), scope.space(), blob, range.clone());
-        Body::from_stream(read.await?)
+        Body::from_stream(read.await?.inspect(move |_| {
+            // Held until the body is dropped.
+            let _ = &room;
+        }))
     };
     Ok(answer(body, range, size, served))
 }

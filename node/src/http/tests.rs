@@ -263,23 +263,24 @@ fn endless_document(begun: Arc<AtomicUsize>) -> Body {
 
 #[test]
 fn slow_publishers_leave_threads_for_all_else() {
+    const THREADS: usize = FOR_ONE_CALLER as usize;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(FOR_ONE_CALLER + 1)
+        .max_blocking_threads(THREADS + 1)
         .build()
         .unwrap();
     let begun = Arc::new(AtomicUsize::new(0));
     runtime.block_on(async {
         let node = TestNode::start().await;
         // Whoever may only look sends documents too, to star a package.
-        for _ in 0..2 * FOR_ONE_CALLER {
+        for _ in 0..2 * THREADS {
             let publish = node
                 .put("/api/v4/projects/2/packages/npm/left")
                 .by("stranger")
                 .body(endless_document(begun.clone()));
             tokio::spawn(publish.answered());
         }
-        while begun.load(Ordering::SeqCst) < FOR_ONE_CALLER {
+        while begun.load(Ordering::SeqCst) < THREADS {
             tokio::task::yield_now().await;
         }
         // The last thread is for others, however many more documents wait.
@@ -287,7 +288,7 @@ fn slow_publishers_leave_threads_for_all_else() {
             tokio::task::yield_now().await;
         }
         tokio::task::spawn_blocking(|| ()).await.unwrap();
-        assert_eq!(begun.load(Ordering::SeqCst), FOR_ONE_CALLER);
+        assert_eq!(begun.load(Ordering::SeqCst), THREADS);
     });
     runtime.shutdown_background();
 }

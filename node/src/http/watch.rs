@@ -3,12 +3,14 @@
 //! - The head of the first request must be there within the head timeout; so must any other
 //!   head of HTTP/1.1, once it has begun.
 //! - A connection on which no request is under way is closed after the idle timeout.
-//! - A client that takes nothing of an answer for the idle timeout is cut off.
+//! - A client that takes nothing of an answer for the idle timeout is cut off; on HTTP/2, where
+//!   a client can refuse one answer and take another, that holds for each of them.
 //!
 //! While a request is worked on, it may take its time; how fast a body must come is
 //! [`super::pace`]'s business. The library has timers of its own for some of this, but none
 //! before it knows the version of HTTP, and none that tells a slow head from a connection kept alive.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -35,6 +37,9 @@ struct State {
     /// When the first byte of the next head came.
     head_since: Option<Instant>,
     seen: Option<Version>,
+    /// Since when the client has been offered the next piece of an answer, by the answer's number.
+    offered_since: BTreeMap<u64, Instant>,
+    last_answer: u64,
 }
 
 impl Activity {
@@ -45,6 +50,8 @@ impl Activity {
             quiet_since: now,
             head_since: None,
             seen: None,
+            offered_since: BTreeMap::new(),
+            last_answer: 0,
         })))
     }
 
@@ -73,7 +80,12 @@ impl Activity {
     /// Until when something must come; no matter when, if a request is under way.
     fn deadline(&self, head_timeout: Duration, idle_timeout: Duration) -> Option<Instant> {
         self.with(|state| match (state.under_way, state.seen, state.head_since) {
-            (1.., _, _) => None,
+            // Of HTTP/1.1 the socket tells.
+            (1.., Some(version), _) if version < Version::HTTP_2 => None,
+            (1.., _, _) => {
+                let longest = state.offered_since.values().min();
+                longest.map(|since| *since + idle_timeout)
+            }
             (0, None, _) => Some(state.quiet_since + head_timeout),
             // What comes between the requests of HTTP/2 need not be a head.
             (0, Some(version), Some(begun)) if version < Version::HTTP_2 => Some(begun + head_timeout),
@@ -89,9 +101,16 @@ pub(super) struct UnderWay(Activity);
 impl UnderWay {
     /// Ends with this body.
     pub(super) fn until_the_end_of(self, body: Body) -> Body {
+        let number = self.0.with(|state| {
+            state.last_answer += 1;
+            // A client without any room does not even let the first piece be asked for.
+            state.offered_since.insert(state.last_answer, Instant::now());
+            state.last_answer
+        });
         Body::new(Answer {
             body,
-            _under_way: self,
+            number,
+            under_way: self,
         })
     }
 }
@@ -107,7 +126,15 @@ impl Drop for UnderWay {
 
 struct Answer {
     body: Body,
-    _under_way: UnderWay,
+    number: u64,
+    under_way: UnderWay,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let activity = &self.under_way.0;
+        activity.with(|state| state.offered_since.remove(&self.number));
+    }
 }
 
 impl HttpBody for Answer {
@@ -118,7 +145,15 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        // The next piece is asked for when the client has room for more than the last one; until
+        // it is there, nobody waits for the client.
+        let outcome = Pin::new(&mut self.body).poll_frame(context);
+        let activity = &self.under_way.0;
+        activity.with(|state| match outcome {
+            Poll::Ready(Some(_)) => state.offered_since.insert(self.number, Instant::now()),
+            _ => state.offered_since.remove(&self.number),
+        });
+        outcome
     }
 
     fn is_end_stream(&self) -> bool {
@@ -263,6 +298,8 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
+    use futures::{StreamExt, stream};
+    use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
@@ -324,6 +361,45 @@ mod tests {
         });
         assert_eq!(given_up(&mut watched).await, 560);
         ends.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_http_2_that_is_not_taken_ends_a_connection() {
+        let (mut watched, activity, _theirs) = connection(64);
+        let answer = || {
+            let pieces = stream::iter(["a"; 9]).map(Ok::<_, io::Error>);
+            activity
+                .request(Version::HTTP_2)
+                .until_the_end_of(Body::from_stream(pieces))
+        };
+        let (mut taken, ignored) = (answer(), answer());
+        let takes = tokio::spawn(async move {
+            // What is taken of one does not make up for the other.
+            while let Some(piece) = taken.frame().await {
+                piece.unwrap();
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        });
+        assert_eq!(given_up(&mut watched).await, 60);
+        drop(ignored);
+        // The one that is taken goes on to its end: nine pieces, after the first 60 seconds.
+        assert_eq!(given_up(&mut watched).await, 9 * 20 - 60 + 60);
+        takes.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_does_not_answer_for_how_slow_we_are() {
+        let (mut watched, activity, _theirs) = connection(64);
+        let slow = stream::once(async {
+            tokio::time::sleep(Duration::from_secs(500)).await;
+            Ok::<_, io::Error>("late")
+        });
+        let mut answer = activity
+            .request(Version::HTTP_2)
+            .until_the_end_of(Body::from_stream(slow));
+        let takes = tokio::spawn(async move { while answer.frame().await.is_some() {} });
+        assert_eq!(given_up(&mut watched).await, 560);
+        takes.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

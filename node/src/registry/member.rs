@@ -308,6 +308,10 @@ where
         }
         let user = user::by_id(&mut txn, user).await?;
         let user = user.ok_or_else(|| ApiError::not_found("404 User Not Found"))?;
+        if give == Give::New {
+            // Whoever manages a place manages the access tokens whose bots are members of it.
+            refuse_bot(&user, "it is a member where the token was made, and nowhere else")?;
+        }
         let touched = present.map_or(membership.role, |present| present.role.max(membership.role));
         check_rank(&mut txn, of, &what, touched).await?;
         let mut membership = membership.clone();
@@ -333,10 +337,24 @@ where
         let present: Option<Membership> = txn.record(&key).await?;
         let present = present.ok_or_else(|| ApiError::not_found("404 Not found"))?;
         check_rank(&mut txn, of, &what, present.role).await?;
+        if let Some(user) = user::by_id(&mut txn, user).await? {
+            refuse_bot(&user, "it leaves when the token is revoked")?;
+        }
         remove(&mut txn, place, user);
         Ok((txn, ()))
     })
     .await
+}
+
+/// A bot comes and goes with its access token.
+fn refuse_bot(user: &User, why: &str) -> Result<(), ApiError> {
+    match user.bot {
+        false => Ok(()),
+        true => Err(ApiError::bad_request(format!(
+            "{} stands for an access token: {why}",
+            user.username.as_str()
+        ))),
+    }
 }
 
 /// Nobody gives or takes a role above their own.

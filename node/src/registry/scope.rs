@@ -9,6 +9,7 @@ use crate::auth::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 use crate::http::settings::Limits;
+use crate::http::shares::Share;
 use crate::registry::door::{Access, decide_again};
 use crate::registry::project::Project;
 use crate::registry::purge::{self, Purge};
@@ -101,6 +102,12 @@ impl Scope {
     /// Where the project's blobs lie.
     pub(crate) fn space(&self) -> Space {
         self.project.space()
+    }
+
+    /// Room for reading so many bytes of a blob ahead of the client, as soon as there is some.
+    pub(crate) async fn read_buffer(&self, len_bytes: u64) -> Share {
+        let buffers = self.access.app().read_buffers();
+        buffers.take(self.access.address(), len_bytes).await
     }
 
     /// Limits on what clients send.

@@ -27,6 +27,9 @@ pub(in super::super) struct EnvFile {
 /// mean everything.
 const NO_PROCESS: &str = "-";
 
+/// The clients that a shell starts read the token from their environment.
+const EXPORT: &str = "export CAIRN_NODES CAIRN_TOKEN CAIRN_PIDS";
+
 impl EnvFile {
     /// Where the file is in the folder of a `cairn dev`.
     pub(in super::super) fn path(folder: &Path) -> PathBuf {
@@ -76,7 +79,7 @@ impl EnvFile {
             .map(|pid| pid.map_or_else(|| NO_PROCESS.to_owned(), |pid| pid.to_string()))
             .collect();
         format!(
-            "CAIRN_NODES=\"{}\"\nCAIRN_TOKEN={}\nCAIRN_PIDS=\"{}\"\n",
+            "CAIRN_NODES=\"{}\"\nCAIRN_TOKEN={}\nCAIRN_PIDS=\"{}\"\n{EXPORT}\n",
             nodes.join(" "),
             self.token,
             pids.join(" ")
@@ -126,7 +129,8 @@ mod tests {
             fs::read_to_string(EnvFile::path(folder.path())).unwrap(),
             "CAIRN_NODES=\"http://127.0.0.1:7080 http://127.0.0.1:7082\"\n\
              CAIRN_TOKEN=cnp-secret\n\
-             CAIRN_PIDS=\"12 -\"\n"
+             CAIRN_PIDS=\"12 -\"\n\
+             export CAIRN_NODES CAIRN_TOKEN CAIRN_PIDS\n"
         );
         assert_eq!(EnvFile::read(folder.path()).unwrap(), Some(env_file));
         fs::write(EnvFile::path(folder.path()), "CAIRN_NODES=").unwrap();

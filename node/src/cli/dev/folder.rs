@@ -49,14 +49,19 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let path = std::path::absolute(path).or_fail(format_args!("find {}", path.display()))?;
         refuse_foreign(&path)?;
-        fs::create_dir_all(&path).or_fail(format_args!("make {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .or_fail(format_args!("make {}", path.display()))
+            .map_err(elsewhere)?;
         let lock = PidLock::take(&path.join("dev.lock")).map_err(|error| match error {
             LockError::Held { pid } => Failure::new(
                 Code::Conflict,
                 format!("{} is in use by process {pid}", path.display()),
             )
             .next("stop that `cairn dev`, or choose another folder"),
-            LockError::Io(error) => Failure::failed(format!("cannot lock {}: {error}", path.display())),
+            LockError::Io(error) => elsewhere(Failure::failed(format!(
+                "cannot lock {}: {error}",
+                path.display()
+            ))),
         })?;
         EnvFile::remove(&path)?;
         Ok(Self {
@@ -243,7 +248,11 @@ fn refuse_foreign(path: &Path) -> Result<(), Failure> {
     let mut entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).or_fail(format_args!("use {} as a folder", path.display())),
+        Err(error) => {
+            return Err(error)
+                .or_fail(format_args!("use {} as a folder", path.display()))
+                .map_err(elsewhere);
+        }
     };
     if entries.next().is_some() && !path.join("dev.lock").exists() {
         return Err(Failure::new(
@@ -293,6 +302,11 @@ impl Ports {
             }
         }
     }
+}
+
+/// What to do about a folder that cannot be used.
+fn elsewhere(failure: Failure) -> Failure {
+    failure.next("name a folder that you may write to, as in `cairn dev ~/cairn-data`")
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod identify;
 mod image;
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ pub struct Access {
     caller: Caller,
     surface: Surface,
     base_url: BaseUrl,
+    address: Option<IpAddr>,
 }
 
 /// The whole instance, as something that can be asked for.
@@ -113,6 +115,7 @@ impl Access {
             caller,
             surface,
             base_url,
+            address,
         })
     }
 
@@ -129,6 +132,11 @@ impl Access {
     /// The URL of the host root, as the client knows it.
     pub fn base_url(&self) -> &BaseUrl {
         &self.base_url
+    }
+
+    /// Where the request came from, if it came through the network.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// The same request, answered on another view.

@@ -69,8 +69,15 @@ impl Authorised<Instance, ManageSelf> {
         let key = &store.secrets().await?.token_hash;
         transact(self, async |mut txn: Txn, _| {
             self.check_own(user)?;
-            if user::by_id(&mut txn, user).await?.is_none() {
-                return Err(ApiError::not_found("404 User Not Found"));
+            match user::by_id(&mut txn, user).await? {
+                None => return Err(ApiError::not_found("404 User Not Found")),
+                // It would outlive the end that was set for the access token.
+                Some(user) if user.bot => {
+                    return Err(ApiError::forbidden(
+                        "403 Forbidden: the bot of an access token has that token alone; make another access token",
+                    ));
+                }
+                Some(_) => {}
             }
             let made = create_personal(&mut txn, store.seams(), key, user, new.clone()).await?;
             Ok((txn, made))
