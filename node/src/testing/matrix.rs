@@ -96,6 +96,10 @@ async fn furnished(part: &str) -> TestNode {
             "oci" => oci::tests::furnish(&node, image).await,
             _ => publish_generic(&node, project).await,
         }
+        if part == "generic" {
+            let target = format!("/api/v4/projects/{project}/packages/generic/-/raw/dir/file");
+            node.put(target).by("root").body("bytes").send().await.expect(201);
+        }
     }
     if part == "admin" {
         add_tokens(&node).await;
@@ -166,7 +170,14 @@ async fn every_route_answers_every_caller_as_the_table_says() {
 }
 
 /// Routes whose path names a project, but which are about the caller alone.
-const ABOUT_THE_CALLER: [&str; 3] = ["npm:/-/whoami", "npm:/-/npm/v1/user", "npm:/-/user/{user}"];
+const ABOUT_THE_CALLER: [&str; 6] = [
+    "npm:/-/whoami",
+    "npm:/-/npm/v1/user",
+    "npm:/-/npm/v1/tokens",
+    "npm:/-/npm/v1/tokens/token/{key}",
+    "npm:/-/user/{user}",
+    "npm:/-/user/token/{token}",
+];
 
 /// Whoever has no right to something private learns nothing, not even that it is there.
 #[test]

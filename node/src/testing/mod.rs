@@ -10,6 +10,8 @@ pub(crate) mod client;
 #[cfg(feature = "real-clients")]
 pub(crate) mod cluster;
 mod matrix;
+#[cfg(feature = "real-clients")]
+mod readme;
 
 use std::collections::BTreeMap;
 

@@ -384,3 +384,98 @@ async fn aria2_fetches_by_ranges_in_parallel_from_all_nodes() {
     aria2.ok(desk.home(), &[&how[..], &urls].concat()).await;
     assert!(desk.read("back") == content);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_reads_and_writes_any_path() {
+    let desk = Desk::new("curl").await;
+    let raw = |node: usize, path: &str| {
+        let base = desk.cluster.url(node);
+        let package = &desk.package;
+        format!("{base}/api/v4/projects/1/packages/generic/-/raw/{package}/{path}")
+    };
+    desk.write("a b;c.txt", b"any name");
+    desk.curl(&["-T", "a b;c.txt", &raw(0, "dir/")]).await;
+    let url = raw(1, "dir/a%20b;c.txt");
+    assert_eq!(desk.curl(&[&url]).await, "any name");
+    desk.write("other", b"other");
+    let other = ["-n", "-T", "other", &raw(2, "dir/a%20b;c.txt")];
+    desk.refused(&other, 409, "another file is there already").await;
+    let wget = Client::of_system("wget").with("HOME", desk.home());
+    let mirror = [
+        "-nv",
+        "-r",
+        "-np",
+        "-nH",
+        "--cut-dirs=9",
+        "-P",
+        "mirror",
+        &raw(2, "dir/"),
+    ];
+    wget.ok(desk.home(), &mirror).await;
+    assert_eq!(desk.read("mirror/a b;c.txt"), b"any name");
+    desk.curl(&["-X", "DELETE", &raw(1, "dir/")]).await;
+    for node in 0..3 {
+        desk.refused(&["-n", &raw(node, "dir/a%20b;c.txt")], 404, "404 File Not Found")
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_sends_a_file_in_pieces_to_all_nodes() {
+    let desk = Desk::new("curl").await;
+    let content = noise(5 << 20);
+    let pieces = [
+        &content[..2_000_000],
+        &content[2_000_000..4_500_000],
+        &content[4_500_000..],
+    ];
+    let encode = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
+    let metadata = format!(
+        "Upload-Metadata: package {},version {},filename {},sha256 {}",
+        encode(&desk.package),
+        encode("1"),
+        encode("f.bin"),
+        encode(&sha256(&content))
+    );
+    let length = format!("Upload-Length: {}", content.len());
+    let spoken = [
+        "-H",
+        "Tus-Resumable: 1.0.0",
+        "-H",
+        &format!("PRIVATE-TOKEN: {}", desk.cluster.token),
+    ];
+    let common = [&["-sS", "--fail-with-body", "-o", "answer"][..], &spoken].concat();
+    let begin = [
+        "-X",
+        "POST",
+        "-w",
+        "%header{location}",
+        "-H",
+        &length,
+        "-H",
+        &metadata,
+    ];
+    let uploads = format!(
+        "{}/api/v4/projects/1/packages/generic/-/uploads",
+        desk.cluster.url(0)
+    );
+    let location = desk.go(&[&common[..], &begin, &[&uploads]].concat()).await.stdout;
+    let path = location.splitn(4, '/').nth(3).unwrap();
+    let at = |node: usize| format!("{}/{path}", desk.cluster.url(node % 3));
+    let mut offset = 0;
+    for (turn, piece) in pieces.iter().enumerate() {
+        let head = ["-I", "-w", "%header{upload-offset}", &at(turn)];
+        let stands = desk.go(&[&common[..], &head].concat()).await.stdout;
+        assert_eq!(stands, offset.to_string());
+        desk.write("piece", piece);
+        let from = format!("Upload-Offset: {offset}");
+        let kind = "Content-Type: application/offset+octet-stream";
+        let send = ["-X", "PATCH", "-H", kind, "-H", &from, "--data-binary", "@piece"];
+        desk.go(&[&common[..], &send, &[&at(turn + 1)]].concat()).await;
+        offset += piece.len();
+    }
+    for node in 0..3 {
+        desk.curl(&["-o", "back", &desk.url(node, "1/f.bin")]).await;
+        assert!(desk.read("back") == content);
+    }
+}

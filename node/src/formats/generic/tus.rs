@@ -142,7 +142,7 @@ struct Target {
 
 /// An upload that is under way, or has ended.
 enum Found {
-    UnderWay(Session<Upload>),
+    UnderWay(Box<Session<Upload>>),
     Ended(Finished),
 }
 
@@ -155,7 +155,10 @@ async fn find(project: &Authorised<Project, Publish>, target: &Target) -> Result
     let username = scope.caller().username();
     if let Some(session) = sessions.find::<Upload>(&id).await? {
         let is_own = session.of.username.as_deref() == username;
-        return is_own.then_some(Found::UnderWay(session)).ok_or_else(unknown);
+        return match is_own {
+            true => Ok(Found::UnderWay(Box::new(session))),
+            false => Err(unknown()),
+        };
     }
     let ended = sessions.remembered::<Finished>(&id).await?;
     let own = ended.filter(|ended| ended.username.as_deref() == username);

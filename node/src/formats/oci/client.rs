@@ -99,7 +99,7 @@ fn lay_blob(client: &Client, folder: &str, content: &[u8]) -> String {
 
 /// Lays out an image of one layer as a folder that clients can push from; gives its digest and
 /// that of its layer.
-fn lay_out(client: &Client, folder: &str, tag: &str, layer: &[u8]) -> (String, String) {
+pub(crate) fn lay_out(client: &Client, folder: &str, tag: &str, layer: &[u8]) -> (String, String) {
     let tar = {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();

@@ -13,7 +13,7 @@ mod access;
 mod blobs;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
-mod client;
+pub(crate) mod client;
 mod error;
 mod incoming;
 mod keys;

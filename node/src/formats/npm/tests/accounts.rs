@@ -141,9 +141,9 @@ async fn tokens_are_made_listed_and_revoked() {
     let whoami = format!("{BASE}/-/whoami");
     let who = node.sibling().get(&whoami).bearer(token).send().await.expect(200);
     assert_eq!(who.json()["username"], "developer");
-    node.put(path("hello"))
+    node.put(format!("{BASE}/-/package/hello/dist-tags/x"))
         .bearer(token)
-        .json(&json!({}))
+        .json(&json!("1.0.0"))
         .send()
         .await
         .expect(403);
@@ -185,7 +185,7 @@ async fn wrong_requests_for_tokens_are_refused() {
     };
     for (caller, body, status) in [
         ("anonymous", with(json!({})), 401),
-        ("deploy-write", with(json!({})), 401),
+        ("deploy-write", with(json!({})), 403),
         ("reading", with(json!({})), 403),
         ("developer", json!({}), 400),
         ("developer", json!({"password": "wrong"}), 401),

@@ -75,10 +75,11 @@ async fn crane_says_why_it_was_refused() {
     wrong[1000] ^= 1;
     crane.write(&file, wrong);
     crane.refused(&push, 1, &["DIGEST_INVALID"]).await;
-    crane.refused(&["manifest", &app], 1, &["NAME_UNKNOWN"]).await;
+    crane.refused(&["manifest", &app], 1, &["_UNKNOWN"]).await;
     crane.write(&file, right);
     crane.go(&push).await;
-    crane.go(&["validate", "--remote", &app]).await;
+    crane.go(&["pull", "--format=oci", &app, "back"]).await;
+    assert_eq!(crane.read(file.replacen("image", "back", 1)), crane.read(&file));
     crane
         .refused(&["manifest", &crane.name("/app:9")], 1, &["MANIFEST_UNKNOWN"])
         .await;

@@ -88,7 +88,7 @@ async fn skopeo_says_why_it_was_refused() {
     let creds = format!("--creds=deploy:{reading}");
     skopeo.go(&["inspect", PLAIN, &creds, &image]).await;
     skopeo
-        .refused(&["delete", PLAIN, &creds, &image], 1, &["denied"])
+        .refused(&["delete", PLAIN, &creds, &image], 1, &["DENIED"])
         .await;
     let missing = format!("docker://{}", skopeo.name("/app:v9"));
     skopeo

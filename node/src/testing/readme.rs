@@ -1,0 +1,56 @@
+//! The examples of the README, run as they are printed there; only the ports are others.
+
+use std::path::PathBuf;
+
+use crate::testing::client::{Client, clients};
+use crate::testing::cluster::{cluster, unique};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The fenced blocks of one language in the section on use.
+fn blocks(language: &str) -> Vec<String> {
+    let section = README.split("\n## Use it\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_readme_work_as_they_are_printed() {
+    let cluster = cluster().await;
+    let bin = |name: &str| -> PathBuf { clients().join("npm").join(name).join("node_modules/.bin") };
+    let shell = Client::of_system("bash").finding([bin("npm-11"), bin("node")]);
+    let here = |text: &str| {
+        let text = text.replace("127.0.0.1:7080", &cluster.nodes[0]);
+        text.replace("127.0.0.1:7082", &cluster.nodes[1])
+    };
+    let env = format!(
+        "CAIRN_NODES=\"{}\"\nCAIRN_TOKEN={}\nCAIRN_PIDS=\"\"\n",
+        [0, 1, 2].map(|node| cluster.url(node)).join(" "),
+        cluster.root
+    );
+    shell.write("cairn-data/dev.env", env);
+    let npmrc = blocks("ini");
+    assert_eq!(npmrc.len(), 1);
+    shell.write("package/.npmrc", here(&npmrc[0]));
+    let name = unique("readme");
+    shell.write(
+        "package/package.json",
+        format!("{{\"name\": \"{name}\", \"version\": \"1.0.0\"}}"),
+    );
+    crate::formats::oci::client::lay_out(&shell, "my-image", "1.0", b"readme");
+
+    let scripts = blocks("sh");
+    let [environment, curl, skopeo] = scripts.as_slice() else {
+        panic!("the README has other examples than this test knows");
+    };
+    let npm = format!("cd package\nnpm publish\nnpm view {name} version\ncd ..\n");
+    let script = ["set -e\n", environment, &here(curl), &npm, &here(skopeo)].concat();
+    let ran = shell.ok(shell.home(), &["-c", &script]).await;
+    ran.says("Hello from Cairn")
+        .says("1.0.0")
+        .says("Writing manifest");
+}
