@@ -650,3 +650,34 @@ async fn a_snapshot_is_offered_again_without_opening_it() {
     assert_eq!(offered.meta, taken.meta);
     assert_eq!(offered.snapshot.name(), taken.snapshot.name());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_changes_waits_at_the_node_that_takes_it() {
+    let config = RaftConfig {
+        proposed_bytes: 1000,
+        ..test_config()
+    };
+    let group = Group::start(1, config).await;
+    let kv = group.kv(1);
+    let big = "x".repeat(900);
+    let writes = (0..20).map(|item: u64| {
+        let big = &big;
+        async move { put(kv, &item.to_string(), big).await }
+    });
+    futures::future::try_join_all(writes).await.unwrap();
+
+    let stuck = cairn_proto::v1::Transaction {
+        id: vec![0; 1000].into(),
+        ..Default::default()
+    };
+    let long = tokio::time::Instant::now() + Duration::from_secs(600);
+    let room = group.nodes[&1].replica.room_to_propose(&stuck, long).await.unwrap();
+    match put(kv, "waits", &big).await {
+        Err(CommitError::Unavailable(unavailable)) => {
+            assert!(unavailable.reason.contains("too many"), "{unavailable}");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(room);
+    put(kv, "goes on", &big).await.unwrap();
+}
