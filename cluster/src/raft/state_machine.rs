@@ -304,8 +304,9 @@ impl Shared {
         }
         point_to(&self.dir, &name)?;
         let applied = installed.view_index();
-        // The replaced folder is removed at the next start: views may still be reading it.
-        *self.lock() = installed;
+        let before = std::mem::replace(&mut *self.lock(), installed);
+        before.db.remove_when_unused();
+        drop(before);
         self.applied.send_replace(applied);
         self.checkpoints.clear();
         self.take_checkpoint()?;
