@@ -112,7 +112,10 @@ impl StateMachine {
         };
         if !dir.join(&name).join("CURRENT").exists() {
             // An empty state would pass for one that has applied nothing yet.
-            return Err(io::Error::other(format!("the state {name} is gone from {}", dir.display())));
+            return Err(io::Error::other(format!(
+                "the state {name} is gone from {}",
+                dir.display()
+            )));
         }
         // Whatever else lies here is a checkpoint of the last run or a state that was replaced.
         for entry in std::fs::read_dir(dir)? {

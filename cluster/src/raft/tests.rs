@@ -18,7 +18,9 @@ use super::log_store::LogStore;
 use super::network::{Dial, Link};
 use super::snapshot::Checkpoint;
 use super::state_machine::StateMachine;
-use super::types::{Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use super::types::{
+    Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote,
+};
 use super::{RaftConfig, Replica, Service};
 use crate::kv::{Collection, CommitError, Kv, Scan, Store};
 use crate::net::Lane;
@@ -571,7 +573,9 @@ async fn a_transfer_that_begins_anew_leaves_alone_what_was_received() {
         log_id,
         payload: EntryPayload::Blank,
     };
-    from.apply(futures::stream::iter([Ok((entry, None))])).await.unwrap();
+    from.apply(futures::stream::iter([Ok((entry, None))]))
+        .await
+        .unwrap();
     let sent = from.build_snapshot().await.unwrap();
     let receive = |to: &StateMachine| {
         std::fs::create_dir_all(to.incoming_dir(1)).unwrap();
@@ -675,7 +679,11 @@ async fn a_flood_of_changes_waits_at_the_node_that_takes_it() {
         ..Default::default()
     };
     let long = tokio::time::Instant::now() + Duration::from_secs(600);
-    let room = group.nodes[&1].replica.room_to_propose(&stuck, long).await.unwrap();
+    let room = group.nodes[&1]
+        .replica
+        .room_to_propose(&stuck, long)
+        .await
+        .unwrap();
     match put(kv, "waits", &big).await {
         Err(CommitError::Unavailable(unavailable)) => {
             assert!(unavailable.reason.contains("too many"), "{unavailable}");
