@@ -11,8 +11,9 @@
 //! can never part ways.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rocksdb::{
@@ -38,6 +39,34 @@ pub(crate) const MEMBERSHIP: &str = "membership";
 /// An open state database.
 pub(crate) struct StateDb {
     db: DB,
+    /// After the database, which is closed by the time that this is dropped.
+    folder: StateFolder,
+}
+
+/// Where a state lies.
+struct StateFolder {
+    path: PathBuf,
+    replaced: AtomicBool,
+}
+
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        if self.replaced.load(Ordering::Relaxed)
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            // The next start tries again.
+            tracing::warn!(path = %self.path.display(), %error, "a replaced state was not removed");
+        }
+    }
+}
+
+impl StateFolder {
+    fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            replaced: AtomicBool::new(false),
+        }
+    }
 }
 
 impl From<rocksdb::Error> for StoreError {
@@ -54,7 +83,13 @@ impl StateDb {
         options.set_max_background_jobs(2);
         Ok(Self {
             db: storage::open(path, &options, families(cache_bytes))?,
+            folder: StateFolder::at(path),
         })
+    }
+
+    /// Another state has taken the place of this one: its folder goes with the last view of it.
+    pub(crate) fn remove_when_unused(&self) {
+        self.folder.replaced.store(true, Ordering::Relaxed);
     }
 
     /// Opens a checkpoint to look at it.
@@ -62,6 +97,7 @@ impl StateDb {
         let names = [DATA, REVISIONS, OUTCOMES, META];
         Ok(Self {
             db: DB::open_cf_for_read_only(&storage::options(), path, names, false)?,
+            folder: StateFolder::at(path),
         })
     }
 

@@ -23,6 +23,8 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// The note of one log.
 pub(super) struct Floor {
     path: PathBuf,
+    /// The log index after the last entry that is durable.
+    end: u64,
     noted: Noted,
     noted_at: Option<Instant>,
 }
@@ -56,30 +58,40 @@ impl Floor {
         }
         Ok(Self {
             path,
+            end,
             noted,
             noted_at: None,
         })
     }
 
+    /// The log is durable up to the entry before `end`.
+    pub(super) fn reached(&mut self, end: u64) {
+        self.end = end;
+    }
+
     /// Notes a vote that is durable, and how far the log is.
-    pub(super) fn vote(&mut self, vote: &Vote, end: Option<u64>) -> io::Result<()> {
+    pub(super) fn note_vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.note(Noted {
-            end: end.unwrap_or(self.noted.end),
+            end: self.end,
             vote: Some(parts(vote)),
         })
     }
 
     /// Notes how far the log is, if that was not done for a while.
-    pub(super) fn reach(&mut self, end: u64) -> io::Result<()> {
+    pub(super) fn note_if_due(&mut self) -> io::Result<()> {
         let is_due = self.noted_at.is_none_or(|at| at.elapsed() >= NOTE_EVERY);
-        match is_due && end > self.noted.end {
-            true => self.note(Noted { end, ..self.noted }),
+        match is_due && self.end > self.noted.end {
+            true => self.note(Noted {
+                end: self.end,
+                ..self.noted
+            }),
             false => Ok(()),
         }
     }
 
     /// Says that the log may end before `end` from now on.
     pub(super) fn lower(&mut self, end: u64) -> io::Result<()> {
+        self.end = self.end.min(end);
         match end < self.noted.end {
             true => self.note(Noted { end, ..self.noted }),
             false => Ok(()),

@@ -294,8 +294,11 @@ impl Writer {
             .db
             .write_opt(batch, &options)
             .map_err(io::Error::other)?;
+        if let Some(end) = durable_end {
+            self.floor.reached(end);
+        }
         if let Some(vote) = voted {
-            self.floor.vote(&vote, durable_end)?;
+            self.floor.note_vote(&vote)?;
         }
         if let Some(end) = durable_end {
             let mut recent = self.shared.lock();
@@ -314,11 +317,8 @@ impl Writer {
                 }
             }
         }
-        match durable_end {
-            // Nobody waits for this one.
-            Some(end) => self.floor.reach(end),
-            None => Ok(()),
-        }
+        // Nobody waits for this one.
+        self.floor.note_if_due()
     }
 }
 

@@ -15,7 +15,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -57,6 +57,8 @@ pub struct RaftConfig {
     pub log_retention_bytes: u64,
     /// RocksDB's block cache for the metadata.
     pub cache_bytes: usize,
+    /// How many bytes of transactions of this node may be under way; others wait for their turn.
+    pub proposed_bytes: usize,
 }
 
 impl Default for RaftConfig {
@@ -68,6 +70,8 @@ impl Default for RaftConfig {
             snapshot_every_bytes: 512 << 20,
             log_retention_bytes: 2 << 30,
             cache_bytes: 256 << 20,
+            // Each is in memory several times on the leader, until it is replicated.
+            proposed_bytes: 32 << 20,
         }
     }
 }
@@ -103,6 +107,9 @@ pub(crate) struct Replica {
     latest_rounds: Rounds<Result<(), String>>,
     confirmed_at: Mutex<Option<Instant>>,
     snapshot_transfer: tokio::sync::Mutex<()>,
+    /// Bytes that may still be proposed, and their number.
+    proposals: Semaphore,
+    proposed_bytes: usize,
     stopping: CancellationToken,
 }
 
@@ -162,6 +169,8 @@ impl Replica {
             latest_rounds: rounds(this, |this| async move { this.catch_up().await }),
             confirmed_at: Mutex::new(None),
             snapshot_transfer: tokio::sync::Mutex::new(()),
+            proposals: Semaphore::new(config.proposed_bytes),
+            proposed_bytes: config.proposed_bytes,
             stopping: CancellationToken::new(),
         });
         tokio::spawn(end_with_consensus(
@@ -352,6 +361,22 @@ impl Replica {
             outcome: outcome.into(),
             index,
         })
+    }
+
+    /// Room for one more transaction among those that are under way, or none in time.
+    pub(super) async fn room_to_propose(
+        &self,
+        transaction: &v1::Transaction,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, Unavailable> {
+        let bytes = transaction.encoded_len().min(self.proposed_bytes);
+        let room = self.proposals.acquire_many(bytes as u32);
+        match tokio::time::timeout_at(deadline, room).await {
+            Ok(room) => Ok(room.expect("never closed")),
+            Err(_) => Err(Unavailable {
+                reason: "too many changes are under way on this node".into(),
+            }),
+        }
     }
 
     /// One try to commit, here or at the leader.
@@ -602,6 +627,7 @@ impl Store for Replica {
     /// Tries again until the deadline: the transaction's id makes a repetition harmless.
     async fn submit(&self, transaction: v1::Transaction) -> Result<Outcome, CommitError> {
         let deadline = Instant::now() + DEADLINE;
+        let _room = self.room_to_propose(&transaction, deadline).await?;
         let mut in_doubt = None;
         loop {
             let failure = match tokio::time::timeout_at(deadline, self.submit_once(&transaction)).await {

@@ -112,7 +112,10 @@ impl StateMachine {
         };
         if !dir.join(&name).join("CURRENT").exists() {
             // An empty state would pass for one that has applied nothing yet.
-            return Err(io::Error::other(format!("the state {name} is gone from {}", dir.display())));
+            return Err(io::Error::other(format!(
+                "the state {name} is gone from {}",
+                dir.display()
+            )));
         }
         // Whatever else lies here is a checkpoint of the last run or a state that was replaced.
         for entry in std::fs::read_dir(dir)? {
@@ -304,8 +307,9 @@ impl Shared {
         }
         point_to(&self.dir, &name)?;
         let applied = installed.view_index();
-        // The replaced folder is removed at the next start: views may still be reading it.
-        *self.lock() = installed;
+        let before = std::mem::replace(&mut *self.lock(), installed);
+        before.db.remove_when_unused();
+        drop(before);
         self.applied.send_replace(applied);
         self.checkpoints.clear();
         self.take_checkpoint()?;

@@ -18,7 +18,9 @@ use super::log_store::LogStore;
 use super::network::{Dial, Link};
 use super::snapshot::Checkpoint;
 use super::state_machine::StateMachine;
-use super::types::{Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use super::types::{
+    Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote,
+};
 use super::{RaftConfig, Replica, Service};
 use crate::kv::{Collection, CommitError, Kv, Scan, Store};
 use crate::net::Lane;
@@ -396,6 +398,10 @@ async fn a_node_that_was_away_for_long_catches_up_by_snapshot() {
     drop(snapshot);
     let received = std::fs::read_to_string(group.dir.path().join(format!("{away}/state/current"))).unwrap();
     assert_ne!(received, "state-0", "the state was installed from a snapshot");
+    // The one before it is gone, once nobody reads it any more.
+    while group.dir.path().join(format!("{away}/state/state-0")).exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     // And it takes part again, also after a restart on the installed state.
     group.stop(away).await;
     put(group.kv(writer), "later", "seen").await.unwrap();
@@ -567,7 +573,9 @@ async fn a_transfer_that_begins_anew_leaves_alone_what_was_received() {
         log_id,
         payload: EntryPayload::Blank,
     };
-    from.apply(futures::stream::iter([Ok((entry, None))])).await.unwrap();
+    from.apply(futures::stream::iter([Ok((entry, None))]))
+        .await
+        .unwrap();
     let sent = from.build_snapshot().await.unwrap();
     let receive = |to: &StateMachine| {
         std::fs::create_dir_all(to.incoming_dir(1)).unwrap();
@@ -649,4 +657,39 @@ async fn a_snapshot_is_offered_again_without_opening_it() {
     let offered = state.get_current_snapshot().await.unwrap().unwrap();
     assert_eq!(offered.meta, taken.meta);
     assert_eq!(offered.snapshot.name(), taken.snapshot.name());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_changes_waits_at_the_node_that_takes_it() {
+    let config = RaftConfig {
+        proposed_bytes: 1000,
+        ..test_config()
+    };
+    let group = Group::start(1, config).await;
+    let kv = group.kv(1);
+    let big = "x".repeat(900);
+    let writes = (0..20).map(|item: u64| {
+        let big = &big;
+        async move { put(kv, &item.to_string(), big).await }
+    });
+    futures::future::try_join_all(writes).await.unwrap();
+
+    let stuck = cairn_proto::v1::Transaction {
+        id: vec![0; 1000].into(),
+        ..Default::default()
+    };
+    let long = tokio::time::Instant::now() + Duration::from_secs(600);
+    let room = group.nodes[&1]
+        .replica
+        .room_to_propose(&stuck, long)
+        .await
+        .unwrap();
+    match put(kv, "waits", &big).await {
+        Err(CommitError::Unavailable(unavailable)) => {
+            assert!(unavailable.reason.contains("too many"), "{unavailable}");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(room);
+    put(kv, "goes on", &big).await.unwrap();
 }
