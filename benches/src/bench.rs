@@ -127,6 +127,13 @@ impl Bench {
         self.alive.iter().map(|node| self.hosts[*node].clone()).collect()
     }
 
+    /// The host of a node that does not lead, as most do not.
+    async fn a_follower(&self) -> anyhow::Result<String> {
+        let leader = self.cluster.leader().await?;
+        let follower = self.alive.iter().find(|node| **node != leader);
+        Ok(self.hosts[*follower.context("there is no follower")?].clone())
+    }
+
     /// The processes of the nodes that run.
     pub(crate) fn pids(&self) -> anyhow::Result<Vec<i32>> {
         let pid = |node: &usize| Ok(self.cluster.node(*node).pid()?.as_raw_nonzero().get());
@@ -171,7 +178,7 @@ impl Bench {
 
     /// Measures a GET and the same bytes from the bare server, in turns, and adds it.
     pub(crate) async fn compare(&mut self, get: Get<'_>) -> anyhow::Result<()> {
-        let hosts = self.hosts();
+        let hosts = [self.a_follower().await?];
         let bare_host = [self.bare.address().to_owned()];
         let bare_target = self.bare.keep("get", self.fetch(&get).await?).await?;
         let load = |hosts, expected, window| Load {

@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use cairn_benches::{Measure, Options, Scale, bare, run};
 use cairn_chaos_tests::program_beside;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures a cluster of three nodes on this machine, and the machine itself beside it.
 #[derive(Parser)]
@@ -43,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
         return bare::serve().await;
     }
     let program = std::env::current_exe().context("find this program")?;
-    let table = run(Options {
+    let measuring = Box::pin(run(Options {
         cairn: program_beside(&program)?,
         benches: program,
         folder: arguments.folder,
@@ -52,8 +53,14 @@ async fn main() -> anyhow::Result<()> {
             false => Scale::full(),
         },
         only: arguments.only,
-    })
-    .await?;
+    }));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let table = tokio::select! {
+        table = measuring => table?,
+        // What was started ends with this.
+        _ = terminate.recv() => bail!("told to stop"),
+        _ = tokio::signal::ctrl_c() => bail!("told to stop"),
+    };
     std::io::stdout().write_all(table.to_string().as_bytes())?;
     Ok(())
 }

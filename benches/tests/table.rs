@@ -24,7 +24,7 @@ async fn every_figure_is_measured() {
         "kv commits, 1 writer",
         "kv commits, 64 writers",
         "kv commits for each fsync of the leader, 64 writers",
-        "npm packument, hot, 32 connections",
+        "npm packument, hot, 64 connections",
         "npm packument, hot, gzip",
         "npm packument, not modified",
         "npm tarball",

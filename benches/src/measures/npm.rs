@@ -21,7 +21,7 @@ const INSTALLING: &str = "application/vnd.npm.install-v1+json; q=1.0, applicatio
 /// The size of what is in a tarball.
 const CONTENT_BYTES: u64 = 20 << 10;
 
-const CONNECTIONS: usize = 32;
+const CONNECTIONS: usize = 64;
 
 /// Which part of what a bare handler does a hot packument should come to.
 const AIM: Aim = Aim::Ratio(0.5);

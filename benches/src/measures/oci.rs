@@ -6,7 +6,7 @@ use super::image::{self, REPOSITORY};
 use crate::bench::{Bench, Get};
 use crate::table::Aim;
 
-const CONNECTIONS: usize = 32;
+const CONNECTIONS: usize = 64;
 
 /// Which part of what a bare handler does a hot manifest should come to.
 const AIM: Aim = Aim::Ratio(0.5);
