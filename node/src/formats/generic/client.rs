@@ -406,7 +406,7 @@ async fn curl_reads_and_writes_any_path() {
         "-r",
         "-np",
         "-nH",
-        "--cut-dirs=9",
+        "--cut-dirs=10",
         "-P",
         "mirror",
         &raw(2, "dir/"),
