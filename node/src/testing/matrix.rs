@@ -102,7 +102,7 @@ async fn furnished(part: &str) -> TestNode {
         }
     }
     if part == "admin" {
-        add_tokens(&node).await;
+        add_tokens_and_a_member(&node).await;
     }
     node
 }
@@ -114,15 +114,19 @@ async fn publish_generic(node: &TestNode, project: u64) {
     fixture::set_duplicates(node.app(), project, "generic", DuplicatePolicy::Replace).await;
 }
 
-/// Deploy tokens 4 and 5, access tokens 9 and 10 of the users 8 and 9, who are bots.
-async fn add_tokens(node: &TestNode) {
+/// Deploy tokens 4 and 5, access tokens 9 and 10 of the users 8 and 9, who are bots, and user 10
+/// as a member of project 1.
+async fn add_tokens_and_a_member(node: &TestNode) {
     let deploy = r#"{"name":"x","scopes":["read_registry"]}"#;
     let access = r#"{"name":"x","scopes":["api"],"access_level":30}"#;
+    let member = r#"{"user_id":10,"access_level":10}"#;
     for (target, body) in [
         ("projects/1/deploy_tokens", deploy),
         ("groups/1/deploy_tokens", deploy),
         ("projects/1/access_tokens", access),
         ("groups/1/access_tokens", access),
+        ("users", r#"{"username":"extra"}"#),
+        ("projects/1/members", member),
     ] {
         let request = node.post(format!("/api/v4/{target}")).by("root");
         let request = request.header("content-type", "application/json");
