@@ -33,7 +33,7 @@ async fn the_examples_of_the_readme_work_as_they_are_printed() {
         text.replace("127.0.0.1:7082", &cluster.nodes[1])
     };
     let env = format!(
-        "CAIRN_NODES=\"{}\"\nCAIRN_TOKEN={}\nCAIRN_PIDS=\"\"\n",
+        "CAIRN_NODES=\"{}\"\nCAIRN_TOKEN={}\nCAIRN_PIDS=\"\"\nexport CAIRN_NODES CAIRN_TOKEN CAIRN_PIDS\n",
         [0, 1, 2].map(|node| cluster.url(node)).join(" "),
         cluster.root
     );
