@@ -4,6 +4,7 @@ pub mod generic;
 pub mod npm;
 pub mod oci;
 mod place;
+pub mod pypi;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -17,7 +18,7 @@ use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 pub use crate::registry::Progress;
-use crate::registry::package::{Edit, Package, Version};
+use crate::registry::package::{Edit, File, Package, Version};
 
 /// What Cairn must know of a package format.
 pub trait Format: Send + Sync {
@@ -54,6 +55,19 @@ pub trait Format: Send + Sync {
         version: Version,
     ) -> BoxFuture<'a, Result<(), ApiError>> {
         async move { edit.delete_version(&package, &version).await }.boxed()
+    }
+
+    /// Mends what a format keeps about a file that the REST API has removed from a version, in
+    /// the same transaction.
+    fn file_deleted<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        file: File,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = (edit, package, version, file);
+        async { Ok(()) }.boxed()
     }
 
     /// Takes apart a piece of what the format keeps in a project by records of its own, when
@@ -154,7 +168,7 @@ pub struct ClientSetup {
 }
 
 /// Every format Cairn speaks, in alphabetical order.
-pub const FORMATS: &[&dyn Format] = &[&generic::Generic, &npm::Npm, &oci::Oci];
+pub const FORMATS: &[&dyn Format] = &[&generic::Generic, &npm::Npm, &oci::Oci, &pypi::Pypi];
 
 /// Finds a format by its name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {

@@ -9,6 +9,7 @@ mod guard;
 pub mod host;
 pub mod media;
 pub mod metrics;
+pub(crate) mod multipart;
 mod observe;
 pub mod pace;
 pub mod page;

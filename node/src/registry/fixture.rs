@@ -191,6 +191,19 @@ pub(crate) async fn items(app: &App) -> usize {
     items
 }
 
+/// How many records of its own a format keeps about the package `foo` of a project, and in the
+/// list of its packages.
+pub(crate) async fn format_records(app: &App, project: u64, format: &str) -> usize {
+    let snapshot = app.store().kv().local();
+    let own = keys::format(1, project, format);
+    let mut items = snapshot.scan(Scan::of(&own.at("name"))).await.unwrap().len();
+    for name in ["release", "file", "gone"] {
+        let collection = own.at(name).at("foo");
+        items += snapshot.scan(Scan::of(&collection)).await.unwrap().len();
+    }
+    items
+}
+
 /// How many items there are below a project, its tombstones and indexes included.
 pub(crate) async fn keys_of_project(app: &App, id: u64) -> usize {
     let snapshot = app.store().kv().local();

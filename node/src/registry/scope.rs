@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cairn_cluster::{Blobs, Collection, Kv, Snapshot, Space, Timestamp, Txn};
+use bytes::Bytes;
+use cairn_cluster::{Blobs, Collection, DigestSet, Kv, Snapshot, Space, StoredBlob, Timestamp, Txn};
 
 use crate::auth::action::Verb;
 use crate::auth::caller::Caller;
@@ -108,6 +109,13 @@ impl Scope {
     pub(crate) async fn read_buffer(&self, len_bytes: u64) -> Share {
         let buffers = self.access.app().read_buffers();
         buffers.take(self.access.address(), len_bytes).await
+    }
+
+    /// Stores a small document, which a transaction is to name.
+    pub(crate) async fn put_blob(&self, bytes: Bytes) -> Result<StoredBlob, ApiError> {
+        let mut writer = self.blobs().writer(self.space(), DigestSet::default());
+        writer.write(bytes).await.map_err(ApiError::unavailable)?;
+        writer.finish().await.map_err(ApiError::unavailable)
     }
 
     /// Limits on what clients send.

@@ -4,7 +4,7 @@
 //! has it, a target, the status that each of [`CALLERS`] gets, and maybe a body. A route that is
 //! in the source and not in the table fails the test; so a new route is decided on, not forgotten.
 //! `CAIRN_UPDATE_GOLDEN` writes the statuses anew, to be read in review. Where a body is wrong on
-//! purpose, 400 says that the caller was let in.
+//! purpose, 400 or 415 says that the caller was let in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use axum::http::Method;
 use futures::future;
 
-use crate::formats::{npm, oci};
+use crate::formats::{npm, oci, pypi};
 use crate::registry::fixture;
 use crate::registry::settings::DuplicatePolicy;
 use crate::testing::{CALLERS, TestNode};
@@ -94,6 +94,7 @@ async fn furnished(part: &str) -> TestNode {
         match part {
             "npm" => npm::tests::furnish(&node, project).await,
             "oci" => oci::tests::furnish(&node, image).await,
+            "pypi" => pypi::tests::furnish(&node, project).await,
             _ => publish_generic(&node, project).await,
         }
         if part == "generic" {

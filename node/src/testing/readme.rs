@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::formats::pypi::client as pypi;
 use crate::testing::client::{Client, clients};
 use crate::testing::cluster::{cluster, unique};
 
@@ -22,13 +23,17 @@ fn blocks(language: &str) -> Vec<String> {
 async fn the_examples_of_the_readme_work_as_they_are_printed() {
     let cluster = cluster().await;
     let bin = |name: &str| -> PathBuf { clients().join("npm").join(name).join("node_modules/.bin") };
-    let shell = Client::of_system("bash").finding([bin("npm-11"), bin("node")]);
+    let python = pypi::bin("twine-7");
+    let shell = Client::of_system("bash").finding([bin("npm-11"), bin("node"), python]);
+    // What is installed must not change the clients themselves.
+    let installed = shell.folder("installed");
+    let shell = shell.with("PIP_TARGET", &installed);
     let here = |text: &str| {
         let text = text.replace("127.0.0.1:7080", &cluster.nodes[0]);
         text.replace("127.0.0.1:7082", &cluster.nodes[1])
     };
     let env = format!(
-        "CAIRN_NODES=\"{}\"\nCAIRN_TOKEN={}\nCAIRN_PIDS=\"\"\n",
+        "CAIRN_NODES=\"{}\"\nCAIRN_TOKEN={}\nCAIRN_PIDS=\"\"\nexport CAIRN_NODES CAIRN_TOKEN CAIRN_PIDS\n",
         [0, 1, 2].map(|node| cluster.url(node)).join(" "),
         cluster.root
     );
@@ -44,12 +49,17 @@ async fn the_examples_of_the_readme_work_as_they_are_printed() {
     crate::formats::oci::client::lay_out(&shell, "my-image", "1.0", b"readme");
 
     let scripts = blocks("sh");
-    let [environment, curl, skopeo] = scripts.as_slice() else {
+    let [environment, curl, python, skopeo] = scripts.as_slice() else {
         panic!("the README has other examples than this test knows");
     };
     let npm = format!("cd package\nnpm publish\nnpm view {name} version\ncd ..\n");
-    let script = ["set -e\n", environment, &here(curl), &npm, &here(skopeo)].concat();
+    let builder = pypi::client("twine-7", "python");
+    let dist = pypi::build(&builder, &name, "1.0.0", &[]).await;
+    let python = here(python).replace("dist/*", &format!("{}/*", dist.display()));
+    let python = python.replace(" hello\n", &format!(" {name}\n"));
+    let script = ["set -e\n", environment, &here(curl), &npm, &python, &here(skopeo)].concat();
     let ran = shell.ok(shell.home(), &["-c", &script]).await;
+    pypi::has(&installed, &name, "1.0.0");
     ran.says("Hello from Cairn")
         .says("1.0.0")
         .says("Writing manifest");

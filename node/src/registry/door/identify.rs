@@ -81,9 +81,13 @@ async fn parent_caller<R: Reader>(
     }
 }
 
+/// What clients of Python packages send where a server wants a token and no username.
+const ANY_USERNAME: &str = "__token__";
+
 /// A deploy token goes with its username wherever one is sent; a personal one with any.
 fn username_fits(record: &TokenRecord, sent: Option<&str>) -> bool {
     match (&record.holder, sent) {
+        (_, Some(ANY_USERNAME)) => true,
         (Holder::Deploy { username, .. }, Some(sent)) => username == sent,
         _ => true,
     }

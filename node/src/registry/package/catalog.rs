@@ -211,15 +211,16 @@ impl Authorised<Project, Delete> {
     /// Removes the file of this number from a version; the version stays.
     pub(crate) async fn delete_file(&self, version: u64, file: u64) -> Result<(), ApiError> {
         let listed = self.listed(version).await?.ok_or_else(unknown)?;
-        let scope: Scope = self.scope(known(&listed)?.name());
+        let format = known(&listed)?;
+        let scope: Scope = self.scope(format.name());
         scope
             .transact(async |mut txn: Txn| {
                 let mut edit = Edit::new(&scope, &mut txn);
-                let (_, version) = again(&mut edit, &listed).await?;
-                match edit.delete_file_numbered(&version, file).await? {
-                    true => Ok((txn, ())),
-                    false => Err(unknown()),
-                }
+                let (package, version) = again(&mut edit, &listed).await?;
+                let deleted = edit.delete_file_numbered(&version, file).await?;
+                let deleted = deleted.ok_or_else(unknown)?;
+                format.file_deleted(&mut edit, package, version, deleted).await?;
+                Ok((txn, ()))
             })
             .await
     }

@@ -72,6 +72,11 @@ impl<'a> Edit<'a> {
         Self { scope, txn }
     }
 
+    /// What the transaction is about.
+    pub(crate) fn scope(&self) -> &'a Scope {
+        self.scope
+    }
+
     /// The transaction, for records of the format's own.
     pub fn txn(&mut self) -> &mut Txn {
         self.txn
@@ -277,16 +282,19 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// Removes the file of this number; of several of one name, only this. Says whether there
-    /// was one.
-    pub async fn delete_file_numbered(&mut self, version: &Version, id: u64) -> Result<bool, ApiError> {
+    /// Removes the file of this number; of several of one name, only this. Gives what it removed.
+    pub async fn delete_file_numbered(
+        &mut self,
+        version: &Version,
+        id: u64,
+    ) -> Result<Option<File>, ApiError> {
         let (root, project) = (self.root(), self.project());
         let Some(name) = self
             .txn
             .get(&keys::file_ids(root, project, version.id).key(id))
             .await?
         else {
-            return Ok(false);
+            return Ok(None);
         };
         let current_key = keys::files(root, project, version.id).key(&name);
         let current: Option<File> = self.txn.record(&current_key).await?;
@@ -299,11 +307,11 @@ impl<'a> Edit<'a> {
             }
         };
         let Some(file) = file else {
-            return Ok(false);
+            return Ok(None);
         };
         self.txn.delete(&key);
         self.drop_file(version, &file).await?;
-        Ok(true)
+        Ok(Some(file))
     }
 
     /// Lets go of a file's blob and of its number.

@@ -1,0 +1,144 @@
+//! PyPI: packages for Python, as twine, uv, poetry and flit publish them, and pip, uv, poetry
+//! and pdm install them.
+//!
+//! Specifications: the simple repository API (PEP 503, 592, 629, 658, 691, 700, 714, 740, 792),
+//! core metadata, wheels (PEP 427), source distributions (PEP 625), versions (PEP 440). How to
+//! upload is not specified; the contract is what the clients send. Below the base URL of a level:
+//!
+//! ```text
+//! (nothing), legacy/                        upload, as a form
+//! simple/, simple/{project}/                the package indexes, as HTML or JSON
+//! files/{sha256}/{file}[.metadata]          a file, or its metadata; delete
+//! files/{sha256}/{file}/yank                yank a file, or take that back
+//! releases/{project}/{version}[/yank]       the same for a version with all its files
+//! pypi/{project}[/{version}]/json           the older JSON documents
+//! integrity/{project}/{version}/{file}/provenance
+//! ```
+//!
+//! Groups have the routes that read.
+
+mod artifact;
+mod attestations;
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+pub(crate) mod client;
+mod index;
+mod metadata;
+mod names;
+mod records;
+mod routes;
+mod simple;
+mod store;
+#[cfg(test)]
+pub(crate) mod tests;
+mod upload;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hyper::ext::ReasonPhrase;
+
+use crate::app::App;
+use crate::formats::{ClientSetup, Format, Level, Progress, Removal};
+use crate::http::error::ApiError;
+use crate::registry::package::{Edit, File, Package, Version};
+
+/// The format.
+pub struct Pypi;
+
+/// Its name.
+pub const NAME: &str = "pypi";
+
+/// The longest reason phrase; a status line is not the place for more.
+const MAX_REASON_BYTES: usize = 200;
+
+impl Format for Pypi {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn routes(&self, level: Level) -> Router<App> {
+        match level {
+            Level::Project | Level::Group => routes::routes(level),
+            Level::Instance | Level::Host => Router::new(),
+        }
+    }
+
+    /// Text, and the same as the reason phrase: some clients print only that.
+    fn render(&self, error: &ApiError) -> Response {
+        let status = error.kind.status();
+        let text = error.message.trim_start_matches(status.as_str()).trim_start();
+        let mut response = (status, format!("{text}\n")).into_response();
+        let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
+        let reason: Vec<u8> = text.bytes().filter(is_plain).take(MAX_REASON_BYTES).collect();
+        if let Ok(reason) = ReasonPhrase::try_from(reason) {
+            response.extensions_mut().insert(reason);
+        }
+        response
+    }
+
+    fn delete_version<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        store::delete_version(edit, package, version).boxed()
+    }
+
+    fn file_deleted<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        file: File,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move { store::forget_file(edit, &package, version, &file.name).await }.boxed()
+    }
+
+    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
+        store::remove(removal).boxed()
+    }
+
+    fn clients(&self) -> &'static [ClientSetup] {
+        &[
+            ClientSetup {
+                client: "pip",
+                file: Some(".netrc"),
+                configuration: "machine {host} login __token__ password {token}\n",
+                publish: "twine upload --repository-url {base}/api/v4/projects/{project}/packages/pypi dist/*",
+                install: "pip install --index-url {base}/api/v4/projects/{project}/packages/pypi/simple/ NAME",
+            },
+            ClientSetup {
+                client: "twine",
+                file: Some(".pypirc"),
+                configuration: "[distutils]\n\
+                    index-servers = cairn\n\
+                    [cairn]\n\
+                    repository = {base}/api/v4/projects/{project}/packages/pypi\n\
+                    username = __token__\n\
+                    password = {token}\n",
+                publish: "twine upload -r cairn dist/*",
+                install: "pip install --index-url {base}/api/v4/projects/{project}/packages/pypi/simple/ NAME",
+            },
+            ClientSetup {
+                client: "uv",
+                file: Some(".netrc"),
+                configuration: "machine {host} login __token__ password {token}\n",
+                publish: "uv publish -u __token__ -p {token} \
+                    --publish-url {base}/api/v4/projects/{project}/packages/pypi",
+                install: "uv pip install --default-index {base}/api/v4/projects/{project}/packages/pypi/simple/ NAME",
+            },
+            ClientSetup {
+                client: "poetry",
+                file: None,
+                configuration: "poetry config repositories.cairn {base}/api/v4/projects/{project}/packages/pypi\n\
+                    poetry config http-basic.cairn __token__ {token}\n\
+                    poetry source add --priority=primary cairn {base}/api/v4/projects/{project}/packages/pypi/simple/\n",
+                publish: "poetry publish -r cairn",
+                install: "poetry add --source cairn NAME",
+            },
+        ]
+    }
+}
