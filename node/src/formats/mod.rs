@@ -4,6 +4,7 @@ pub mod generic;
 pub mod npm;
 pub mod oci;
 mod place;
+mod ranking;
 
 use axum::Router;
 use axum::http::request::Parts;

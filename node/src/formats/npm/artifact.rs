@@ -10,31 +10,19 @@ use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
 
 use bytes::Bytes;
-use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tar::EntryType;
 
 use super::json::{self, JsonError};
-use super::links::Links;
+use crate::archive::{self, Compressed, Refused, Visitor, walk_tar_gz};
 
 /// How much a tarball may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Bytes of the tarball itself.
     pub(crate) tarball_bytes: u64,
-    /// Bytes of everything in it.
-    pub(crate) unpacked_bytes: u64,
-    /// How many times its own size it may unpack to, once that is over `ratio_from_bytes`.
-    pub(crate) ratio: u64,
-    /// Up to this size any ratio is fine: small repetitive files compress well.
-    pub(crate) ratio_from_bytes: u64,
-    /// Entries of any kind.
-    pub(crate) entries: u64,
-    /// Bytes of an entry's path.
-    pub(crate) path_bytes: usize,
-    /// Folders that an entry may lie in: each is looked at for each entry.
-    pub(crate) folders: usize,
+    /// What is in it.
+    pub(crate) archive: archive::Limits,
     /// Bytes of the `package.json`.
     pub(crate) manifest_bytes: u64,
     /// Bytes of a README that are kept.
@@ -45,12 +33,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             tarball_bytes: 1 << 30,
-            unpacked_bytes: 8 << 30,
-            ratio: 200,
-            ratio_from_bytes: 10 << 20,
-            entries: 100_000,
-            path_bytes: 4096,
-            folders: 128,
+            archive: archive::Limits::default(),
             manifest_bytes: 1 << 20,
             readme_bytes: 64 << 10,
         }
@@ -100,6 +83,11 @@ pub(crate) enum ArtifactError {
     #[error("store the tarball: {0}")]
     Sink(#[source] io::Error),
 }
+impl From<Refused> for ArtifactError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused.0)
+    }
+}
 
 fn refused<T>(why: impl Into<String>) -> Result<T, ArtifactError> {
     Err(ArtifactError::Refused(why.into()))
@@ -112,27 +100,29 @@ pub(crate) fn inspect(
     sink: impl FnMut(Bytes) -> io::Result<()>,
 ) -> Result<Artifact, ArtifactError> {
     let fault = RefCell::new(None);
-    let mut inflated = Inflated {
-        gzip: GzDecoder::new(Tee {
-            source,
-            sink,
-            chunk: Bytes::new(),
-            read_bytes: 0,
-            limits,
-            fault: &fault,
-        }),
-        bytes: 0,
+    let source = Tee {
+        source,
+        sink,
+        chunk: Bytes::new(),
+        read_bytes: 0,
         limits,
         fault: &fault,
     };
-    let outcome = walk(&mut inflated, limits).and_then(|artifact| {
-        expect_end(&mut inflated)?;
-        Ok(artifact)
-    });
-    // What stopped the stream explains more than how the tar reader put it.
+    let mut found = Found {
+        limits,
+        manifest: None,
+        file_count: 0,
+        unpacked_bytes: 0,
+        has_binding_gyp: false,
+        has_shrinkwrap: false,
+        readme: None,
+        files: HashSet::new(),
+    };
+    let outcome = walk_tar_gz(source, &limits.archive, &mut found);
+    // What stopped the stream explains more than how the decoders put it.
     match fault.take() {
         Some(fault) => Err(fault),
-        None => outcome,
+        None => outcome.and_then(|()| found.finish()),
     }
 }
 
@@ -188,196 +178,15 @@ impl<R, S> Tee<'_, R, S> {
     }
 }
 
-/// The tar stream, cut off where it grows out of proportion.
-struct Inflated<'a, R, S> {
-    gzip: GzDecoder<Tee<'a, R, S>>,
-    bytes: u64,
-    limits: &'a Limits,
-    fault: &'a RefCell<Option<ArtifactError>>,
-}
-
-impl<R: Read, S: FnMut(Bytes) -> io::Result<()>> Read for Inflated<'_, R, S> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.gzip.read(out)?;
-        self.bytes += count as u64;
-        let compressed_bytes = self.gzip.get_ref().read_bytes;
-        let why = if self.bytes > self.limits.unpacked_bytes {
-            format!("unpacks to more than {} bytes", self.limits.unpacked_bytes)
-        } else if self.bytes > self.limits.ratio_from_bytes
-            && self.bytes / self.limits.ratio > compressed_bytes
-        {
-            format!("unpacks to more than {} times its size", self.limits.ratio)
-        } else {
-            return Ok(count);
-        };
-        self.fault.borrow_mut().get_or_insert(ArtifactError::Refused(why));
-        Err(io::Error::other("stopped"))
+impl<R: Read, S: FnMut(Bytes) -> io::Result<()>> Compressed for Tee<'_, R, S> {
+    fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
-}
-
-/// Refuses what follows the archive: bytes that one unpacker skips and another reads.
-fn expect_end<R: Read, S: FnMut(Bytes) -> io::Result<()>>(
-    inflated: &mut Inflated<'_, R, S>,
-) -> Result<(), ArtifactError> {
-    let malformed = |error: io::Error| ArtifactError::Refused(format!("is damaged: {error}"));
-    let mut padding = [0; 8192];
-    loop {
-        let count = inflated.read(&mut padding).map_err(malformed)?;
-        if count == 0 {
-            break;
-        }
-        if padding[..count].iter().any(|byte| *byte != 0) {
-            return refused("goes on after the end of the archive in it");
-        }
-    }
-    if !inflated.gzip.get_mut().fill_buf().map_err(malformed)?.is_empty() {
-        return refused("goes on after its compressed data");
-    }
-    Ok(())
-}
-
-/// Goes through the entries of the tar stream.
-fn walk(tar: impl Read, limits: &Limits) -> Result<Artifact, ArtifactError> {
-    let malformed = |error: io::Error| ArtifactError::Refused(format!("is damaged: {error}"));
-    let mut archive = tar::Archive::new(tar);
-    let mut found = Found::default();
-    let mut next = Described::default();
-    let mut entry_count = 0;
-    // Raw entries: what describes the next entry is read here, strictly, rather than skipped
-    // over where it is malformed.
-    for entry in archive.entries().map_err(malformed)?.raw(true) {
-        let mut entry = entry.map_err(malformed)?;
-        entry_count += 1;
-        if entry_count > limits.entries {
-            return refused(format!("has more than {} entries", limits.entries));
-        }
-        match entry.header().entry_type() {
-            EntryType::GNULongName => next.long_name(&description(&mut entry, limits)?)?,
-            // Where a link leads is checked from its own header; a longer target is refused.
-            EntryType::GNULongLink => next.long_link(&description(&mut entry, limits)?)?,
-            EntryType::XHeader => next.extend(&description(&mut entry, limits)?)?,
-            EntryType::XGlobalHeader => check_global(&description(&mut entry, limits)?)?,
-            _ => found.entry(entry, std::mem::take(&mut next), limits)?,
-        }
-    }
-    if next != Described::default() {
-        return refused("ends with the description of an entry that does not follow");
-    }
-    found.finish()
-}
-
-/// The content of an entry that describes the next one.
-fn description(entry: &mut tar::Entry<'_, impl Read>, limits: &Limits) -> Result<Vec<u8>, ArtifactError> {
-    // Two paths, and a few short fields more.
-    let limit_bytes = 4 * limits.path_bytes as u64;
-    if entry.size() > limit_bytes {
-        return refused(format!("has an extended header of more than {limit_bytes} bytes"));
-    }
-    let mut content = Vec::new();
-    entry
-        .read_to_end(&mut content)
-        .map_err(|error| ArtifactError::Refused(format!("is damaged: {error}")))?;
-    if content.len() as u64 != entry.size() {
-        return refused("is cut off");
-    }
-    Ok(content)
-}
-
-/// What extended headers say of the entry that follows them.
-#[derive(Default, PartialEq, Eq)]
-struct Described {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    extended: bool,
-}
-
-impl Described {
-    fn long_name(&mut self, content: &[u8]) -> Result<(), ArtifactError> {
-        set_once(&mut self.path, until_nul(content).to_vec())
-    }
-
-    fn long_link(&mut self, content: &[u8]) -> Result<(), ArtifactError> {
-        set_once(&mut self.link, until_nul(content).to_vec())
-    }
-
-    fn extend(&mut self, content: &[u8]) -> Result<(), ArtifactError> {
-        if std::mem::replace(&mut self.extended, true) {
-            return refused("has two extended headers for one entry");
-        }
-        for (key, value) in pax_records(content)? {
-            match key {
-                b"path" => set_once(&mut self.path, value.to_vec())?,
-                b"linkpath" => set_once(&mut self.link, value.to_vec())?,
-                b"size" => {
-                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                    let Some(size) = size else {
-                        return refused("has an extended header with a malformed size");
-                    };
-                    set_once(&mut self.size, size)?;
-                }
-                _ if key.starts_with(b"GNU.sparse") => return refused("has a sparse file"),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn set_once<T>(field: &mut Option<T>, value: T) -> Result<(), ArtifactError> {
-    match field.replace(value) {
-        Some(_) => refused("describes one entry twice"),
-        None => Ok(()),
-    }
-}
-
-fn until_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// A header for all entries may carry a comment, but not paths and sizes.
-fn check_global(content: &[u8]) -> Result<(), ArtifactError> {
-    for (key, _) in pax_records(content)? {
-        if [b"path".as_slice(), b"linkpath", b"size"].contains(&key) || key.starts_with(b"GNU.sparse") {
-            return refused("has a global header that renames or resizes entries");
-        }
-    }
-    Ok(())
-}
-
-/// Key and value.
-type PaxRecord<'a> = (&'a [u8], &'a [u8]);
-
-/// Splits an extended header of POSIX.1-2001 into its records, `LENGTH KEY=VALUE\n` each.
-///
-/// The library's own splitter stops without an error at an empty line, which hides records
-/// that other readers see.
-fn pax_records(mut content: &[u8]) -> Result<Vec<PaxRecord<'_>>, ArtifactError> {
-    let mut records = Vec::new();
-    while !content.is_empty() {
-        let record = (|| {
-            let blank_at = content.iter().take(10).position(|byte| *byte == b' ')?;
-            let digits = &content[..blank_at];
-            if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-                return None;
-            }
-            let record_len: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
-            let record = content.get(blank_at + 1..record_len)?.strip_suffix(b"\n")?;
-            let equals_at = record.iter().position(|byte| *byte == b'=')?;
-            Some((record_len, &record[..equals_at], &record[equals_at + 1..]))
-        })();
-        let Some((record_len, key, value)) = record else {
-            return refused("has a malformed extended header");
-        };
-        records.push((key, value));
-        content = &content[record_len..];
-    }
-    Ok(records)
 }
 
 /// What has been found so far.
-#[derive(Default)]
-struct Found {
+struct Found<'l> {
+    limits: &'l Limits,
     manifest: Option<Map<String, Value>>,
     file_count: u64,
     unpacked_bytes: u64,
@@ -387,58 +196,12 @@ struct Found {
     /// Digests of the files' paths in lower case, as clients see them: two that differ only in
     /// case or in the folder that is stripped would overwrite each other.
     files: HashSet<[u8; 16]>,
-    links: Links,
 }
 
-impl Found {
-    fn entry(
-        &mut self,
-        mut entry: tar::Entry<'_, impl Read>,
-        described: Described,
-        limits: &Limits,
-    ) -> Result<(), ArtifactError> {
-        let header = entry.header();
-        let kind = header.entry_type();
-        let size_bytes = entry.size();
-        if described.size.is_some_and(|described| described != size_bytes) {
-            return refused("has an entry with two sizes");
-        }
-        let raw_path = described.path.unwrap_or_else(|| entry.path_bytes().into_owned());
-        let is_folder =
-            kind == EntryType::Directory || (kind == EntryType::Regular && raw_path.ends_with(b"/"));
-        let path = check_path(&raw_path, is_folder, limits)?;
-        if self.links.is_behind(path) {
-            return refused(format!("has an entry behind a link: {path:?}"));
-        }
-        match kind {
-            _ if is_folder => expect_empty(size_bytes, path),
-            EntryType::Regular | EntryType::Continuous => {
-                if header.mode().is_ok_and(|mode| mode & 0o6000 != 0) {
-                    return refused(format!("has a set-user-id or set-group-id file: {path:?}"));
-                }
-                self.file(path, size_bytes, &mut entry, limits)
-            }
-            EntryType::Symlink | EntryType::Link => {
-                let target = match described.link {
-                    Some(link) => link,
-                    None => header.link_name_bytes().unwrap_or_default().into_owned(),
-                };
-                expect_empty(size_bytes, path)?;
-                self.link(path, &target)
-            }
-            _ => refused(format!(
-                "has an entry that is neither a file nor a folder: {path:?}"
-            )),
-        }
-    }
+impl Visitor for Found<'_> {
+    type Error = ArtifactError;
 
-    fn file(
-        &mut self,
-        path: &str,
-        size_bytes: u64,
-        content: &mut impl Read,
-        limits: &Limits,
-    ) -> Result<(), ArtifactError> {
+    fn file(&mut self, path: &str, size_bytes: u64, content: &mut dyn Read) -> Result<(), ArtifactError> {
         // A file outside of any folder is not seen by clients, so it has a namespace of its own.
         let inner_path = path.split_once('/').map(|(_, inner)| inner);
         let seen_as = inner_path.map_or_else(|| format!("/{path}"), str::to_lowercase);
@@ -453,7 +216,7 @@ impl Found {
         self.unpacked_bytes = self.unpacked_bytes.saturating_add(size_bytes);
         match inner_path {
             Some("package.json") => {
-                let manifest = read_manifest(content, size_bytes, limits)?;
+                let manifest = read_manifest(content, size_bytes, self.limits)?;
                 self.manifest = Some(manifest);
             }
             Some("binding.gyp") => self.has_binding_gyp = true,
@@ -461,7 +224,7 @@ impl Found {
             Some(inner) if is_readme(inner) => {
                 let is_better = inner.eq_ignore_ascii_case("readme.md") || self.readme.is_none();
                 if is_better {
-                    self.readme = Some(read_readme(inner, content, limits)?);
+                    self.readme = Some(read_readme(inner, content, self.limits)?);
                 }
             }
             _ => {}
@@ -470,21 +233,18 @@ impl Found {
     }
 
     /// Clients do not unpack links, so they are let pass as long as they lead nowhere else.
-    fn link(&mut self, path: &str, target: &[u8]) -> Result<(), ArtifactError> {
-        let target = String::from_utf8_lossy(target);
-        if leaves_archive(path, &target) {
-            return refused(format!("has a link that leads out of it: {path:?}"));
-        }
+    fn link(&mut self, path: &str) -> Result<(), ArtifactError> {
         if path
             .split_once('/')
             .is_some_and(|(_, inner)| inner.eq_ignore_ascii_case("package.json"))
         {
             return refused("has a link in place of its package.json");
         }
-        self.links.add(path);
         Ok(())
     }
+}
 
+impl Found<'_> {
     fn finish(self) -> Result<Artifact, ArtifactError> {
         let Some(manifest) = self.manifest else {
             return refused("has no package.json in its top folder");
@@ -500,65 +260,13 @@ impl Found {
     }
 }
 
-/// Some readers skip the content of links and folders, some do not.
-fn expect_empty(size_bytes: u64, path: &str) -> Result<(), ArtifactError> {
-    match size_bytes {
-        0 => Ok(()),
-        _ => refused(format!("has a link or folder with content: {path:?}")),
-    }
-}
-
-/// A path that means the same on every system and stays below where it is unpacked.
-fn check_path<'a>(raw: &'a [u8], is_folder: bool, limits: &Limits) -> Result<&'a str, ArtifactError> {
-    if raw.len() > limits.path_bytes {
-        return refused(format!("has a path of more than {} bytes", limits.path_bytes));
-    }
-    let Ok(mut path) = std::str::from_utf8(raw) else {
-        return refused(format!(
-            "has a path that is not UTF-8: {:?}",
-            String::from_utf8_lossy(raw)
-        ));
-    };
-    if is_folder {
-        path = path.strip_suffix('/').unwrap_or(path);
-    }
-    if path.matches('/').count() > limits.folders {
-        return refused(format!("has an entry in more than {} folders", limits.folders));
-    }
-    let has_drive = path.as_bytes().get(1) == Some(&b':');
-    let is_plain = path.split('/').all(|part| !["", ".", ".."].contains(&part));
-    if has_drive || !is_plain || path.contains('\\') || path.contains(char::is_control) {
-        return refused(format!("has an entry with an unsafe path: {path:?}"));
-    }
-    Ok(path)
-}
-
-/// Whether a link at `path` may lead out of the folder that the archive is unpacked to, whether
-/// the target counts from the link (symbolic) or from the archive's root (hard).
-fn leaves_archive(path: &str, target: &str) -> bool {
-    if target.starts_with('/') || target.contains(['\\', ':', '\0']) {
-        return true;
-    }
-    let mut depth = path.matches('/').count();
-    for part in target.split('/') {
-        match part {
-            // The top folder is stripped, so leaving it is leaving the package.
-            ".." if depth <= 1 => return true,
-            ".." => depth -= 1,
-            "" | "." => {}
-            _ => depth += 1,
-        }
-    }
-    false
-}
-
 fn is_readme(inner_path: &str) -> bool {
     let name = inner_path.to_ascii_lowercase();
     name == "readme" || (name.starts_with("readme.") && !name.contains('/'))
 }
 
 fn read_manifest(
-    content: &mut impl Read,
+    content: &mut dyn Read,
     size_bytes: u64,
     limits: &Limits,
 ) -> Result<Map<String, Value>, ArtifactError> {
@@ -583,7 +291,7 @@ fn read_manifest(
     }
 }
 
-fn read_readme(inner_path: &str, content: &mut impl Read, limits: &Limits) -> Result<Readme, ArtifactError> {
+fn read_readme(inner_path: &str, content: &mut dyn Read, limits: &Limits) -> Result<Readme, ArtifactError> {
     let mut kept = Vec::new();
     content
         .take(limits.readme_bytes)
@@ -602,6 +310,7 @@ pub(crate) mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
+    use tar::EntryType;
 
     use super::*;
 
@@ -958,8 +667,11 @@ pub(crate) mod tests {
     fn limits_hold() {
         let limits = Limits {
             tarball_bytes: 100_000,
-            unpacked_bytes: 50 << 20,
-            entries: 50,
+            archive: archive::Limits {
+                unpacked_bytes: 50 << 20,
+                entries: 50,
+                ..archive::Limits::default()
+            },
             ..Limits::default()
         };
         let error = |tarball: Vec<u8>| inspect_all(&tarball, &limits).unwrap_err().to_string();
@@ -989,8 +701,11 @@ pub(crate) mod tests {
         let lying = valid().raw(b'0', "package/x", 1 << 40, b"x", |_| {}).gz();
         assert!(error(lying).contains("is damaged"));
         let generous = Limits {
-            ratio: 10_000,
-            unpacked_bytes: 1 << 20,
+            archive: archive::Limits {
+                ratio: 10_000,
+                unpacked_bytes: 1 << 20,
+                ..limits.archive
+            },
             ..limits
         };
         let bomb = valid().file("package/x", vec![0; 2 << 20]).gz();

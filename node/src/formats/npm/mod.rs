@@ -27,7 +27,6 @@ mod document;
 mod head;
 mod index;
 mod json;
-mod links;
 mod names;
 mod packument;
 mod provenance;
