@@ -1,5 +1,6 @@
 //! The package formats: one folder and one row each.
 
+pub mod cargo;
 pub mod generic;
 pub mod npm;
 pub mod oci;
@@ -155,7 +156,7 @@ pub struct ClientSetup {
 }
 
 /// Every format Cairn speaks, in alphabetical order.
-pub const FORMATS: &[&dyn Format] = &[&generic::Generic, &npm::Npm, &oci::Oci];
+pub const FORMATS: &[&dyn Format] = &[&cargo::Cargo, &generic::Generic, &npm::Npm, &oci::Oci];
 
 /// Finds a format by its name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {

@@ -72,6 +72,11 @@ impl<'a> Edit<'a> {
         Self { scope, txn }
     }
 
+    /// What it may change.
+    pub fn scope(&self) -> &'a Scope {
+        self.scope
+    }
+
     /// The transaction, for records of the format's own.
     pub fn txn(&mut self) -> &mut Txn {
         self.txn
