@@ -9,11 +9,13 @@ mod feed;
 mod gzip;
 mod links;
 mod path;
+mod paths;
 mod tar;
 mod zip;
 
 pub(crate) use feed::feed;
 pub(crate) use gzip::walk_tar_gz;
+pub(crate) use paths::Paths;
 #[cfg(test)]
 pub(crate) use zip::tests as zip_tests;
 pub(crate) use zip::walk_zip;
@@ -89,6 +91,12 @@ pub(crate) trait Visitor {
 
     /// A file, whose path is plain and stays inside. Content that is not read here is skipped.
     fn file(&mut self, path: &str, size_bytes: u64, content: &mut dyn Read) -> Result<(), Self::Error>;
+
+    /// A folder, whose path is plain and stays inside.
+    fn folder(&mut self, path: &str) -> Result<(), Self::Error> {
+        let _ = path;
+        Ok(())
+    }
 
     /// A link that leads to somewhere inside of the archive's top folder.
     fn link(&mut self, path: &str) -> Result<(), Self::Error>;

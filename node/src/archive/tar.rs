@@ -59,7 +59,10 @@ fn visit<V: Visitor>(
         return stop(format!("has an entry behind a link: {path:?}"));
     }
     match kind {
-        _ if is_folder => Ok(expect_empty(size_bytes, path)?),
+        _ if is_folder => {
+            expect_empty(size_bytes, path)?;
+            visitor.folder(path)
+        }
         EntryType::Regular | EntryType::Continuous => {
             if header.mode().is_ok_and(|mode| mode & 0o6000 != 0) {
                 return stop(format!("has a set-user-id or set-group-id file: {path:?}"));

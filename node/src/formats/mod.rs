@@ -1,10 +1,12 @@
 //! The package formats: one folder and one row each.
 
+pub mod cargo;
 pub mod generic;
 pub mod npm;
 pub mod oci;
 mod place;
 pub mod pypi;
+mod ranking;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -168,7 +170,13 @@ pub struct ClientSetup {
 }
 
 /// Every format Cairn speaks, in alphabetical order.
-pub const FORMATS: &[&dyn Format] = &[&generic::Generic, &npm::Npm, &oci::Oci, &pypi::Pypi];
+pub const FORMATS: &[&dyn Format] = &[
+    &cargo::Cargo,
+    &generic::Generic,
+    &npm::Npm,
+    &oci::Oci,
+    &pypi::Pypi,
+];
 
 /// Finds a format by its name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {

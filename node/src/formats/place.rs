@@ -128,6 +128,15 @@ impl<A: Action> Place<A> {
 }
 
 impl Place<Pull> {
+    /// Whether anybody may fetch all packages here, without signing in.
+    pub(crate) async fn is_open(&self) -> Result<bool, ApiError> {
+        match &self.at {
+            At::Project(project) => Ok(project.project().is_open()),
+            At::Group(group) => group.is_open().await,
+            At::Instance(_) => Ok(false),
+        }
+    }
+
     /// Every project here that the caller may pull from.
     pub(crate) async fn scopes(&self) -> Result<Vec<Scope>, ApiError> {
         let projects = match &self.at {

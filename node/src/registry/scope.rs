@@ -16,7 +16,8 @@ use crate::registry::project::Project;
 use crate::registry::purge::{self, Purge};
 use crate::registry::settings::DuplicatePolicy;
 use crate::registry::store::Store;
-use crate::registry::{group, keys};
+use crate::registry::user::{User, UserState};
+use crate::registry::{group, keys, user};
 
 /// What one format keeps in one project, for a caller that may do what was asked for.
 /// Cheap to clone.
@@ -126,6 +127,16 @@ impl Scope {
     /// Where the format keeps records of its own.
     pub(crate) fn collection(&self) -> Collection {
         keys::format(self.project.root(), self.project.id, self.format)
+    }
+
+    /// The users of these numbers, apart from those who may not sign in any more.
+    pub(crate) async fn users(&self, ids: &[u64]) -> Result<Vec<User>, ApiError> {
+        let mut found = Vec::new();
+        for id in ids {
+            let user = user::by_id(&mut self.snapshot().clone(), *id).await?;
+            found.extend(user.filter(|user| user.state == UserState::Active));
+        }
+        Ok(found)
     }
 
     /// A number for a repository of container images that is to be made.

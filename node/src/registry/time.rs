@@ -10,6 +10,11 @@ pub fn iso(at: Timestamp) -> String {
     }
 }
 
+/// `2026-07-01T12:00:00Z`, for those who read no fractions.
+pub fn iso_seconds(at: Timestamp) -> String {
+    format!("{}Z", &iso(at)[..19])
+}
+
 /// `2026-07-01`
 pub fn date(at: Timestamp) -> String {
     iso(at)[..10].into()
@@ -59,6 +64,7 @@ mod tests {
     #[test]
     fn times_are_written_as_clients_expect() {
         assert_eq!(iso(MOMENT), "2026-07-01T12:00:00.123Z");
+        assert_eq!(iso_seconds(MOMENT), "2026-07-01T12:00:00Z");
         assert_eq!(date(MOMENT), "2026-07-01");
         assert_eq!(http_date(MOMENT), "Wed, 01 Jul 2026 12:00:00 GMT");
         assert_eq!(iso(Timestamp(u64::MAX)), "9999-12-31T23:59:59.999Z");

@@ -42,6 +42,18 @@ impl Client {
         Self::of(program)
     }
 
+    /// The cargo that runs the tests, which finds its compiler beside it.
+    pub(crate) fn of_toolchain() -> Self {
+        let folder = Self::toolchain_folder().expect("cargo runs the tests");
+        Self::of(folder.join("cargo")).finding([folder])
+    }
+
+    /// Where the cargo that runs the tests lies.
+    pub(crate) fn toolchain_folder() -> Option<PathBuf> {
+        let cargo = PathBuf::from(std::env::var_os("CARGO")?);
+        cargo.parent().map(Path::to_owned)
+    }
+
     fn of(program: PathBuf) -> Self {
         let home = tempfile::tempdir().unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use axum::http::Method;
 use futures::future;
 
-use crate::formats::{npm, oci, pypi};
+use crate::formats::{cargo, npm, oci, pypi};
 use crate::registry::fixture;
 use crate::registry::settings::DuplicatePolicy;
 use crate::testing::{CALLERS, TestNode};
@@ -92,6 +92,7 @@ async fn furnished(part: &str) -> TestNode {
     let node = TestNode::start().await;
     for (project, image) in [(1, "acme/demo/img"), (2, "acme/open/img"), (3, "acme/inside/img")] {
         match part {
+            "cargo" => cargo::tests::furnish(&node, project).await,
             "npm" => npm::tests::furnish(&node, project).await,
             "oci" => oci::tests::furnish(&node, image).await,
             "pypi" => pypi::tests::furnish(&node, project).await,
@@ -174,14 +175,16 @@ async fn every_route_answers_every_caller_as_the_table_says() {
     assert!(wrong.is_empty(), "{}\n{}", CALLERS.join(","), wrong.join("\n"));
 }
 
-/// Routes whose path names a project, but which are about the caller alone.
-const ABOUT_THE_CALLER: [&str; 6] = [
+/// Routes whose path names a project, but which say nothing of it: they are about the caller, or
+/// about tokens.
+const ABOUT_NO_PROJECT: [&str; 7] = [
     "npm:/-/whoami",
     "npm:/-/npm/v1/user",
     "npm:/-/npm/v1/tokens",
     "npm:/-/npm/v1/tokens/token/{key}",
     "npm:/-/user/{user}",
     "npm:/-/user/token/{token}",
+    "cargo:/me",
 ];
 
 /// Whoever has no right to something private learns nothing, not even that it is there.
@@ -198,8 +201,8 @@ fn the_table_lets_no_stranger_near_private_things() {
             .nth(1)
             .is_some_and(|reference| ["1", "99", "acme"].contains(&reference))
     };
-    let about_the_caller = |row: &&Row| ABOUT_THE_CALLER.contains(&row.route.as_str());
-    for row in rows.iter().filter(private).filter(|row| !about_the_caller(row)) {
+    let about_no_project = |row: &&Row| ABOUT_NO_PROJECT.contains(&row.route.as_str());
+    for row in rows.iter().filter(private).filter(|row| !about_no_project(row)) {
         for caller in ["anonymous", "stranger", "foreign-deploy"] {
             let status = row.statuses[column(caller)];
             assert!(

@@ -11,7 +11,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 mod matrix;
 #[cfg(feature = "real-clients")]
-mod readme;
+pub(crate) mod readme;
 
 use std::collections::BTreeMap;
 

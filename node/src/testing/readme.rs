@@ -6,17 +6,21 @@ use crate::formats::pypi::client as pypi;
 use crate::testing::client::{Client, clients};
 use crate::testing::cluster::{cluster, unique};
 
-const README: &str = include_str!("../../../README.md");
+pub(crate) const README: &str = include_str!("../../../README.md");
 
-/// The fenced blocks of one language in the section on use.
-fn blocks(language: &str) -> Vec<String> {
-    let section = README.split("\n## Use it\n").nth(1).unwrap();
-    let section = section.split("\n## ").next().unwrap();
+/// The fenced blocks of one language in a text.
+pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
-    let blocks = section.split(&fence).skip(1);
+    let blocks = text.split(&fence).skip(1);
     blocks
         .map(|rest| rest.split("```").next().unwrap().to_owned())
         .collect()
+}
+
+/// The section on use.
+fn use_it() -> &'static str {
+    let section = README.split("\n## Use it\n").nth(1).unwrap();
+    section.split("\n## ").next().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +42,7 @@ async fn the_examples_of_the_readme_work_as_they_are_printed() {
         cluster.root
     );
     shell.write("cairn-data/dev.env", env);
-    let npmrc = blocks("ini");
+    let npmrc = blocks(use_it(), "ini");
     assert_eq!(npmrc.len(), 1);
     shell.write("package/.npmrc", here(&npmrc[0]));
     let name = unique("readme");
@@ -48,7 +52,7 @@ async fn the_examples_of_the_readme_work_as_they_are_printed() {
     );
     crate::formats::oci::client::lay_out(&shell, "my-image", "1.0", b"readme");
 
-    let scripts = blocks("sh");
+    let scripts = blocks(use_it(), "sh");
     let [environment, curl, python, skopeo] = scripts.as_slice() else {
         panic!("the README has other examples than this test knows");
     };

@@ -83,7 +83,6 @@ pub(crate) enum ArtifactError {
     #[error("store the tarball: {0}")]
     Sink(#[source] io::Error),
 }
-
 impl From<Refused> for ArtifactError {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused.0)

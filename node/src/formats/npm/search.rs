@@ -1,19 +1,15 @@
-//! Answers searches by walking through the names: what is written for a search at publish would
-//! cost every publish, and a walk reads one small record per package.
+//! Answers searches: what the words of one mean, and how well a package fits them.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::head::Head;
-use super::index::{Found, iso_time, keywords, search_entry};
+use super::index::{self, iso_time, keywords, search_entry};
 use super::names::{PackageName, Version};
 use super::store;
+use crate::formats::ranking::{Best, Hit, each_package};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
-use crate::registry::package::View;
-
-/// How many packages are read at a time.
-const PAGE: usize = 128;
 
 /// The most results of one answer.
 const MAX_SIZE: usize = 250;
@@ -119,38 +115,10 @@ impl Candidate {
 }
 
 /// A package that was found.
-struct Hit {
-    score: f64,
+struct Found {
     name: PackageName,
     version: Version,
     head: Head,
-}
-
-/// The best hits, as many as can be asked for.
-struct Best {
-    hits: Vec<Hit>,
-    keep: usize,
-    total: u64,
-}
-
-impl Best {
-    fn add(&mut self, hit: Hit) {
-        self.total += 1;
-        self.hits.push(hit);
-        if self.hits.len() >= 2 * self.keep + PAGE {
-            self.prune();
-        }
-    }
-
-    fn prune(&mut self) {
-        self.hits.sort_by(|one, other| {
-            other
-                .score
-                .total_cmp(&one.score)
-                .then_with(|| one.name.cmp(&other.name))
-        });
-        self.hits.truncate(self.keep);
-    }
 }
 
 /// Searches the packages of these projects.
@@ -167,58 +135,51 @@ pub(super) async fn search(
         .collect();
     let size = query.size.unwrap_or(20).min(MAX_SIZE);
     let from = query.from.unwrap_or(0).min(MAX_FROM);
-    let mut best = Best {
-        hits: Vec::new(),
-        keep: from + size,
-        total: 0,
-    };
+    let mut best = Best::new(from + size);
     for scope in scopes {
         search_project(scope, &terms, &mut best).await?;
     }
-    best.prune();
-    let objects: Vec<Value> = best.hits.iter().skip(from).map(entry).collect();
-    Ok(json!({"objects": objects, "total": best.total, "time": iso_time(now)}))
+    let total = best.total();
+    let objects: Vec<Value> = best.into_hits().iter().skip(from).map(entry).collect();
+    Ok(json!({"objects": objects, "total": total, "time": iso_time(now)}))
 }
 
-async fn search_project(scope: &Scope, terms: &[Term], best: &mut Best) -> Result<(), ApiError> {
-    let view = View::of(scope);
-    let mut after = None;
-    loop {
-        let page = view.packages(after.as_deref(), PAGE).await?;
-        for package in &page {
-            let head = store::head_of(package)?;
-            let (Ok(name), Some(version)) = (
-                package.name.parse::<PackageName>(),
-                head.latest_version().cloned(),
-            ) else {
-                continue;
-            };
-            let candidate = Candidate::of(name, &head);
-            let scores: Option<Vec<f64>> = terms.iter().map(|term| term.score(&candidate)).collect();
-            if let Some(scores) = scores {
-                best.add(Hit {
-                    score: scores.iter().sum::<f64>() / scores.len().max(1) as f64,
+async fn search_project(scope: &Scope, terms: &[Term], best: &mut Best<Found>) -> Result<(), ApiError> {
+    each_package(scope, |package| {
+        let head = store::head_of(package)?;
+        let (Ok(name), Some(version)) = (
+            package.name.parse::<PackageName>(),
+            head.latest_version().cloned(),
+        ) else {
+            return Ok(());
+        };
+        let candidate = Candidate::of(name, &head);
+        let scores: Option<Vec<f64>> = terms.iter().map(|term| term.score(&candidate)).collect();
+        if let Some(scores) = scores {
+            best.add(Hit {
+                score: scores.iter().sum::<f64>() / scores.len().max(1) as f64,
+                name: candidate.name.to_string(),
+                what: Found {
                     name: candidate.name,
                     version,
                     head,
-                });
-            }
+                },
+            });
         }
-        match page.last() {
-            Some(last) if page.len() == PAGE => after = Some(last.name.clone()),
-            _ => return Ok(()),
-        }
-    }
+        Ok(())
+    })
+    .await
 }
 
-fn entry(hit: &Hit) -> Value {
-    search_entry(&Found {
-        name: &hit.name,
-        version: &hit.version,
-        date: hit.head.latest.published_at,
-        publisher: hit.head.latest.publisher.as_deref(),
-        maintainers: &hit.head.maintainers,
-        hoisted: &hit.head.hoisted(),
+fn entry(hit: &Hit<Found>) -> Value {
+    let found = &hit.what;
+    search_entry(&index::Found {
+        name: &found.name,
+        version: &found.version,
+        date: found.head.latest.published_at,
+        publisher: found.head.latest.publisher.as_deref(),
+        maintainers: &found.head.maintainers,
+        hoisted: &found.head.hoisted(),
         score: hit.score,
     })
 }
@@ -265,26 +226,5 @@ mod tests {
         check("author:alice", Some(1.0));
         check("maintainer:bob", Some(1.0));
         check("maintainer:carol", None);
-    }
-
-    #[test]
-    fn the_best_hits_are_kept_and_all_are_counted() {
-        let mut best = Best {
-            hits: Vec::new(),
-            keep: 3,
-            total: 0,
-        };
-        for n in 0..1000u32 {
-            best.add(Hit {
-                score: f64::from(n % 100),
-                name: format!("p{n}").parse().unwrap(),
-                version: "1.0.0".parse().unwrap(),
-                head: Head::default(),
-            });
-            assert!(best.hits.len() <= 2 * 3 + PAGE);
-        }
-        best.prune();
-        let names: Vec<String> = best.hits.iter().map(|hit| hit.name.to_string()).collect();
-        assert_eq!((names.join(" ").as_str(), best.total), ("p199 p299 p399", 1000));
     }
 }

@@ -2,11 +2,12 @@
 
 use cairn_cluster::Scan;
 
-use crate::auth::action::Action;
+use crate::auth::action::{Action, Pull};
 use crate::http::error::ApiError;
 use crate::registry::door::{Access, Authorised, Instance};
 use crate::registry::group::Group;
 use crate::registry::keys;
+use crate::registry::names::Visibility;
 use crate::registry::project::{self, Project};
 
 /// The most projects that are looked at for one name.
@@ -31,6 +32,25 @@ impl<A: Action> Authorised<Group, A> {
     pub async fn projects(&self) -> Result<Vec<Authorised<Project, A>>, ApiError> {
         let inside = |project: &Project| project.ancestors.contains(&self.group().id);
         projects_below(self.access(), self.group().root(), inside).await
+    }
+}
+
+impl Authorised<Group, Pull> {
+    /// Whether anybody may fetch the packages of every project of the group, and of the groups
+    /// below it, without signing in. Of a tree with too many projects to look at, it is not said.
+    pub async fn is_open(&self) -> Result<bool, ApiError> {
+        if self.group().visibility != Visibility::Public {
+            return Ok(false);
+        }
+        let scan = Scan::of(&keys::projects(self.group().root())).limit(MAX_PROJECTS);
+        let entries = self.snapshot().scan(scan).await?;
+        for entry in &entries {
+            let project: Project = entry.record()?;
+            if project.ancestors.contains(&self.group().id) && !project.is_open() {
+                return Ok(false);
+            }
+        }
+        Ok(entries.len() < MAX_PROJECTS)
     }
 }
 

@@ -1,0 +1,110 @@
+//! Receives a publish: the metadata is parsed, then the crate goes to the blob store piece by
+//! piece, while a thread looks into it. Memory does not depend on the size of the crate.
+
+use axum::body::Body;
+use bytes::Bytes;
+use cairn_cluster::{BlobWriter, DigestSet, StoredBlob};
+
+use super::artifact::{self, ArtifactError};
+use super::document::{self, Publication};
+use super::frames::Frames;
+use super::store;
+use crate::archive::feed;
+use crate::auth::Access;
+use crate::http::body;
+use crate::http::error::ApiError;
+use crate::registry::Scope;
+
+/// What a client sent: checked, durable, and not yet named by any record.
+pub(super) struct Received {
+    pub(super) publication: Publication,
+    pub(super) artifact: StoredBlob,
+}
+
+/// Receives the body of a publish. `is_own` says whether a registry's URL is that of `scope`.
+pub(super) async fn receive(
+    access: &Access,
+    scope: &Scope,
+    body: Body,
+    is_own: impl Fn(&str) -> bool + Send + 'static,
+) -> Result<Received, ApiError> {
+    let limits = document::Limits::default();
+    let mut frames = Frames::new(body::stream(body));
+    let length = frames.length("metadata", limits.document_bytes as u64).await?;
+    let json = frames.whole("metadata", length).await?;
+    let length = frames.length("crate", scope.limits().file_bytes).await?;
+
+    let publication = off_thread(move || document::read(&json, &limits, is_own)).await?;
+    let checked = match publication {
+        Ok(publication) => store::refuse_early(scope, &publication)
+            .await
+            .map(|()| publication),
+        Err(error) => Err(error.into()),
+    };
+    let publication = match checked {
+        Ok(publication) => publication,
+        Err(error) => {
+            skip(&mut frames, length).await?;
+            return Err(error);
+        }
+    };
+    let artifact = store_checked(access, scope, &publication, &mut frames, length).await?;
+    Ok(Received {
+        publication,
+        artifact,
+    })
+}
+
+/// Clients read an answer only when they have sent everything.
+async fn skip<S>(frames: &mut Frames<S>, mut left: u32) -> Result<(), ApiError>
+where
+    S: futures::Stream<Item = Result<Bytes, body::BodyError>> + Unpin,
+{
+    while left > 0 {
+        frames.some("crate", &mut left).await?;
+    }
+    Ok(())
+}
+
+/// Stores the crate while it is looked into.
+async fn store_checked<S>(
+    access: &Access,
+    scope: &Scope,
+    publication: &Publication,
+    frames: &mut Frames<S>,
+    mut left: u32,
+) -> Result<StoredBlob, ApiError>
+where
+    S: futures::Stream<Item = Result<Bytes, body::BodyError>> + Unpin,
+{
+    let (feeder, fed) = feed();
+    let (name, version) = (publication.name.clone(), publication.version.clone());
+    let look = move || artifact::inspect(fed, &artifact::Limits::default(), &name, &version);
+    let looking = access.app().parser_threads().start(access.caller(), look).await;
+    let mut writer: BlobWriter = scope.blobs().writer(scope.space(), DigestSet::default());
+    while left > 0 {
+        let piece = frames.some("crate", &mut left).await?;
+        if !feeder.push(piece.clone()).await {
+            // It has seen enough to refuse it; what it says comes below.
+            skip(frames, left).await?;
+            break;
+        }
+        writer.write(piece).await.map_err(ApiError::unavailable)?;
+    }
+    drop(feeder);
+    looking.await.map_err(ApiError::internal)??;
+    frames.end().await?;
+    writer.finish().await.map_err(ApiError::unavailable)
+}
+
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(ApiError::internal)
+}
+
+impl From<ArtifactError> for ApiError {
+    fn from(error: ArtifactError) -> Self {
+        ApiError::unprocessable(error.to_string())
+    }
+}
