@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::blob::{
-    BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, Leads, Member, RecodeTask,
-    RepairTask, Retention, RetentionError, ScrubTask, Space, UnderProtectedPage, Upkeep,
+    BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, Leads, Member, ProtectionError,
+    RecodeTask, RepairTask, Retention, RetentionError, ScrubTask, Space, UnderProtectedPage, Upkeep,
 };
 use crate::identity::{DataDir, DirError, RegisterError};
 use crate::kv::{Kv, ReadError, Store};
@@ -471,7 +471,7 @@ impl Cluster {
         &self,
         after: Option<(Space, BlobId)>,
         limit: usize,
-    ) -> anyhow::Result<UnderProtectedPage> {
+    ) -> Result<UnderProtectedPage, ProtectionError> {
         self.shared.upkeep.under_protected(after, limit).await
     }
 

@@ -21,9 +21,9 @@ pub mod trust;
 pub use blob::{
     BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
     BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, LayOutError, Layout,
-    LayoutError, LeaseError, Member, ParseIdError, Protection, PutError, Retention, RetentionError, Room,
-    Space, StoredBlob, UnderProtected, UnderProtectedPage, Upkeep, UploadError, UploadId, UploadStatus,
-    Waste, WasteStage, Wire, WriteError,
+    LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError, PutError, Retention,
+    RetentionError, Room, Space, StoredBlob, UnderProtected, UnderProtectedPage, Upkeep, UploadError,
+    UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
 };
 pub use cluster::{Cluster, ClusterConfig, EnterError, StartError};
 pub use kv::{

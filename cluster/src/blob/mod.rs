@@ -79,7 +79,7 @@ pub use reader::BlobReader;
 pub(crate) use recode::RecodeTask;
 pub use record::Code;
 pub(crate) use repair::RepairTask;
-pub use repair::{Protection, UnderProtected, UnderProtectedPage};
+pub use repair::{Protection, ProtectionError, UnderProtected, UnderProtectedPage};
 pub use retention::{Retention, RetentionError};
 pub(crate) use scrub::ScrubTask;
 pub use service::BlobService;

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::blob::disk::testing::TestDisk;
     use crate::blob::record::SegmentId;
-    use crate::blob::repair::tests::{forge, round as repair, shards};
+    use crate::blob::repair::tests::{forge, round as repair, settle, shards};
     use crate::blob::suite::{content, keep, read};
     use crate::blob::testing::Cluster;
     use crate::tasks::TaskKind;
@@ -205,6 +205,7 @@ mod tests {
     async fn rot_that_nobody_would_have_read_is_found_and_repaired() {
         let cluster = Cluster::of(6).await;
         let id = keep(cluster.blobs(0), &content(9 * MIB)).await;
+        settle(&cluster).await;
         let before = all(&cluster);
         let homes = cluster.placement(&id).await.homes;
         // In parity, which no healthy read touches; at the end, and in a header.
@@ -222,6 +223,7 @@ mod tests {
     async fn a_copy_that_rots_is_found_and_repaired() {
         let cluster = Cluster::of(3).await;
         let id = keep(cluster.blobs(0), &content(50_000)).await;
+        settle(&cluster).await;
         let segment = SegmentId {
             generation: cluster.record(&id).await.generation,
             number: 0,
@@ -244,6 +246,7 @@ mod tests {
         for liar in [0, 5] {
             let cluster = Cluster::of(6).await;
             let id = keep(cluster.blobs(0), &content(9 * MIB)).await;
+            settle(&cluster).await;
             let before = all(&cluster);
             let home = cluster.placement(&id).await.homes[liar];
             let disk = &cluster.node(home).disk;
@@ -263,6 +266,7 @@ mod tests {
             keep(cluster.blobs(0), &content(2 * MIB + turn)).await;
             keep(cluster.blobs(0), &content(1000 + turn)).await;
         }
+        settle(&cluster).await;
         let mut items = 0;
         for node in 0..3 {
             let work = cluster.work(TaskKind::Scrub, node);

@@ -39,7 +39,7 @@ use crate::seams::Timestamp;
 use crate::tasks::{Next, Task, Work};
 
 use plan::{Assessment, Job, assess};
-pub use protection::{Protection, UnderProtected, UnderProtectedPage};
+pub use protection::{Protection, ProtectionError, UnderProtected, UnderProtectedPage};
 pub(super) use record::{edit, note_missing};
 
 /// How many segments are built at a time.

@@ -54,6 +54,17 @@ fn shown<S: serde::Serializer>(blob: &BlobId, to: S) -> Result<S::Ok, S::Error> 
     to.collect_str(blob)
 }
 
+/// Why it could not be said which blobs are not protected as they should be.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProtectionError {
+    /// It is not known where blobs should be.
+    #[error("find out where blobs should be: {0}")]
+    Unavailable(String),
+    /// Metadata could not be read.
+    #[error(transparent)]
+    Metadata(#[from] ReadError),
+}
+
 /// Some of the blobs that are not protected as they should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnderProtectedPage {
@@ -71,8 +82,9 @@ impl Upkeep {
         &self,
         after: Option<(Space, BlobId)>,
         limit: usize,
-    ) -> anyhow::Result<UnderProtectedPage> {
-        let view = self.view().await?;
+    ) -> Result<UnderProtectedPage, ProtectionError> {
+        let view = self.view().await;
+        let view = view.map_err(|error| ProtectionError::Unavailable(error.to_string()))?;
         let list: fn(Space) -> Collection = match view.down.is_empty() {
             true => keys::debts,
             false => keys::records,
@@ -82,7 +94,7 @@ impl Upkeep {
         let mut spaces = Pages::of(keys::spaces());
         while let Some(entries) = spaces.next(&self.blobs).await? {
             for entry in entries {
-                let space = Space(number(&entry.item)?);
+                let space = Space(number(&entry.item).map_err(ReadError::from)?);
                 if after.is_some_and(|(last, _)| space < last) {
                     continue;
                 }
@@ -97,7 +109,7 @@ impl Upkeep {
                         break;
                     }
                     for entry in found {
-                        let blob = BlobId(fixed(&entry.item)?);
+                        let blob = BlobId(fixed(&entry.item).map_err(ReadError::from)?);
                         last = Some(blob);
                         looked_at += 1;
                         page.blobs.extend(self.protection(&view, space, blob).await?);

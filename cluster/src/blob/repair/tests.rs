@@ -23,6 +23,12 @@ pub(in crate::blob) async fn round(cluster: &Cluster, nodes: impl IntoIterator<I
     }
 }
 
+/// Gives shards that were too slow to be waited for time to arrive.
+pub(in crate::blob) async fn settle(cluster: &Cluster) {
+    round(cluster, 0..cluster.nodes.len()).await;
+    assert_eq!(cluster.debts().await, 0);
+}
+
 /// The shard files of a node with their bytes, without those in quarantine. Which blob they are of
 /// is left out: where a blob has several segments, the writer knows only in the last.
 pub(in crate::blob) fn shards(disk: &TestDisk) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -75,6 +81,7 @@ async fn an_emptied_disk_is_filled_again_with_the_same_bytes() {
         for size in SIZES.into_iter().chain([20_000, 30_000]) {
             ids.push((size, keep(cluster.blobs(0), &content(size)).await));
         }
+        settle(&cluster).await;
         let (shards_before, small_before) = (shards(&cluster.nodes[1].disk), small(&cluster, 1).await);
         assert!(!shards_before.is_empty());
         for file in shards_before.keys() {
@@ -99,6 +106,7 @@ async fn an_emptied_disk_is_filled_again_with_the_same_bytes() {
 async fn what_a_reader_finds_missing_or_corrupt_is_rebuilt_without_looking_at_everything() {
     let cluster = Cluster::of(3).await;
     let id = keep(cluster.blobs(0), &content(5 * MIB)).await;
+    settle(&cluster).await;
     let home = cluster.placement(&id).await.homes[0];
     let victim = cluster.nodes.iter().position(|node| node.id == home).unwrap();
     let disk = &cluster.nodes[victim].disk;
@@ -192,6 +200,7 @@ async fn a_blob_that_is_lost_is_listed_and_does_not_hold_up_the_others() {
         keep(cluster.blobs(0), &content(size)).await,
         keep(cluster.blobs(0), &content(other_size)).await,
     );
+    settle(&cluster).await;
     let files_of = async |id: &BlobId| {
         let generation = cluster.record(id).await.generation.to_string();
         let name = move |file: &PathBuf| file.to_str().unwrap().contains(&generation);
@@ -240,6 +249,7 @@ async fn repair_never_spreads_rot() {
         let cluster = Cluster::of(count).await;
         let size = 9 * MIB;
         let id = keep(cluster.blobs(0), &content(size)).await;
+        settle(&cluster).await;
         let homes = cluster.placement(&id).await.homes;
         let before: Vec<_> = homes
             .iter()
@@ -281,6 +291,7 @@ async fn the_most_endangered_come_first() {
     for turn in 0..6 {
         ids.push(keep(cluster.blobs(0), &content(3 * MIB + turn)).await);
     }
+    settle(&cluster).await;
     // All have lost the shard of the first node, and one of them that of another as well.
     for file in shards(&cluster.nodes[0].disk).into_keys() {
         cluster.nodes[0].disk.remove(&file).unwrap();
@@ -333,6 +344,7 @@ async fn very_many_segments_are_repaired_too() {
     let blobs = cluster.blobs(0).with_inline_segments(1);
     let size = 100 * MIB;
     let id = keep(&blobs, &content(size)).await;
+    settle(&cluster).await;
     let before = shards(&cluster.nodes[2].disk);
     for file in before.keys() {
         cluster.nodes[2].disk.remove(file).unwrap();
