@@ -328,6 +328,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     fn backoff(&self) -> Option<openraft::network::Backoff> {
         // A peer that is back is caught up at once rather than after half a second.
-        Some(openraft::network::Backoff::new(std::iter::repeat(RETRY_PEER_AFTER)))
+        Some(openraft::network::Backoff::new(std::iter::repeat(
+            RETRY_PEER_AFTER,
+        )))
     }
 }

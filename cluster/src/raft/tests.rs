@@ -55,11 +55,14 @@ type CutOff = Arc<Mutex<BTreeSet<u64>>>;
 struct Loopback {
     me: u64,
     cut_off: CutOff,
+    /// How often each node was asked for by any other.
+    asked: Arc<Mutex<BTreeMap<u64, usize>>>,
     channels: Mutex<HashMap<String, Channel>>,
 }
 
 impl Dial for Loopback {
     fn link(&self, node: u64, address: &str, _lane: Lane) -> Link {
+        *self.asked.lock().unwrap().entry(node).or_default() += 1;
         let cut_off = self.cut_off.lock().unwrap();
         if cut_off.contains(&node) || cut_off.contains(&self.me) {
             return Link::new(tower::service_fn(|_| std::future::pending()));
@@ -92,6 +95,7 @@ struct Group {
     addresses: BTreeMap<u64, String>,
     nodes: BTreeMap<u64, Node>,
     cut_off: CutOff,
+    asked: Arc<Mutex<BTreeMap<u64, usize>>>,
 }
 
 fn test_config() -> RaftConfig {
@@ -123,6 +127,7 @@ impl Group {
             addresses: BTreeMap::new(),
             nodes: BTreeMap::new(),
             cut_off: CutOff::default(),
+            asked: Arc::default(),
         };
         for id in 1..=size {
             group.run(id).await;
@@ -156,6 +161,7 @@ impl Group {
         let dial: Arc<dyn Dial> = Arc::new(Loopback {
             me: id,
             cut_off: self.cut_off.clone(),
+            asked: self.asked.clone(),
             ..Loopback::default()
         });
         let dir = self.dir.path().join(id.to_string());
@@ -692,4 +698,19 @@ async fn a_flood_of_changes_waits_at_the_node_that_takes_it() {
     }
     drop(room);
     put(kv, "goes on", &big).await.unwrap();
+}
+
+/// Slow machines ask less often, so this fails only where somebody asks without a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_refuses_connections_is_asked_with_pauses() {
+    let mut group = Group::start(3, test_config()).await;
+    let leader = group.leader();
+    let victim = (1..=3).find(|id| *id != leader).unwrap();
+    group.stop(victim).await;
+    put(group.kv(leader), "key", "value").await.unwrap();
+    let asked = || group.asked.lock().unwrap()[&victim];
+    let before = asked();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let times = asked() - before;
+    assert!((1..200).contains(&times), "{times} times in two seconds");
 }

@@ -212,7 +212,7 @@ async fn curl_proves_who_it_is_in_every_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_never_overwrites_or_truncates() {
     let desk = Desk::new("curl").await;
-    desk.write("f", &noise(5000));
+    desk.write("f", noise(5000));
     desk.write("other", b"other");
     let url = desk.url(0, "1/f");
     desk.curl(&["-T", "f", &url]).await;
@@ -406,7 +406,7 @@ async fn curl_reads_and_writes_any_path() {
         "-r",
         "-np",
         "-nH",
-        "--cut-dirs=9",
+        "--cut-dirs=10",
         "-P",
         "mirror",
         &raw(2, "dir/"),
