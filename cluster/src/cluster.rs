@@ -9,7 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
-use crate::blob::{BlobConfig, BlobOpenError, BlobService, Blobs, Member};
+use crate::blob::{
+    BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, Leads, Member, ProtectionError,
+    RecodeTask, RepairTask, Retention, RetentionError, ScrubTask, Space, UnderProtectedPage, Upkeep,
+};
 use crate::identity::{DataDir, DirError, RegisterError};
 use crate::kv::{Kv, ReadError, Store};
 use crate::membership::{
@@ -17,11 +20,12 @@ use crate::membership::{
     FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status,
     found,
 };
-use crate::net::{Lane, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
+use crate::net::{Lane, Net, Peers, PeersConfig, RoomGauge, Roster, Server, ServerConfig, Tcp};
 use crate::node_id::{ClusterId, NodeId};
 use crate::raft::{RaftConfig, Replica, Service};
 use crate::seams::Seams;
 use crate::storage::FailStop;
+use crate::tasks::{SettingsError, Task, TaskKind, TaskSettings, TaskStatus, Tasks, TasksConfig};
 use crate::trust::{CertificateError, JoinToken, JoinTokens, Tls, TokenError};
 
 /// The files without which a node that has run cannot go on. Not folders: one in which a disk is
@@ -121,7 +125,10 @@ struct Shared {
     seams: Seams,
     shutdown: CancellationToken,
     server_shutdown: CancellationToken,
-    tasks: TaskTracker,
+    /// All that runs beside the calls.
+    running: TaskTracker,
+    upkeep: Upkeep,
+    tasks: Tasks,
 }
 
 impl Cluster {
@@ -181,7 +188,7 @@ impl Cluster {
         .await
         .map_err(StartError::Metadata)?;
         let kv = Kv::new(replica.clone() as Arc<dyn Store>, seams.clone());
-        let (blobs, blob_service) = {
+        let (blobs, blob_service, upkeep) = {
             let config = BlobConfig {
                 reserve_bytes: config.reserve_bytes,
                 cache_bytes: config.cache_bytes,
@@ -193,6 +200,9 @@ impl Cluster {
                 .await
                 .map_err(|_| StartError::Interrupted)??
         };
+
+        let tasks = Tasks::new(TasksConfig::default(), dir.node(), kv.clone(), seams.clone());
+        let upkeep = upkeep.with_loss_after(config.controller.lost_after);
 
         let roster = Roster::default();
         let directory = || Directory {
@@ -207,13 +217,15 @@ impl Cluster {
         let control: Arc<dyn RaftControl> = replica.clone();
         let reporter = Reporter::new(&config.version, config.data.clone(), control);
 
-        let (shutdown, server_shutdown, tasks) = (
+        let (shutdown, server_shutdown, running) = (
             CancellationToken::new(),
             CancellationToken::new(),
             TaskTracker::new(),
         );
         let raft_service = Service::server(replica.clone(), Arc::new(peers.clone()));
+        let room = RoomGauge::default();
         let server = Server::new(ServerConfig::default(), tls.clone(), roster.clone())
+            .telling(&room)
             .lane(Lane::Raft, Routes::new(raft_service.clone()))
             .lane(
                 Lane::Requests,
@@ -221,8 +233,12 @@ impl Cluster {
             )
             .lane(Lane::Bulk, bulk_routes(raft_service, blob_service))
             .join(JoinService::new(kv.clone(), seams.clone()).routes());
-        tasks.spawn(server.serve(listener, server_shutdown.clone()));
-        tasks.spawn(peers.clone().probe(shutdown.clone()));
+        running.spawn(server.serve(listener, server_shutdown.clone()));
+        running.spawn(peers.clone().probe(shutdown.clone()));
+        let (tell_room, stopped) = (upkeep.clone().tell_room(room), shutdown.clone());
+        running.spawn(async move {
+            stopped.run_until_cancelled(tell_room).await;
+        });
 
         let shared = Shared {
             kv: kv.clone(),
@@ -237,6 +253,8 @@ impl Cluster {
             seams: seams.clone(),
             shutdown,
             server_shutdown,
+            running,
+            upkeep,
             tasks,
         };
         let cluster = Self {
@@ -317,11 +335,12 @@ impl Cluster {
             control,
         )
         .tell(layout);
-        shared.tasks.spawn(controller.run(shared.shutdown.clone()));
+        shared.running.spawn(controller.run(shared.shutdown.clone()));
         // Blobs can be stored once there is a layout; the leader makes it at once.
         while !matches!(Blobs::layout(&shared.kv.local()).await, Ok(Some(_))) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        self.begin_tasks();
         Ok(())
     }
 
@@ -331,6 +350,39 @@ impl Cluster {
         shared.dir.register(&shared.kv).await?;
         announce(&shared.kv, shared.dir.node(), news).await?;
         Ok(())
+    }
+
+    /// Begins the background work of this node.
+    fn begin_tasks(&self) {
+        let shared = &self.shared;
+        let replica = shared.replica.clone();
+        let leads: Leads = Arc::new(move || replica.view().is_leader());
+        let upkeep = &shared.upkeep;
+        let tasks: [(TaskKind, Arc<dyn Task>); 4] = [
+            (
+                TaskKind::Collection,
+                Arc::new(CollectionTask::new(upkeep.clone(), leads)),
+            ),
+            (TaskKind::Recoding, Arc::new(RecodeTask::new(upkeep.clone()))),
+            (TaskKind::Repair, Arc::new(RepairTask::new(upkeep.clone()))),
+            (TaskKind::Scrub, Arc::new(ScrubTask::new(upkeep.clone()))),
+        ];
+        for (kind, task) in tasks {
+            shared
+                .tasks
+                .spawn(kind, task, &shared.running, shared.shutdown.clone());
+        }
+        let (tasks, upkeep, shutdown) = (shared.tasks.clone(), upkeep.clone(), shared.shutdown.clone());
+        shared.running.spawn(async move {
+            let stopped = shutdown.cancelled();
+            tokio::pin!(stopped);
+            loop {
+                tokio::select! {
+                    () = &mut stopped => return,
+                    () = RepairTask::alarms(&upkeep) => tasks.wake(TaskKind::Repair),
+                }
+            }
+        });
     }
 
     /// Keeps in step with the records of the nodes until this node stops, or must.
@@ -387,6 +439,52 @@ impl Cluster {
         cluster_status(&shared.kv, &shared.peers, &shared.reporter, coding, debt).await
     }
 
+    /// How the background work of all nodes stands.
+    pub async fn tasks(&self) -> Result<Vec<TaskStatus>, ReadError> {
+        self.shared.tasks.statuses(&self.shared.kv.local()).await
+    }
+
+    /// What is set for a kind of background work.
+    pub async fn task_settings(&self, kind: TaskKind) -> Result<TaskSettings, ReadError> {
+        self.shared.tasks.settings(&self.shared.kv.local(), kind).await
+    }
+
+    /// Changes what is set for a kind of background work, on all nodes. May call `change` again.
+    pub async fn configure_task(
+        &self,
+        kind: TaskKind,
+        change: impl Fn(&mut TaskSettings) + Sync,
+    ) -> Result<TaskSettings, SettingsError> {
+        self.shared.tasks.configure(kind, change).await
+    }
+
+    /// Has every node begin a round of a kind of background work, unless one is under way.
+    pub async fn run_task(&self, kind: TaskKind) -> Result<(), SettingsError> {
+        let now = self.shared.seams.clock.now();
+        let ask = |settings: &mut TaskSettings| settings.run_at = Some(now);
+        self.configure_task(kind, ask).await.map(drop)
+    }
+
+    /// Up to `limit` blobs that have less redundancy than they should, after one. A page may hold
+    /// fewer than there are, or none: the last is the one without a next.
+    pub async fn under_protected(
+        &self,
+        after: Option<(Space, BlobId)>,
+        limit: usize,
+    ) -> Result<UnderProtectedPage, ProtectionError> {
+        self.shared.upkeep.under_protected(after, limit).await
+    }
+
+    /// How long what nothing names any more is kept.
+    pub async fn retention(&self) -> Result<Retention, ReadError> {
+        Retention::load(&self.shared.kv.local()).await
+    }
+
+    /// Sets how long what nothing names any more is kept.
+    pub async fn set_retention(&self, retention: &Retention) -> Result<(), RetentionError> {
+        retention.store(&self.shared.kv).await
+    }
+
     /// Stops: hands over the leadership, lets requests of other nodes finish, ends consensus.
     pub async fn stop(&self) {
         let shared = &self.shared;
@@ -397,8 +495,8 @@ impl Cluster {
         }
         shared.replica.shutdown().await;
         shared.server_shutdown.cancel();
-        shared.tasks.close();
-        shared.tasks.wait().await;
+        shared.running.close();
+        shared.running.wait().await;
     }
 }
 

@@ -15,13 +15,15 @@ mod raft;
 pub mod record;
 mod seams;
 mod storage;
+mod tasks;
 pub mod trust;
 
 pub use blob::{
     BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
     BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, LayOutError, Layout,
-    LayoutError, LeaseError, Member, ParseIdError, PutError, Room, Space, StoredBlob, UploadError, UploadId,
-    UploadStatus, Wire, WriteError,
+    LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError, PutError, Retention,
+    RetentionError, Room, Space, StoredBlob, UnderProtected, UnderProtectedPage, Upkeep, UploadError,
+    UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
 };
 pub use cluster::{Cluster, ClusterConfig, EnterError, StartError};
 pub use kv::{
@@ -32,3 +34,6 @@ pub use node_id::{ClusterId, NodeId, ParseClusterIdError, ParseNodeIdError};
 pub use raft::RaftConfig;
 pub use seams::{Clock, Entropy, Seams, Timestamp};
 pub use storage::FailStop;
+pub use tasks::{
+    ParseTaskKindError, Phase, SettingsError, TaskFailure, TaskKind, TaskSettings, TaskState, TaskStatus,
+};

@@ -85,3 +85,46 @@ impl Entropy for SystemEntropy {
         rand::Rng::fill_bytes(&mut rand::rng(), out);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A clock that a test moves.
+
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// The machine's clock, moved forward.
+    #[derive(Debug, Default)]
+    pub(crate) struct MovedClock {
+        ahead: Mutex<Duration>,
+    }
+
+    impl MovedClock {
+        /// The machine's seams but for the clock.
+        pub(crate) fn seams() -> (Seams, Arc<Self>) {
+            let clock = Arc::<Self>::default();
+            let seams = Seams {
+                clock: clock.clone(),
+                entropy: Arc::new(SystemEntropy),
+            };
+            (seams, clock)
+        }
+
+        /// Moves the clock on.
+        pub(crate) fn advance(&self, by: Duration) {
+            *self.ahead.lock().unwrap() += by;
+        }
+
+        /// The time now.
+        pub(crate) fn at(&self) -> Timestamp {
+            self.now()
+        }
+    }
+
+    impl Clock for MovedClock {
+        fn now(&self) -> Timestamp {
+            SystemClock.now().plus(*self.ahead.lock().unwrap())
+        }
+    }
+}

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use cairn_cluster::membership::{ControllerConfig, JoinPlan, Zone, join};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::{
     BlobId, Cluster, ClusterConfig, Collection, CommitError, DigestSet, FailStop, RaftConfig, Seams, Space,
+    TaskKind,
 };
 use futures::TryStreamExt as _;
 use tempfile::TempDir;
@@ -241,4 +243,50 @@ async fn a_node_does_not_start_when_a_disk_of_it_is_not_mounted() {
         std::fs::rename(&away, &mounted).unwrap();
     }
     restart(&config).await.stop().await;
+}
+
+/// The shard files of a node, with what is in them.
+fn shard_files(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let shards = data.join("blobs").join("shards");
+    let groups = std::fs::read_dir(shards)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let groups = groups.filter(|group| !group.ends_with("quarantine") && !group.ends_with("incoming"));
+    let files = groups.flat_map(|group| std::fs::read_dir(group).unwrap());
+    files
+        .map(|entry| entry.unwrap().path())
+        .map(|file| (file.clone(), std::fs::read(file).unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_that_are_lost_under_a_running_node_come_back_unattended() {
+    let three = three().await;
+    for turn in 0..3 {
+        put(&three.nodes[0], &content(3_000_000 + turn)).await;
+    }
+    // Those that were too slow to be waited for come first.
+    while !three.nodes[0]
+        .under_protected(None, 10)
+        .await
+        .unwrap()
+        .blobs
+        .is_empty()
+    {
+        three.nodes[0].run_task(TaskKind::Repair).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let data = &three.configs[1].data;
+    let before = shard_files(data);
+    assert_eq!(before.len(), 3);
+    for file in before.keys() {
+        std::fs::remove_file(file).unwrap();
+    }
+    three.nodes[2].run_task(TaskKind::Repair).await.unwrap();
+    while shard_files(data) != before {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let tasks = three.nodes[0].tasks().await.unwrap();
+    let kinds: BTreeSet<TaskKind> = tasks.iter().map(|task| task.task).collect();
+    assert!(kinds.contains(&TaskKind::Repair), "{tasks:?}");
 }

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
-use cairn_cluster::{Cluster, ClusterConfig, ClusterId, FailStop, NodeId, RaftConfig, Seams};
+use cairn_cluster::{
+    BlobId, Cluster, ClusterConfig, ClusterId, FailStop, NodeId, ProtectionError, RaftConfig, Seams,
+    SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage, Waste,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -18,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::cluster::{Issued, Operator};
+use crate::admin::upkeep::TaskChange;
 use crate::app::App;
 use crate::config::{Config, Log, LogFormat};
 use crate::http::error::ApiError;
@@ -256,6 +260,41 @@ impl Operator for Running {
             token: token.to_string(),
             expires_at,
         })
+    }
+
+    async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError> {
+        Ok(self.cluster.tasks().await?)
+    }
+
+    async fn task_settings(&self, task: TaskKind) -> Result<TaskSettings, ApiError> {
+        Ok(self.cluster.task_settings(task).await?)
+    }
+
+    async fn set_task(&self, task: TaskKind, change: TaskChange) -> Result<TaskSettings, ApiError> {
+        let now = self.seams.clock.now();
+        let changed = self
+            .cluster
+            .configure_task(task, |settings| change.apply(settings, now));
+        changed.await.map_err(|error| match error {
+            SettingsError::Commit(error) => error.into(),
+            SettingsError::NoRate | SettingsError::NoPeriod => ApiError::bad_request(error.to_string()),
+        })
+    }
+
+    async fn under_protected(
+        &self,
+        after: Option<(Space, BlobId)>,
+        limit: usize,
+    ) -> Result<UnderProtectedPage, ApiError> {
+        let page = self.cluster.under_protected(after, limit).await;
+        page.map_err(|error| match error {
+            ProtectionError::Metadata(error) => error.into(),
+            unavailable => ApiError::unavailable(unavailable),
+        })
+    }
+
+    async fn waste(&self, limit: usize) -> Result<Vec<Waste>, ApiError> {
+        Ok(self.cluster.blobs().waste(limit).await?)
     }
 }
 

@@ -36,16 +36,29 @@ impl Checked {
         offset: u64,
         range: Range<u64>,
     ) -> Result<Self, SegmentError> {
-        let whole = range == (0..segment.record.len);
+        if range == (0..segment.record.len) {
+            let pieces = segments.open(segment, range).await?;
+            return Ok(Self::whole(pieces, pool, segment, offset));
+        }
         Ok(Self {
             pool: pool.clone(),
             left: range.end - range.start,
             pieces: segments.open(segment, range).await?,
-            check: whole.then(|| Check {
+            check: None,
+        })
+    }
+
+    /// Checks pieces that are those of a whole segment.
+    pub(super) fn whole(pieces: SegmentStream, pool: &Pool, segment: &Located, offset: u64) -> Self {
+        Self {
+            pool: pool.clone(),
+            left: segment.record.len,
+            pieces,
+            check: Some(Check {
                 hasher: SubtreeHasher::at(offset),
                 expected: segment.record.hash.chaining,
             }),
-        })
+        }
     }
 
     /// The next bytes; none when all were given.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
-use super::id::{byte_string, fixed_bytes};
+use super::id::fixed_bytes;
+use crate::record::byte_string;
 
 /// Which line of the hash crates wrote a saved state. States are stable within one line only;
 /// those of another are thrown away and the bytes are hashed again.

@@ -7,6 +7,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::seams::Timestamp;
 
 /// A file system with a folder for the shards.
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -27,6 +30,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// The names in a folder.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// When a file was last written to.
+    fn modified(&self, path: &Path) -> io::Result<Timestamp>;
 
     /// Makes the names in a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
@@ -106,6 +112,12 @@ impl Disk for Folder {
         Ok(names.into_iter().flatten().collect())
     }
 
+    fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        let modified = fs::metadata(self.root.join(path))?.modified()?;
+        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp(since_epoch.as_millis() as u64))
+    }
+
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         File::open(self.root.join(path))?.sync_all()
     }
@@ -142,6 +154,7 @@ pub(super) mod testing {
     use std::sync::{Arc, Condvar, Mutex};
 
     use super::*;
+    use crate::seams::Seams;
 
     /// What a fault can hit.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +195,7 @@ pub(super) mod testing {
     struct Content {
         now: Vec<u8>,
         durable: Vec<u8>,
+        modified: Timestamp,
     }
 
     struct TestFile {
@@ -329,6 +343,10 @@ pub(super) mod testing {
                 .collect())
         }
 
+        fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+            Ok(self.content(path)?.lock().unwrap().modified)
+        }
+
         fn sync_folder(&self, path: &Path) -> io::Result<()> {
             self.check(Operation::SyncFolder)?;
             let state = &mut *self.state.lock().unwrap();
@@ -353,7 +371,9 @@ pub(super) mod testing {
     impl DiskFile for TestFile {
         fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
             self.disk.check(Operation::Write)?;
-            let content = &mut self.content.lock().unwrap().now;
+            let content = &mut *self.content.lock().unwrap();
+            content.modified = Seams::system().clock.now();
+            let content = &mut content.now;
             let end = offset as usize + bytes.len();
             if content.len() < end {
                 content.resize(end, 0);

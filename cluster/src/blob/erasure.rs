@@ -44,6 +44,11 @@ impl Code {
         Self { data, parity }
     }
 
+    /// Copies that survive as many losses.
+    pub(super) fn of_copies(self) -> Self {
+        Self { data: 1, ..self }
+    }
+
     /// All shards.
     pub fn shards(self) -> usize {
         usize::from(self.data) + usize::from(self.parity)
@@ -140,6 +145,11 @@ impl Coder {
             ReedSolomon::new(code.data.into(), code.parity.into()).expect("the numbers were checked")
         });
         Self { code, codec }
+    }
+
+    /// How many data shards the code has.
+    pub(super) fn data_shards(&self) -> usize {
+        self.code.data.into()
     }
 
     /// Cuts the content of one stripe into data cells of equal size. A whole stripe is cut

@@ -64,6 +64,12 @@ impl From<CommitError> for WriteError {
     }
 }
 
+impl From<ReadError> for WriteError {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(error)
+    }
+}
+
 /// Why a blob was not read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BlobReadError {

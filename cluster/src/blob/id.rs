@@ -122,36 +122,6 @@ pub(crate) mod fixed_bytes {
     }
 }
 
-/// Bytes of any number in their compact stored form.
-pub(crate) mod byte_string {
-    use std::fmt;
-
-    use serde::de::{Deserializer, Error, Visitor};
-    use serde::ser::Serializer;
-
-    struct Any;
-
-    impl Visitor<'_> for Any {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("bytes")
-        }
-
-        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-            Ok(bytes.to_vec())
-        }
-    }
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_bytes(bytes)
-    }
-
-    pub(crate) fn deserialize<'de, B: From<Vec<u8>>, D: Deserializer<'de>>(from: D) -> Result<B, D::Error> {
-        Ok(from.deserialize_bytes(Any)?.into())
-    }
-}
-
 /// An id of fixed bytes, shown as lower-case hexadecimal.
 macro_rules! hex_id {
     ($(#[$doc:meta])* $visibility:vis $name:ident, $bytes:literal, $expected:literal) => {

@@ -48,11 +48,28 @@ impl Incoming {
     ) -> Result<Self, ShardError> {
         let store = store.clone();
         let shard = pool.run(move || store.begin(name, code, offset)).await?;
+        Ok(Self::of(pool, shard))
+    }
+
+    /// Begins a shard that takes the place of what may be there.
+    pub(super) async fn begin_anew(
+        pool: &Pool,
+        store: &Arc<ShardStore>,
+        name: ShardName,
+        code: Code,
+        offset: u64,
+    ) -> Result<Self, ShardError> {
+        let store = store.clone();
+        let shard = pool.run(move || store.begin_anew(name, code, offset)).await?;
+        Ok(Self::of(pool, shard))
+    }
+
+    fn of(pool: &Pool, shard: IncomingShard) -> Self {
         let writing = Writing { shard, failed: None };
-        Ok(Self {
+        Self {
             pool: pool.clone(),
             shard: Pipeline::new(pool.clone(), writing, UNWRITTEN_CELLS),
-        })
+        }
     }
 
     /// Takes the next cell. A failure shows at a later call.

@@ -11,7 +11,10 @@
 //! blobs/<space>/pending                    generation    PendingRecord: segments without a record yet
 //! blobs/<space>/debt                       blob id       DebtRecord: redundancy that is still to be made
 //! blobs/<space>/uploads                    upload id     UploadRecord
+//! blobs/<space>/orphans                    blob id       number: nothing has named it since, in ms
+//! blobs/<space>/garbage                    generation    GarbageRecord: what is to be removed
 //! cluster                                  "layout"      Layout
+//! cluster                                  "retention"   Retention
 //! ```
 
 use super::id::{BlobId, Generation, Space, UploadId};
@@ -30,8 +33,12 @@ pub(super) fn space(space: Space) -> Key {
     blobs().key(space)
 }
 
+pub(super) fn records(space: Space) -> Collection {
+    below(space, "records")
+}
+
 pub(super) fn record(space: Space, id: &BlobId) -> Key {
-    below(space, "records").key(id)
+    records(space).key(id)
 }
 
 pub(super) fn segments(space: Space, generation: &Generation) -> Collection {
@@ -46,12 +53,40 @@ pub(super) fn references(space: Space, id: &BlobId) -> Collection {
     below(space, "references").at(id)
 }
 
+pub(super) fn leases(space: Space) -> Collection {
+    below(space, "leases")
+}
+
 pub(super) fn lease(space: Space, id: &BlobId) -> Key {
-    below(space, "leases").key(id)
+    leases(space).key(id)
+}
+
+/// Segments without a record, of every upload and writer.
+pub(super) fn all_pending(space: Space) -> Collection {
+    below(space, "pending")
 }
 
 pub(super) fn pending(space: Space, generation: &Generation) -> Key {
-    below(space, "pending").key(generation)
+    all_pending(space).key(generation)
+}
+
+/// Blobs that nothing names.
+pub(super) fn orphans(space: Space) -> Collection {
+    below(space, "orphans")
+}
+
+pub(super) fn orphan(space: Space, id: &BlobId) -> Key {
+    orphans(space).key(id)
+}
+
+/// What is to be removed. The garbage of a whole blob or upload lies under its generation, which
+/// is thereby never named again; that of single segments under a random one.
+pub(super) fn all_garbage(space: Space) -> Collection {
+    below(space, "garbage")
+}
+
+pub(super) fn garbage(space: Space, generation: &Generation) -> Key {
+    all_garbage(space).key(generation)
 }
 
 /// The spaces that hold blobs.
@@ -67,11 +102,20 @@ pub(super) fn debt(space: Space, id: &BlobId) -> Key {
     debts(space).key(id)
 }
 
+pub(super) fn uploads(space: Space) -> Collection {
+    below(space, "uploads")
+}
+
 pub(super) fn upload(space: Space, id: &UploadId) -> Key {
-    below(space, "uploads").key(id)
+    uploads(space).key(id)
 }
 
 /// The [`super::Layout`] of the cluster.
 pub(super) fn layout() -> Key {
     Collection::new("cluster").key("layout")
+}
+
+/// The [`super::Retention`] of the cluster.
+pub(super) fn retention() -> Key {
+    Collection::new("cluster").key("retention")
 }

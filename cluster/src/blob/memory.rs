@@ -55,11 +55,12 @@ impl Segments for MemorySegments {
         Ok(stream::iter(parts.into_iter().map(Ok)).boxed())
     }
 
-    async fn delete(&self, segments: Vec<Located>) {
+    async fn remove(&self, segments: &[Located]) -> Result<(), SegmentError> {
         let mut kept = self.kept.lock().expect("no panic while held");
         for segment in segments {
             kept.remove(&segment.id);
         }
+        Ok(())
     }
 }
 
@@ -98,13 +99,14 @@ mod tests {
     use crate::blob::Blobs;
     use crate::blob::suite::{Stage, run_suite};
     use crate::kv::Kv;
-    use crate::seams::Seams;
+    use crate::seams::testing::MovedClock;
 
     async fn stage() -> Stage {
-        let seams = Seams::system();
+        let (seams, clock) = MovedClock::seams();
         let blobs = Blobs::in_memory(Kv::in_memory(seams.clone()), seams);
         Stage {
             nodes: vec![blobs.clone(), blobs],
+            clock,
             _running: Box::new(()),
         }
     }

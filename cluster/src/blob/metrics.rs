@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_histogram, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use super::record::Form;
 
@@ -16,6 +16,7 @@ const HEDGED: &str = "cairn_blob_hedged_reads_total";
 const UNREADABLE: &str = "cairn_blob_unreadable_shards_total";
 const CACHE_LOOKUPS: &str = "cairn_blob_cache_lookups_total";
 const CORRUPT: &str = "cairn_blob_corrupt_shards_total";
+const ROOM: &str = "cairn_blob_room_bytes";
 
 /// Says what the metrics mean.
 pub(super) fn describe() {
@@ -36,6 +37,7 @@ pub(super) fn describe() {
     describe_counter!(DECODED, "stripes that had to be decoded to be read");
     describe_counter!(HEDGED, "reads that asked another node because one was slow");
     describe_counter!(UNREADABLE, "shards that could not be read from their homes");
+    describe_gauge!(ROOM, "bytes that blobs may still take on this node's disk");
     describe_counter!(
         CACHE_LOOKUPS,
         "cells and small segments of other zones that were looked for in the cache, by result"
@@ -80,6 +82,11 @@ pub(super) fn decoded(stripes: usize) {
 /// Another node was asked because one was slow.
 pub(super) fn hedged() {
     counter!(HEDGED).increment(1);
+}
+
+/// How much room there is.
+pub(super) fn room(bytes: u64) {
+    gauge!(ROOM).set(bytes as f64);
 }
 
 /// A shard could not be read.

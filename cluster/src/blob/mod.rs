@@ -15,12 +15,15 @@ mod append;
 mod cache;
 mod checked;
 mod coded;
+mod collect;
 mod digest;
 mod disk;
 mod erasure;
 mod error;
+mod garbage;
 mod id;
 mod incoming;
+mod inventory;
 mod keys;
 mod memory;
 mod metrics;
@@ -31,7 +34,11 @@ mod pipeline;
 mod placement;
 mod pool;
 mod reader;
+mod recode;
 mod record;
+mod repair;
+mod retention;
+mod scrub;
 mod segments;
 mod service;
 mod shard_error;
@@ -41,9 +48,15 @@ mod small;
 mod stores;
 #[cfg(test)]
 mod suite;
+mod suspects;
+#[cfg(test)]
+mod testing;
 mod transfer;
 mod tree;
+mod upkeep;
 mod upload;
+mod verify;
+mod walk;
 mod wire;
 mod writer;
 
@@ -53,6 +66,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
+pub(crate) use collect::{CollectionTask, Leads};
+pub use collect::{Waste, WasteStage};
 pub use digest::{DigestSet, Digests};
 pub use disk::{Disk, DiskFile, Folder, Room};
 pub use error::{BlobReadError, BlobTxnError, LeaseError, PutError, UploadError, WriteError};
@@ -61,15 +76,20 @@ pub use open::{BlobConfig, BlobOpenError, LayOutError};
 pub use peers::{BlobPeers, Wire};
 pub use placement::{Layout, LayoutError, Member};
 pub use reader::BlobReader;
+pub(crate) use recode::RecodeTask;
 pub use record::Code;
-
+pub(crate) use repair::RepairTask;
+pub use repair::{Protection, ProtectionError, UnderProtected, UnderProtectedPage};
+pub use retention::{Retention, RetentionError};
+pub(crate) use scrub::ScrubTask;
 pub use service::BlobService;
+pub use upkeep::Upkeep;
 pub use upload::UploadStatus;
 pub use writer::{BlobWriter, StoredBlob};
 
 use memory::MemorySegments;
 use pool::Pool;
-use record::{BlobRecord, BlobState, INLINE_SEGMENTS};
+use record::{BlobRecord, INLINE_SEGMENTS};
 use segments::Segments;
 
 use crate::kv::{Kv, ReadError, Snapshot};
@@ -219,8 +239,7 @@ impl Blobs {
 
 /// The record of a blob that can be read.
 async fn find(snapshot: &Snapshot, space: Space, id: &BlobId) -> Result<Option<BlobRecord>, ReadError> {
-    let record = snapshot.record::<BlobRecord>(&keys::record(space, id)).await?;
-    Ok(record.filter(|record| !matches!(record.state, BlobState::Deleting { .. })))
+    snapshot.record(&keys::record(space, id)).await
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use std::time::Duration;
 use super::error::{BlobTxnError, LeaseError};
 use super::id::{BlobId, Space};
 use super::record::{BlobRecord, BlobState, DebtRecord, Segmentation};
-use super::writer::StoredBlob;
+use super::writer::{Nameable, StoredBlob};
 use super::{Blobs, keys};
-use crate::kv::{Scan, Txn};
+use crate::kv::{ReadError, Scan, Txn};
 
 impl Blobs {
     /// Names freshly stored bytes: their record and the reference become part of the caller's
@@ -36,9 +36,15 @@ impl Blobs {
             return Err(BlobTxnError::Expired { id: blob.id });
         }
         let key = keys::record(blob.space, &blob.id);
-        let kept = txn.record::<BlobRecord>(&key).await?;
-        match kept.filter(|kept| !matches!(kept.state, BlobState::Deleting { .. })) {
+        match txn.record::<BlobRecord>(&key).await? {
             Some(kept) => {
+                if kept.generation != blob.generation {
+                    // These bytes are kept already: the fresh ones need not wait for anybody.
+                    self.discard(txn, blob.space, blob.garbage(now)).await?;
+                }
+                if kept.state != BlobState::Live {
+                    txn.delete(&keys::orphan(blob.space, &blob.id));
+                }
                 // Another format may have asked for other digests of the same bytes.
                 let digests = kept.digests.union(&blob.digests);
                 if kept.state != BlobState::Live || digests != kept.digests {
@@ -51,6 +57,7 @@ impl Blobs {
                 }
             }
             None => {
+                self.check_kept(txn, blob).await?;
                 let record = BlobRecord {
                     size: blob.size,
                     digests: blob.digests.clone(),
@@ -60,28 +67,33 @@ impl Blobs {
                 };
                 txn.put_record(&key, &record);
                 if let Segmentation::Apart(_) = blob.segments {
-                    // As long as this is there, so are the items that list the segments; the
-                    // collection takes them away together.
-                    let pending = keys::pending(blob.space, &blob.generation);
-                    if txn.get(&pending).await?.is_none() {
-                        return Err(BlobTxnError::Expired { id: blob.id });
-                    }
-                    txn.delete(&pending);
+                    txn.delete(&keys::pending(blob.space, &blob.generation));
                 }
                 if blob.indebted {
-                    let debt = DebtRecord {
-                        generation: blob.generation,
-                        since: now,
-                    };
+                    let debt = DebtRecord::new(blob.generation, now);
                     txn.put_record(&keys::debt(blob.space, &blob.id), &debt);
                 }
-                let space = keys::space(blob.space);
-                if txn.get(&space).await?.is_none() {
-                    txn.put(&space, "");
-                }
+                note_space(txn, blob.space).await?;
             }
         }
         txn.put(&keys::references(blob.space, &blob.id).key(referrer), "");
+        Ok(())
+    }
+
+    /// Makes sure that the bytes of what is to be named have not been collected: after they were
+    /// named and released once, or while nobody named them.
+    async fn check_kept(&self, txn: &mut Txn, blob: &Nameable) -> Result<(), BlobTxnError> {
+        let garbage = keys::garbage(blob.space, &blob.generation);
+        let mut collected = txn.get(&garbage).await?.is_some();
+        if let Segmentation::Apart(_) = blob.segments {
+            // As long as this is there, so are the items that list the segments; the collection
+            // takes them away together.
+            let pending = keys::pending(blob.space, &blob.generation);
+            collected |= txn.get(&pending).await?.is_none();
+        }
+        if collected {
+            return Err(BlobTxnError::Expired { id: blob.id });
+        }
         Ok(())
     }
 
@@ -102,8 +114,8 @@ impl Blobs {
             BlobState::Orphan { .. } => {
                 let state = BlobState::Live;
                 txn.put_record(&key, &BlobRecord { state, ..record });
+                txn.delete(&keys::orphan(space, id));
             }
-            BlobState::Deleting { .. } => return Err(BlobTxnError::Unknown { id: *id }),
         }
         txn.put(&keys::references(space, id).key(referrer), "");
         Ok(())
@@ -143,6 +155,7 @@ impl Blobs {
             let since = self.seams().clock.now();
             let state = BlobState::Orphan { since };
             txn.put_record(&key, &BlobRecord { state, ..record });
+            txn.put(&keys::orphan(space, id), since.0.to_be_bytes().to_vec());
         }
         Ok(())
     }
@@ -155,7 +168,7 @@ impl Blobs {
     pub async fn lease(&self, space: Space, id: &BlobId, time: Duration) -> Result<bool, LeaseError> {
         let work = async |mut txn: Txn| {
             let record = txn.record::<BlobRecord>(&keys::record(space, id)).await?;
-            let kept = record.is_some_and(|record| !matches!(record.state, BlobState::Deleting { .. }));
+            let kept = record.is_some();
             if kept {
                 let now = self.seams().clock.now();
                 let lease = keys::lease(space, id);
@@ -168,4 +181,13 @@ impl Blobs {
         };
         self.kv().transact(work).await
     }
+}
+
+/// Makes sure that work which goes over all spaces comes by this one.
+pub(super) async fn note_space(txn: &mut Txn, space: Space) -> Result<(), ReadError> {
+    let key = keys::space(space);
+    if txn.get(&key).await?.is_none() {
+        txn.put(&key, "");
+    }
+    Ok(())
 }

@@ -15,7 +15,9 @@ use super::service::BlobService;
 use super::shard_store::ShardStore;
 use super::small::SmallStore;
 use super::stores::Stores;
+use super::suspects::Suspects;
 use super::transfer::Transfer;
+use super::upkeep::{USUAL_LOSS, Upkeep};
 use super::{Blobs, Space, keys, metrics};
 use crate::kv::{Kv, ReadError, Scan, Snapshot, Txn};
 use crate::seams::Seams;
@@ -69,7 +71,8 @@ pub enum BlobOpenError {
 
 impl Blobs {
     /// Opens the blob store of this node. The service is what the node does for its peers, and
-    /// is mounted where only they can call it. Waits for the disk.
+    /// is mounted where only they can call it; the upkeep is what its background work needs. Waits
+    /// for the disk.
     ///
     /// Nothing can be stored before a layout was made: see [`Blobs::lay_out`].
     pub fn open(
@@ -77,7 +80,7 @@ impl Blobs {
         kv: Kv,
         peers: Arc<dyn BlobPeers>,
         seams: Seams,
-    ) -> Result<(Self, BlobService), BlobOpenError> {
+    ) -> Result<(Self, BlobService, Upkeep), BlobOpenError> {
         metrics::describe();
         let BlobConfig {
             folder,
@@ -95,17 +98,27 @@ impl Blobs {
         };
         let shards = ShardStore::open(disk, seams.clone(), fail_stop.clone(), reserve_bytes)
             .map_err(BlobOpenError::Shards)?;
-        let small = SmallStore::open(&folder.join("small"), fail_stop)?;
+        let small = SmallStore::open(&folder.join("small"), seams.clone(), fail_stop)?;
         let stores = Stores {
             shards: Arc::new(shards),
             small: Arc::new(small),
             disk: Pool::of(DISK_REQUESTS),
+            suspects: Suspects::default(),
         };
         let pool = Pool::of_all_cores();
-        let transfer = Transfer::new(stores.clone(), peers);
-        let segments = CodedSegments::new(transfer, cache, kv.clone(), seams.clone(), pool.clone());
-        let blobs = Self::new(kv, seams, Arc::new(segments), pool);
-        Ok((blobs, BlobService::new(stores)))
+        let transfer = Transfer::new(stores.clone(), peers.clone());
+        let coded = CodedSegments::new(transfer, cache, kv.clone(), seams.clone(), pool.clone());
+        let blobs = Self::new(kv, seams, Arc::new(coded.clone()), pool);
+        let service = BlobService::new(stores.clone());
+        let upkeep = Upkeep {
+            blobs: blobs.clone(),
+            coded,
+            suspects: stores.suspects.clone(),
+            stores,
+            peers,
+            lost_after: USUAL_LOSS,
+        };
+        Ok((blobs, service, upkeep))
     }
 
     /// The layout of the cluster; none before the first was made.

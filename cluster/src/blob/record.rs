@@ -9,10 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{DigestSet, Digests, SavedDigests};
-use super::id::{BlobId, Generation, UploadId, byte_string};
+use super::id::{BlobId, Generation, UploadId};
 use super::tree::{SEGMENT_BYTES, SubtreeHash, Tree};
 use crate::node_id::NodeId;
-use crate::record::Record;
+use crate::record::{Record, byte_string};
 use crate::seams::Timestamp;
 
 /// How many segments a record holds itself; a blob with more (from 8 GiB on) keeps them as
@@ -46,10 +46,6 @@ pub(crate) enum BlobState {
     /// No record has named it since then. A new reference revives it.
     #[serde(rename = "o")]
     Orphan { since: Timestamp },
-    /// Its shards are being removed. It cannot be named by its id any more; fresh bytes with a
-    /// new generation may take its place.
-    #[serde(rename = "d")]
-    Deleting { epoch: u64 },
 }
 
 impl BlobState {
@@ -143,6 +139,14 @@ pub(crate) struct SegmentId {
     pub(crate) number: u64,
 }
 
+impl SegmentId {
+    /// No id is past this one.
+    pub(crate) const MAX: Self = Self {
+        generation: Generation([0xff; 16]),
+        number: u64::MAX,
+    };
+}
+
 /// A segment and its name: all that is needed to read or remove it.
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
@@ -186,9 +190,89 @@ impl Record for PendingRecord {}
 pub(crate) struct DebtRecord {
     pub(crate) generation: Generation,
     pub(crate) since: Timestamp,
+    /// Why it is not paid, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
+    /// Too little is left to tell its bytes.
+    #[serde(default)]
+    pub(crate) unrecoverable: bool,
+}
+
+impl DebtRecord {
+    pub(crate) fn new(generation: Generation, since: Timestamp) -> Self {
+        Self {
+            generation,
+            since,
+            problem: None,
+            unrecoverable: false,
+        }
+    }
 }
 
 impl Record for DebtRecord {}
+
+/// Segments that were decided to be removed, and are when they have been in quarantine.
+///
+/// While this is there, its generation is never named: bytes that were stored once, named,
+/// released and collected could otherwise be named again by whoever still holds them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GarbageRecord {
+    /// The blob that they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) blob: Option<BlobId>,
+    /// How much they hold.
+    pub(crate) bytes: u64,
+    pub(crate) since: Timestamp,
+    /// The generation of segments that do not have one of their own.
+    pub(crate) generation: Generation,
+    pub(crate) segments: Vec<NumberedSegment>,
+    /// Whether all items below the generation belong to it too.
+    #[serde(default)]
+    pub(crate) apart: bool,
+    /// They were never a blob that could be read, so nobody reads them and they need not wait.
+    #[serde(default)]
+    pub(crate) unread: bool,
+    /// They are removed; only the generation is still remembered.
+    #[serde(default)]
+    pub(crate) removed: bool,
+}
+
+impl Record for GarbageRecord {}
+
+/// A segment, and its place in its blob.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NumberedSegment {
+    #[serde(rename = "n")]
+    pub(crate) number: u64,
+    #[serde(rename = "s")]
+    pub(crate) record: SegmentRecord,
+}
+
+impl From<Located> for NumberedSegment {
+    fn from(located: Located) -> Self {
+        let generation = Some(located.id.generation);
+        Self {
+            number: located.id.number,
+            record: SegmentRecord {
+                generation,
+                ..located.record
+            },
+        }
+    }
+}
+
+impl BlobRecord {
+    /// The segments that the record holds itself.
+    pub(crate) fn located(&self) -> Vec<Located> {
+        let Segmentation::Inline(segments) = &self.segments else {
+            return Vec::new();
+        };
+        (0..)
+            .zip(segments)
+            .map(|(number, segment)| segment.clone().locate(self.generation, number))
+            .collect()
+    }
+}
 
 /// A resumable upload.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use tracing::debug;
 
 use super::id::BlobId;
 use super::record::{Located, Placement, SegmentId};
@@ -40,9 +41,17 @@ pub(crate) trait Segments: Send + Sync {
     /// Reads a part of a segment. Every piece is verified before it is given out.
     async fn open(&self, segment: &Located, range: Range<u64>) -> Result<SegmentStream, SegmentError>;
 
+    /// Removes segments that no record names any more; when this returns they are gone from all
+    /// their homes. Those that are not there are no error.
+    async fn remove(&self, segments: &[Located]) -> Result<(), SegmentError>;
+
     /// Removes segments that no record names, as far as their homes can be reached; what is
     /// left behind is found by the collection.
-    async fn delete(&self, segments: Vec<Located>);
+    async fn delete(&self, segments: Vec<Located>) {
+        if let Err(error) = self.remove(&segments).await {
+            debug!(%error, "segments that nobody names stay for the collection");
+        }
+    }
 }
 
 /// A segment being stored. Dropping it abandons what was written.

@@ -3,7 +3,8 @@
 //! ```text
 //! shards/<group>/<generation>-<number>-<index>     a shard; group and number hexadecimal
 //! shards/incoming/<random>                         being written; removed at start
-//! shards/quarantine/<group>-<shard>-<random>       what was found corrupt, for a human to look at
+//! shards/quarantine/<group>-<shard>-<time>         what was found corrupt or unknown, for a human
+//!                                                  to look at; time in milliseconds, hexadecimal
 //! ```
 //!
 //! A shard appears under its name only when all of it is durable: cells, then the header, then
@@ -17,6 +18,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
@@ -24,11 +26,12 @@ use tracing::{error, warn};
 
 use super::disk::{Disk, DiskFile};
 use super::metrics;
-use super::record::Code;
+use super::record::{Code, SegmentId};
 use super::segments::CELL_BYTES;
 use super::shard_error::ShardError;
 use super::shard_file::{HEADER_BYTES, MAX_CELLS, Seal, ShardHeader, ShardName, checksum};
-use crate::seams::Seams;
+use super::tree::SEGMENT_BYTES;
+use crate::seams::{Seams, Timestamp};
 use crate::storage::FailStop;
 
 /// The shards of this node.
@@ -38,6 +41,8 @@ pub(super) struct ShardStore {
     fail_stop: FailStop,
     /// Room that is left free for what has to be written when the disk is full.
     reserve_bytes: u64,
+    /// What shards that are being written may still take.
+    promised: AtomicU64,
     /// Groups whose folder is there and durable.
     folders: Mutex<HashSet<u16>>,
 }
@@ -45,6 +50,7 @@ pub(super) struct ShardStore {
 /// A shard being written. Dropping it removes what there is.
 pub(super) struct IncomingShard {
     store: Arc<ShardStore>,
+    promise: Promise,
     file: Box<dyn DiskFile>,
     path: PathBuf,
     name: ShardName,
@@ -53,6 +59,27 @@ pub(super) struct IncomingShard {
     checksums: Vec<u64>,
     last_cell_bytes: usize,
     finished: bool,
+}
+
+/// Room that is kept for a shard being written. Dropping it gives back what was not used.
+struct Promise {
+    store: Arc<ShardStore>,
+    bytes: u64,
+}
+
+impl Promise {
+    /// So much was written: it is missing on the disk now.
+    fn used(&mut self, bytes: usize) {
+        let bytes = self.bytes.min(bytes as u64);
+        self.bytes -= bytes;
+        self.store.promised.fetch_sub(bytes, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.store.promised.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
 }
 
 fn root() -> PathBuf {
@@ -73,6 +100,19 @@ fn folder(group: u16) -> PathBuf {
 
 fn file_name(name: &ShardName) -> String {
     format!("{}-{:x}-{}", name.id.generation, name.id.number, name.index)
+}
+
+fn parse(group: u16, file: &str) -> Option<ShardName> {
+    let mut parts = file.split('-');
+    let name = ShardName {
+        group,
+        id: SegmentId {
+            generation: parts.next()?.parse().ok()?,
+            number: u64::from_str_radix(parts.next()?, 16).ok()?,
+        },
+        index: parts.next()?.parse().ok()?,
+    };
+    (file_name(&name) == file).then_some(name)
 }
 
 fn path(name: &ShardName) -> PathBuf {
@@ -100,21 +140,61 @@ impl ShardStore {
             seams,
             fail_stop,
             reserve_bytes,
+            promised: AtomicU64::new(0),
             folders: Mutex::default(),
         })
     }
 
-    /// Whether there is room for something new, beyond what is kept in reserve.
-    pub(super) fn check_room(&self) -> Result<(), ShardError> {
-        let room = self.disk.room()?;
-        if room.free <= self.reserve_bytes {
+    /// How much more may be written without touching the reserve.
+    pub(super) fn room(&self) -> Result<u64, ShardError> {
+        let free = self.disk.room()?.free;
+        let spoken_for = self
+            .reserve_bytes
+            .saturating_add(self.promised.load(Ordering::SeqCst));
+        Ok(free.saturating_sub(spoken_for))
+    }
+
+    /// Whether there is room for so many bytes, beyond what is kept in reserve.
+    pub(super) fn check_room(&self, bytes: u64) -> Result<(), ShardError> {
+        if self.room()? < bytes {
             return Err(ShardError::Full);
         }
         Ok(())
     }
 
-    /// Begins to write a shard.
+    /// Keeps room for a shard that is about to be written.
+    fn promise(self: &Arc<Self>, bytes: u64) -> Result<Promise, ShardError> {
+        // Taken before it is looked at, so that of two at the same time one sees the other.
+        let promise = Promise {
+            store: self.clone(),
+            bytes,
+        };
+        self.promised.fetch_add(bytes, Ordering::SeqCst);
+        let spoken_for = self
+            .reserve_bytes
+            .saturating_add(self.promised.load(Ordering::SeqCst));
+        match self.disk.room()?.free < spoken_for {
+            true => Err(ShardError::Full),
+            false => Ok(promise),
+        }
+    }
+
+    /// Begins to write a shard, which is not there yet.
     pub(super) fn begin(
+        self: &Arc<Self>,
+        name: ShardName,
+        code: Code,
+        offset: u64,
+    ) -> Result<IncomingShard, ShardError> {
+        if self.disk.open(&path(&name)).is_ok() {
+            return Err(ShardError::Refused("the shard is there already".into()));
+        }
+        self.begin_anew(name, code, offset)
+    }
+
+    /// Begins to write a shard. If it is there already, what is there goes to quarantine when the
+    /// new one is complete.
+    pub(super) fn begin_anew(
         self: &Arc<Self>,
         name: ShardName,
         code: Code,
@@ -123,14 +203,13 @@ impl ShardStore {
         if !code.is_valid() || usize::from(name.index) >= code.shards() {
             return Err(ShardError::Refused("there is no such shard".into()));
         }
-        self.check_room()?;
-        if self.disk.open(&path(&name)).is_ok() {
-            return Err(ShardError::Refused("the shard is there already".into()));
-        }
+        let largest = SEGMENT_BYTES.div_ceil(code.data.into()) + HEADER_BYTES as u64;
+        let promise = self.promise(largest)?;
         let path = incoming().join(data_encoding::HEXLOWER.encode(&self.seams.random::<16>()));
         Ok(IncomingShard {
             file: self.disk.create(&path)?,
             store: self.clone(),
+            promise,
             path,
             name,
             code,
@@ -214,19 +293,58 @@ impl ShardStore {
     /// Puts a corrupt file out of the way, so that it is never read again.
     fn quarantine(&self, name: &ShardName, what: &str) {
         metrics::corrupt_shard();
-        let (group, file) = (name.group, file_name(name));
-        error!(
-            group,
-            shard = file,
-            what,
-            "a shard is corrupt and goes to quarantine"
-        );
-        let nonce = data_encoding::HEXLOWER.encode(&self.seams.random::<4>());
-        let to = quarantine().join(format!("{group:03x}-{file}-{nonce}"));
-        if let Err(error) = self.disk.rename(&path(name), &to) {
+        let (group, shard) = (name.group, file_name(name));
+        error!(group, shard, what, "a shard is corrupt and goes to quarantine");
+        if let Err(error) = self.set_aside(name) {
             // It is found corrupt again by whoever reads it next.
-            warn!(shard = file, %error, "a corrupt shard could not be moved");
+            warn!(shard, %error, "a corrupt shard could not be moved");
         }
+    }
+
+    /// Moves a shard to quarantine, where nobody reads it.
+    pub(super) fn set_aside(&self, name: &ShardName) -> Result<(), ShardError> {
+        let now = self.seams.clock.now().0;
+        let to = format!("{:03x}-{}-{now:x}", name.group, file_name(name));
+        Ok(self.disk.rename(&path(name), &quarantine().join(to))?)
+    }
+
+    /// Removes what has been in quarantine since before a time; says how many shards that were.
+    pub(super) fn empty_quarantine(&self, before: Timestamp) -> Result<u64, ShardError> {
+        let mut removed = 0;
+        for name in self.disk.list(&quarantine())? {
+            let since = name
+                .rsplit('-')
+                .next()
+                .and_then(|since| u64::from_str_radix(since, 16).ok());
+            if since.is_some_and(|since| since < before.0) {
+                self.disk.remove(&quarantine().join(name))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The groups that have a folder, in their order.
+    pub(super) fn groups(&self) -> Result<Vec<u16>, ShardError> {
+        let names = self.disk.list(&root())?;
+        let groups = names.iter().filter(|name| name.len() == 3);
+        let mut groups: Vec<u16> = groups
+            .filter_map(|name| u16::from_str_radix(name, 16).ok())
+            .collect();
+        groups.sort_unstable();
+        Ok(groups)
+    }
+
+    /// The shards of a group, in no order. What is not named like one was put there by somebody
+    /// else and is left alone.
+    pub(super) fn list(&self, group: u16) -> Result<Vec<ShardName>, ShardError> {
+        let names = self.disk.list(&folder(group))?;
+        Ok(names.iter().filter_map(|name| parse(group, name)).collect())
+    }
+
+    /// When a shard was written.
+    pub(super) fn written(&self, name: &ShardName) -> Result<Timestamp, ShardError> {
+        Ok(self.disk.modified(&path(name))?)
     }
 
     /// Makes sure that the folder of a group is there, for ever.
@@ -280,6 +398,7 @@ impl IncomingShard {
         }
         let offset = HEADER_BYTES as u64 + self.checksums.len() as u64 * CELL_BYTES as u64;
         self.file.write_at(cell, offset)?;
+        self.promise.used(cell.len());
         self.checksums.push(expected);
         self.last_cell_bytes = cell.len();
         Ok(())
@@ -306,6 +425,9 @@ impl IncomingShard {
         self.file.write_at(&header.encode(), 0)?;
         store.certain("sync a shard", self.file.sync())?;
         store.ensure_folder(self.name.group)?;
+        if store.disk.open(&path(&self.name)).is_ok() {
+            store.set_aside(&self.name)?;
+        }
         store.disk.rename(&self.path, &path(&self.name))?;
         self.finished = true;
         store.sync_folder(&folder(self.name.group))
@@ -544,16 +666,25 @@ mod tests {
     #[test]
     fn the_reserve_of_a_full_disk_is_not_touched() {
         let stage = open(&TestDisk::default());
-        stage.disk.set_room(Room {
-            free: 1000,
-            total: 1 << 30,
-        });
+        let room = |beyond_reserve: u64| {
+            let free = 1000 + beyond_reserve;
+            stage.disk.set_room(Room { free, total: 1 << 30 });
+        };
+        let largest = SEGMENT_BYTES + HEADER_BYTES as u64;
+        room(largest - 1);
         assert!(matches!(write(&stage.store, 0, LEN), Err(ShardError::Full)));
-        stage.disk.set_room(Room {
-            free: 1001,
-            total: 1 << 30,
-        });
+        room(2 * largest - 1);
+        // What is being written counts as far as it is not written yet.
+        let first = stage.store.begin(name(1), COPIES, 0).unwrap();
+        assert!(matches!(write(&stage.store, 0, LEN), Err(ShardError::Full)));
+        assert_eq!(stage.store.room().unwrap(), largest - 1);
+        drop(first);
         write(&stage.store, 0, LEN).unwrap();
+        assert_eq!(
+            stage.store.room().unwrap(),
+            2 * largest - 1,
+            "a promise ends with its shard"
+        );
     }
 
     #[test]
@@ -577,6 +708,39 @@ mod tests {
             "it is there already"
         );
         assert_eq!(stage.disk.files().len(), 1);
+    }
+
+    #[test]
+    fn shards_are_listed_and_other_files_are_not() {
+        let stage = open(&TestDisk::default());
+        write(&stage.store, 0, LEN).unwrap();
+        write(&stage.store, 1, LEN).unwrap();
+        for other in ["notes.txt", "01-0-0", "-", ""] {
+            drop(stage.disk.create(&folder(5).join(other)).unwrap());
+        }
+        assert_eq!(stage.store.groups().unwrap(), [5]);
+        let mut listed = stage.store.list(5).unwrap();
+        listed.sort_unstable();
+        assert_eq!(listed, [name(0), name(1)]);
+    }
+
+    #[test]
+    fn quarantine_is_emptied_of_what_has_been_there_for_long() {
+        let stage = open(&TestDisk::default());
+        write(&stage.store, 0, LEN).unwrap();
+        stage.store.set_aside(&name(0)).unwrap();
+        assert!(stage.store.list(5).unwrap().is_empty());
+        let now = Seams::system().clock.now();
+        assert_eq!(
+            stage.store.empty_quarantine(Timestamp(now.0 - 60_000)).unwrap(),
+            0
+        );
+        assert_eq!(stage.disk.files().len(), 1);
+        assert_eq!(
+            stage.store.empty_quarantine(Timestamp(now.0 + 60_000)).unwrap(),
+            1
+        );
+        assert!(stage.disk.files().is_empty());
     }
 
     #[test]

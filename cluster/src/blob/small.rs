@@ -6,8 +6,12 @@
 //! (group commit). A write that fails is fatal: what the log holds then is not known.
 //!
 //! ```text
-//! key     generation 16, number 8 (big endian)
-//! value   0    1  version of this layout, 1
+//! family       key                       value
+//! default      generation 16, number 8   the segment, as below
+//! index        the same                  written at, in ms, 8; bytes in the value, 4
+//! quarantine   the same                  since, in ms, 8; the segment
+//!
+//! segment 0    1  version of this layout, 1
 //!         1    8  where the segment's bytes begin in their blob
 //!         9   32  the segment's BLAKE3 chaining value
 //!         41   4  bytes in the segment
@@ -15,23 +19,31 @@
 //!         53      the bytes
 //! ```
 //!
-//! Numbers in values are little endian. Values are verified whenever they are read.
+//! Numbers in segments are little endian, those in keys and in the other families big endian.
+//! Segments are verified whenever they are read. The index is there because listing the default
+//! family would read every value.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use rocksdb::{DB, DBCompressionType, DBRecoveryMode, ErrorKind, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, DBCompressionType, DBRecoveryMode,
+    ErrorKind, IteratorMode, Options, WriteBatch, WriteOptions,
+};
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::{error, info};
 
+use super::id::Generation;
 use super::metrics;
 use super::record::SegmentId;
 use super::shard_error::ShardError;
 use super::shard_file::checksum;
 use super::tree::SubtreeHasher;
-use crate::storage::FailStop;
+use crate::seams::{Seams, Timestamp};
+use crate::storage::{self, FailStop};
 
 /// The largest segment that is kept here; see [`super::coded`] for why.
 pub(super) const SMALL_BYTES: usize = 1 << 20;
@@ -103,11 +115,26 @@ impl SmallSegment {
     }
 }
 
+const INDEX: &str = "index";
+const QUARANTINE: &str = "quarantine";
+
+/// Values below this lie beside their keys, the others in blob files.
+const BLOB_FILE_VALUE: u64 = 1 << 10;
+
+/// Space is given back when this share of the blob files is garbage, and at least so much: all that
+/// is not has to be written again for it.
+const GARBAGE_RATIO: f64 = 0.3;
+const LEAST_GARBAGE: u64 = 8 << 20;
+
 /// The small segments of this node. Dropping it ends the writing thread.
 pub(super) struct SmallStore {
     db: Arc<DB>,
+    seams: Seams,
+    fail_stop: FailStop,
     writes: Mutex<Option<mpsc::Sender<Write>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Something was removed since space was last given back.
+    wasteful: AtomicBool,
 }
 
 struct Write {
@@ -117,6 +144,15 @@ struct Write {
     done: oneshot::Sender<()>,
 }
 
+/// A small segment in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) id: SegmentId,
+    pub(super) written: Timestamp,
+    /// Bytes of its stored form.
+    pub(super) bytes: u64,
+}
+
 fn key(id: &SegmentId) -> [u8; 24] {
     let mut key = [0; 24];
     key[..16].copy_from_slice(&id.generation.0);
@@ -124,11 +160,36 @@ fn key(id: &SegmentId) -> [u8; 24] {
     key
 }
 
+fn id(key: &[u8]) -> Option<SegmentId> {
+    let (generation, number) = key.split_first_chunk::<16>()?;
+    Some(SegmentId {
+        generation: Generation(*generation),
+        number: u64::from_be_bytes(number.try_into().ok()?),
+    })
+}
+
+fn index_value(written: Timestamp, bytes: usize) -> [u8; 12] {
+    let mut value = [0; 12];
+    value[..8].copy_from_slice(&written.0.to_be_bytes());
+    value[8..].copy_from_slice(&(bytes as u32).to_be_bytes());
+    value
+}
+
+fn listed(key: &[u8], value: &[u8]) -> Option<Listed> {
+    let (written, bytes) = value.split_first_chunk::<8>()?;
+    Some(Listed {
+        id: id(key)?,
+        written: Timestamp(u64::from_be_bytes(*written)),
+        bytes: u32::from_be_bytes(bytes.try_into().ok()?).into(),
+    })
+}
+
 fn options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
+    options.create_missing_column_families(true);
     options.set_enable_blob_files(true);
-    options.set_min_blob_size(1 << 10);
+    options.set_min_blob_size(BLOB_FILE_VALUE);
     options.set_blob_file_size(64 << 20);
     // Packages are compressed already.
     options.set_blob_compression_type(DBCompressionType::None);
@@ -136,7 +197,7 @@ fn options() -> Options {
     // that, one live value keeps a whole file.
     options.set_enable_blob_gc(true);
     options.set_blob_gc_age_cutoff(1.0);
-    options.set_blob_gc_force_threshold(0.3);
+    options.set_blob_gc_force_threshold(GARBAGE_RATIO);
     options.set_write_buffer_size(32 << 20);
     options.set_max_write_buffer_number(3);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -144,21 +205,41 @@ fn options() -> Options {
     options
 }
 
+fn durable() -> WriteOptions {
+    let mut durable = WriteOptions::default();
+    durable.set_sync(true);
+    durable
+}
+
 impl SmallStore {
     /// Opens the store in a folder of its own.
-    pub(super) fn open(path: &Path, fail_stop: FailStop) -> Result<Self, rocksdb::Error> {
-        let db = Arc::new(DB::open(&options(), path)?);
+    pub(super) fn open(path: &Path, seams: Seams, fail_stop: FailStop) -> Result<Self, rocksdb::Error> {
+        let families = [
+            ("default", options()),
+            (INDEX, Options::default()),
+            (QUARANTINE, options()),
+        ];
+        let db = Arc::new(storage::open(path, &options(), families)?);
+        complete_index(&db, &seams)?;
         let (writes, waiting) = mpsc::channel(WAITING_WRITES);
-        let writing = db.clone();
+        let (writing, stop, clock) = (db.clone(), fail_stop.clone(), seams.clone());
         let writer = std::thread::Builder::new()
             .name("small-writer".into())
-            .spawn(move || write_all(&writing, waiting, &fail_stop))
+            .spawn(move || write_all(&writing, waiting, &clock, &stop))
             .expect("a thread can be started");
         Ok(Self {
             db,
+            seams,
+            fail_stop,
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(writer)),
+            // What was removed before the node stopped may still be there.
+            wasteful: AtomicBool::new(true),
         })
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("it was opened with the store")
     }
 
     /// Stores a segment; when this returns it is durable.
@@ -168,7 +249,9 @@ impl SmallStore {
 
     /// Removes a segment; one that is not there is no error.
     pub(super) async fn remove(&self, id: &SegmentId) -> Result<(), ShardError> {
-        self.write(key(id), None).await
+        self.write(key(id), None).await?;
+        self.wasteful.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     async fn write(&self, key: [u8; 24], value: Option<Bytes>) -> Result<(), ShardError> {
@@ -186,10 +269,7 @@ impl SmallStore {
 
     /// The stored form of a segment, verified. Waits for the disk.
     pub(super) fn get(&self, id: &SegmentId) -> Result<(Bytes, SmallSegment), ShardError> {
-        let stored = self.db.get(key(id)).map_err(|error| match error.kind() {
-            ErrorKind::Corruption => ShardError::Corrupt(error.to_string()),
-            _ => ShardError::Io(error.to_string()),
-        });
+        let stored = self.db.get(key(id)).map_err(failed);
         let result = stored.and_then(|stored| {
             let stored = Bytes::from(stored.ok_or(ShardError::Missing)?);
             let segment = SmallSegment::decode(stored.clone())?;
@@ -200,6 +280,122 @@ impl SmallStore {
             error!(generation = %id.generation, number = id.number, what, "a small segment is corrupt");
         }
         result
+    }
+
+    /// Up to `limit` segments after one, in the order of their ids. Waits for the disk.
+    pub(super) fn list(&self, after: Option<SegmentId>, limit: usize) -> Result<Vec<Listed>, ShardError> {
+        let start = after.map(|after| {
+            let mut start = key(&after).to_vec();
+            start.push(0);
+            start
+        });
+        let mode = start.as_ref().map_or(IteratorMode::Start, |start| {
+            IteratorMode::From(start, rocksdb::Direction::Forward)
+        });
+        let entries = self.db.iterator_cf(self.family(INDEX), mode);
+        let entries = entries.map(|entry| entry.map_err(failed));
+        let segments = entries.filter_map(|entry| match entry {
+            Ok((key, value)) => listed(&key, &value).map(Ok),
+            Err(error) => Some(Err(error)),
+        });
+        segments.take(limit).collect()
+    }
+
+    /// Moves a segment to quarantine, where nobody reads it. Waits for the disk.
+    pub(super) fn set_aside(&self, id: &SegmentId) -> Result<(), ShardError> {
+        let key = key(id);
+        let mut batch = WriteBatch::default();
+        if let Some(value) = self.db.get(key).map_err(failed)? {
+            let since = self.seams.clock.now().0.to_be_bytes();
+            batch.put_cf(self.family(QUARANTINE), key, [&since[..], &value].concat());
+        }
+        batch.delete(key);
+        batch.delete_cf(self.family(INDEX), key);
+        self.write_now(batch)
+    }
+
+    /// Removes what has been in quarantine since before a time; says how many segments that were.
+    /// Waits for the disk.
+    pub(super) fn empty_quarantine(&self, before: Timestamp) -> Result<u64, ShardError> {
+        let mut batch = WriteBatch::default();
+        let mut removed = 0;
+        for entry in self.db.iterator_cf(self.family(QUARANTINE), IteratorMode::Start) {
+            let (key, value) = entry.map_err(failed)?;
+            let since = value
+                .split_first_chunk::<8>()
+                .map(|(since, _)| u64::from_be_bytes(*since));
+            if since.is_none_or(|since| since < before.0) {
+                batch.delete_cf(self.family(QUARANTINE), key);
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.write_now(batch)?;
+        }
+        Ok(removed)
+    }
+
+    fn write_now(&self, batch: WriteBatch) -> Result<(), ShardError> {
+        self.wasteful.store(true, Ordering::SeqCst);
+        self.db.write_opt(batch, &durable()).map_err(|error| {
+            self.fail_stop.stop(&format!("write small segments: {error}"));
+            failed(error)
+        })
+    }
+
+    /// Gives space back if much of what is on the disk was removed; says whether it was. Waits for
+    /// the disk, possibly long.
+    pub(super) fn reclaim(&self) -> Result<bool, ShardError> {
+        if !self.wasteful.swap(false, Ordering::SeqCst) {
+            return Ok(false);
+        }
+        // What waits in memory is in no file yet and would not count.
+        self.db.flush().map_err(failed)?;
+        let all = self.list(None, usize::MAX)?;
+        let in_files = all
+            .iter()
+            .map(|segment| segment.bytes)
+            .filter(|bytes| *bytes >= BLOB_FILE_VALUE);
+        let live: u64 = in_files.sum();
+        let total = self.blob_file_bytes()?;
+        let garbage = total.saturating_sub(live);
+        if garbage < LEAST_GARBAGE || (garbage as f64) < GARBAGE_RATIO * total as f64 {
+            return Ok(false);
+        }
+        info!(garbage, total, "rewriting the small segments to give space back");
+        let mut compact = CompactOptions::default();
+        compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for family in ["default", QUARANTINE] {
+            self.db
+                .compact_range_cf_opt(self.family(family), None::<&[u8]>, None::<&[u8]>, &compact);
+        }
+        Ok(true)
+    }
+
+    /// Bytes in all blob files.
+    pub(super) fn blob_file_bytes(&self) -> Result<u64, ShardError> {
+        let bytes = self.db.property_int_value("rocksdb.total-blob-file-size");
+        Ok(bytes.map_err(failed)?.unwrap_or(0))
+    }
+}
+
+/// Makes the index of a store that was written before there was one.
+fn complete_index(db: &DB, seams: &Seams) -> Result<(), rocksdb::Error> {
+    let index = db.cf_handle(INDEX).expect("it was opened with the store");
+    if db.iterator_cf(index, IteratorMode::Start).next().is_some() {
+        return Ok(());
+    }
+    for entry in db.iterator(IteratorMode::Start) {
+        let (key, value) = entry?;
+        db.put_cf(index, key, index_value(seams.clock.now(), value.len()))?;
+    }
+    Ok(())
+}
+
+fn failed(error: rocksdb::Error) -> ShardError {
+    match error.kind() {
+        ErrorKind::Corruption => ShardError::Corrupt(error.to_string()),
+        _ => ShardError::Io(error.to_string()),
     }
 }
 
@@ -214,17 +410,23 @@ impl Drop for SmallStore {
 }
 
 /// Writes whatever waits, together, until nobody can send any more.
-fn write_all(db: &DB, mut waiting: mpsc::Receiver<Write>, fail_stop: &FailStop) {
-    let mut durable = WriteOptions::default();
-    durable.set_sync(true);
+fn write_all(db: &DB, mut waiting: mpsc::Receiver<Write>, seams: &Seams, fail_stop: &FailStop) {
+    let durable = durable();
+    let index = db.cf_handle(INDEX).expect("it was opened with the store");
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = WriteBatch::default();
         let mut done = Vec::new();
         let mut next = Some(first);
         while let Some(write) = next {
             match write.value {
-                Some(value) => batch.put(write.key, value),
-                None => batch.delete(write.key),
+                Some(value) => {
+                    batch.put_cf(index, write.key, index_value(seams.clock.now(), value.len()));
+                    batch.put(write.key, value);
+                }
+                None => {
+                    batch.delete_cf(index, write.key);
+                    batch.delete(write.key);
+                }
             }
             done.push(write.done);
             next = if batch.size_in_bytes() < BATCH_BYTES {
@@ -248,12 +450,11 @@ fn write_all(db: &DB, mut waiting: mpsc::Receiver<Write>, fail_stop: &FailStop) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blob::id::Generation;
     use crate::blob::suite::content;
 
     fn open(path: &Path) -> SmallStore {
         let fail_stop = FailStop::new(|what| panic!("{what}"));
-        SmallStore::open(path, fail_stop).unwrap()
+        SmallStore::open(path, Seams::system(), fail_stop).unwrap()
     }
 
     fn id(number: u64) -> SegmentId {
@@ -319,6 +520,74 @@ mod tests {
         assert!(matches!(store.get(&id(1)), Err(ShardError::Corrupt(_))));
         store.put(&id(1), stored.slice(..HEADER_BYTES)).await.unwrap();
         assert!(matches!(store.get(&id(1)), Err(ShardError::Corrupt(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_listed_a_page_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        for number in 0..5 {
+            store.put(&id(number), segment(2000).encode()).await.unwrap();
+        }
+        store.remove(&id(3)).await.unwrap();
+        let page = store.list(None, 2).unwrap();
+        let numbers = |page: &[Listed]| page.iter().map(|listed| listed.id.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&page), [0, 1]);
+        assert_eq!(page[0].bytes, 2000 + HEADER_BYTES as u64);
+        assert_eq!(numbers(&store.list(Some(id(1)), 9).unwrap()), [2, 4]);
+    }
+
+    #[test]
+    fn a_store_from_before_there_was_an_index_is_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let older = DB::open(&options(), folder.path()).unwrap();
+        older.put(key(&id(7)), segment(3000).encode()).unwrap();
+        drop(older);
+        let listed = open(folder.path()).list(None, 9).unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(
+            (listed[0].id, listed[0].bytes),
+            (id(7), 3000 + HEADER_BYTES as u64)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_set_aside_is_not_read_and_gone_after_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        store.put(&id(1), segment(2000).encode()).await.unwrap();
+        store.set_aside(&id(1)).unwrap();
+        assert!(matches!(store.get(&id(1)), Err(ShardError::Missing)));
+        assert!(store.list(None, 9).unwrap().is_empty());
+        let now = Seams::system().clock.now();
+        assert_eq!(store.empty_quarantine(Timestamp(now.0 - 60_000)).unwrap(), 0);
+        assert_eq!(store.empty_quarantine(Timestamp(now.0 + 60_000)).unwrap(), 1);
+        assert_eq!(store.empty_quarantine(Timestamp(now.0 + 60_000)).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn space_comes_back_when_much_was_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        for number in 0..40 {
+            store
+                .put(&id(number), segment(SMALL_BYTES).encode())
+                .await
+                .unwrap();
+        }
+        assert!(!store.reclaim().unwrap(), "nothing was removed");
+        let before = store.blob_file_bytes().unwrap();
+        assert!(before >= 40 << 20);
+        for number in 0..20 {
+            store.remove(&id(number)).await.unwrap();
+        }
+        assert!(store.reclaim().unwrap());
+        let after = store.blob_file_bytes().unwrap();
+        assert!(after < before * 6 / 10, "{after} of {before} bytes are left");
+        for number in 20..40 {
+            assert_eq!(store.get(&id(number)).unwrap().1, segment(SMALL_BYTES));
+        }
+        assert!(!store.reclaim().unwrap(), "once is enough");
     }
 
     #[test]

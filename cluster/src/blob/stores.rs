@@ -11,6 +11,11 @@ use super::shard_error::ShardError;
 use super::shard_file::{ShardHeader, ShardName};
 use super::shard_store::ShardStore;
 use super::small::{SmallSegment, SmallStore};
+use super::suspects::Suspects;
+
+/// What a small segment takes of the disk for a while, in its own size: it is in the log, in a file,
+/// and in another when that is compacted.
+const SMALL_COSTS: u64 = 3;
 
 /// This node's shards and small segments. Cheap to clone.
 #[derive(Clone)]
@@ -19,6 +24,8 @@ pub(super) struct Stores {
     pub(super) small: Arc<SmallStore>,
     /// Where the disk is waited for.
     pub(super) disk: Pool,
+    /// What was asked for and is not there as it should be.
+    pub(super) suspects: Suspects,
 }
 
 impl Stores {
@@ -29,26 +36,39 @@ impl Stores {
         cells: Range<u32>,
     ) -> Result<(ShardHeader, Vec<Bytes>), ShardError> {
         let shards = self.shards.clone();
-        self.disk.run(move || shards.read(&name, cells)).await
+        let result = self.disk.run(move || shards.read(&name, cells)).await;
+        self.note(&name.id, &result);
+        result
+    }
+
+    fn note<T>(&self, id: &SegmentId, result: &Result<T, ShardError>) {
+        if let Err(ShardError::Missing | ShardError::Corrupt(_)) = result {
+            self.suspects.add(*id);
+        }
     }
 
     /// What a shard says of itself.
     pub(super) async fn stat_shard(&self, name: ShardName) -> Result<ShardHeader, ShardError> {
         let shards = self.shards.clone();
-        self.disk.run(move || shards.header(&name)).await
+        let result = self.disk.run(move || shards.header(&name)).await;
+        self.note(&name.id, &result);
+        result
     }
 
     /// Stores a small segment in its stored form.
     pub(super) async fn put_small(&self, id: SegmentId, value: Bytes) -> Result<(), ShardError> {
         let shards = self.shards.clone();
-        self.disk.run(move || shards.check_room()).await?;
+        let bytes = value.len() as u64 * SMALL_COSTS;
+        self.disk.run(move || shards.check_room(bytes)).await?;
         self.small.put(&id, value).await
     }
 
     /// A small segment, verified, with its stored form.
     pub(super) async fn read_small(&self, id: SegmentId) -> Result<(Bytes, SmallSegment), ShardError> {
         let small = self.small.clone();
-        self.disk.run(move || small.get(&id)).await
+        let result = self.disk.run(move || small.get(&id)).await;
+        self.note(&id, &result);
+        result
     }
 
     /// Removes shards and small segments.

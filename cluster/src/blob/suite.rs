@@ -3,18 +3,23 @@
 
 use std::convert::Infallible;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::collect::Collector;
 use super::id::Generation;
-use super::record::{BlobRecord, BlobState, Segmentation};
+use super::record::{BlobRecord, BlobState, Located, Segmentation};
 use super::{
-    BlobId, BlobReadError, BlobTxnError, Blobs, DigestSet, LeaseError, PutError, Space, StoredBlob,
-    UploadError, keys,
+    BlobId, BlobReadError, BlobTxnError, Blobs, DigestSet, LeaseError, PutError, Retention, Space,
+    StoredBlob, UploadError, UploadId, WasteStage, keys,
 };
 use crate::kv::{CommitError, Scan};
+use crate::node_id::NodeId;
+use crate::seams::testing::MovedClock;
+use crate::tasks::{TaskKind, Work};
 
 pub(super) const SPACE: Space = Space(7);
 const MIB: usize = 1 << 20;
@@ -22,6 +27,7 @@ const MIB: usize = 1 << 20;
 /// The nodes of one cluster, with what keeps them running.
 pub(super) struct Stage {
     pub(super) nodes: Vec<Blobs>,
+    pub(super) clock: Arc<MovedClock>,
     pub(super) _running: Box<dyn std::any::Any + Send>,
 }
 
@@ -41,6 +47,12 @@ macro_rules! run_suite {
             the_last_release_makes_an_orphan_and_a_new_reference_revives_it,
             a_transaction_counts_its_own_namings_and_releases,
             a_blob_that_is_being_removed_cannot_be_named_by_its_id,
+            what_nothing_names_goes_after_its_time_and_not_before,
+            gc_never_takes_a_live_blob,
+            bytes_that_were_collected_are_not_named_again,
+            fresh_bytes_of_a_kept_blob_go_at_once,
+            abandoned_uploads_go_and_others_stay,
+            a_writer_that_was_abandoned_leaves_nothing,
             spaces_know_nothing_of_each_other,
             a_lease_is_given_only_on_what_is_kept,
             a_write_that_was_broken_off_cannot_be_finished,
@@ -172,17 +184,52 @@ async fn record(blobs: &Blobs, id: &BlobId) -> Option<BlobRecord> {
     snapshot.record(&keys::record(SPACE, id)).await.unwrap()
 }
 
-async fn set_state(blobs: &Blobs, id: &BlobId, state: BlobState) {
-    let found = record(blobs, id).await.unwrap();
-    let work = async |mut txn: crate::kv::Txn| {
-        let changed = BlobRecord {
-            state,
-            ..found.clone()
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Stage {
+    /// Lets the collection decide what is garbage.
+    pub(super) async fn decide(&self) {
+        let collector = Collector::begin(&self.nodes[0]).await.unwrap();
+        collector.decide(SPACE, &self.work()).await.unwrap();
+    }
+
+    /// Lets the collection remove the garbage that is due.
+    pub(super) async fn remove(&self) {
+        let collector = Collector::begin(&self.nodes[0]).await.unwrap();
+        collector.remove(SPACE, &self.work()).await.unwrap();
+    }
+
+    fn work(&self) -> Work {
+        let blobs = &self.nodes[0];
+        Work::for_tests(
+            TaskKind::Collection,
+            NodeId(1),
+            blobs.kv().clone(),
+            blobs.seams().clone(),
+        )
+    }
+
+    /// Makes garbage of a blob that only "a record" names.
+    async fn discard(&self, id: &BlobId) {
+        release(&self.nodes[0], id, "a record").await;
+        self.clock.advance(2 * HOUR);
+        self.decide().await;
+    }
+}
+
+/// Whether the bytes of some segments are still kept.
+async fn are_kept(blobs: &Blobs, segments: &[Located]) -> bool {
+    for segment in segments {
+        let whole = 0..segment.record.len;
+        let Ok(stream) = blobs.segments().open(segment, whole).await else {
+            return false;
         };
-        txn.put_record(&keys::record(SPACE, id), &changed);
-        Ok::<_, CommitError>((txn, ()))
-    };
-    blobs.kv().transact(work).await.unwrap();
+        if stream.try_collect::<Vec<Bytes>>().await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 pub(super) async fn content_of_any_size_is_read_back_on_every_node(stage: Stage) {
@@ -400,7 +447,7 @@ pub(super) async fn a_blob_that_is_being_removed_cannot_be_named_by_its_id(stage
     let content = content(2 * MIB);
     let id = keep(blobs, &content).await;
     let before = record(blobs, &id).await.unwrap().generation;
-    set_state(blobs, &id, BlobState::Deleting { epoch: 1 }).await;
+    stage.discard(&id).await;
     let refused = name_existing(blobs, &id, "late").await;
     assert!(matches!(
         refused,
@@ -415,7 +462,223 @@ pub(super) async fn a_blob_that_is_being_removed_cannot_be_named_by_its_id(stage
     let fresh = record(blobs, &id).await.unwrap();
     assert_ne!(fresh.generation, before);
     assert_eq!(fresh.state, BlobState::Live);
+    stage.clock.advance(2 * DAY);
+    stage.decide().await;
+    stage.remove().await;
+    for node in &stage.nodes {
+        assert!(
+            read(node, &id, None).await.unwrap() == content,
+            "the old bytes alone went"
+        );
+    }
+}
+
+pub(super) async fn what_nothing_names_goes_after_its_time_and_not_before(stage: Stage) {
+    let blobs = &stage.nodes[0];
+    let mut kept = Vec::new();
+    for size in [5000, 3 * MIB] {
+        kept.push((size, keep(blobs, &content(size)).await));
+    }
+    let located = |record: Option<BlobRecord>| record.unwrap().located();
+    let mut segments = Vec::new();
+    for (_, id) in &kept {
+        segments.extend(located(record(blobs, id).await));
+        release(blobs, id, "a record").await;
+    }
+    assert_eq!(blobs.waste(10).await.unwrap().len(), 2);
+    stage.decide().await;
+    for (size, id) in &kept {
+        assert!(
+            read(blobs, id, None).await.unwrap() == content(*size),
+            "too early"
+        );
+    }
+    let announced = blobs.waste(10).await.unwrap()[0].freed_at;
+    stage.clock.advance(2 * HOUR);
+    stage.decide().await;
+    stage.remove().await;
+    for (_, id) in &kept {
+        assert!(matches!(
+            read(blobs, id, None).await,
+            Err(BlobReadError::Unknown { .. })
+        ));
+    }
+    let waste = blobs.waste(10).await.unwrap();
+    assert_eq!(
+        waste.iter().map(|waste| waste.bytes).sum::<u64>(),
+        5000 + 3 * MIB as u64
+    );
+    assert!(waste.iter().all(|waste| waste.stage == WasteStage::Quarantine));
+    assert!(
+        are_kept(blobs, &segments).await,
+        "somebody may still be reading them"
+    );
+    stage.clock.advance(DAY);
+    assert!(stage.clock.at() > announced);
+    stage.remove().await;
+    for segment in segments {
+        assert!(!are_kept(blobs, &[segment]).await);
+    }
+    assert!(blobs.waste(10).await.unwrap().is_empty());
+    // Nothing is left that grows with what ever was.
+    stage.clock.advance(DAY);
+    stage.decide().await;
+    stage.remove().await;
+    for collection in [
+        keys::records(SPACE),
+        keys::orphans(SPACE),
+        keys::all_garbage(SPACE),
+        keys::leases(SPACE),
+    ] {
+        let left = blobs.kv().local().scan(Scan::of(&collection)).await.unwrap();
+        assert!(left.is_empty(), "{collection:?}");
+    }
+}
+
+pub(super) async fn gc_never_takes_a_live_blob(stage: Stage) {
+    let blobs = &stage.nodes[0];
+    let content = content(2 * MIB);
+    let id = keep(blobs, &content).await;
+    // Named again, or leased, between the decision and its commit.
+    for naming in [true, false] {
+        release(blobs, &id, "a record").await;
+        stage.clock.advance(2 * HOUR);
+        let collector = Collector::begin(blobs).await.unwrap();
+        let mut txn = blobs.kv().begin().await.unwrap();
+        assert!(collector.judge(&mut txn, SPACE, &id).await.unwrap());
+        if naming {
+            name_existing(blobs, &id, "a record").await.unwrap();
+        } else {
+            assert!(blobs.lease(SPACE, &id, HOUR).await.unwrap());
+        }
+        assert!(matches!(txn.commit().await, Err(CommitError::Conflict)));
+        assert!(!collector.collect_orphan(SPACE, id).await.unwrap());
+        stage.clock.advance(HOUR / 2);
+        stage.decide().await;
+        assert!(read(blobs, &id, None).await.unwrap() == content);
+    }
+    // The lease is over, and some.
+    stage.clock.advance(HOUR);
+    stage.decide().await;
+    assert!(read(blobs, &id, None).await.is_err());
+}
+
+pub(super) async fn bytes_that_were_collected_are_not_named_again(stage: Stage) {
+    let blobs = &stage.nodes[0];
+    let stored = put(blobs, &content(2 * MIB)).await;
+    name(blobs, &stored, "a record").await.unwrap();
+    // Whoever holds the name may try again at any time within a day.
+    for removed in [false, true] {
+        if removed {
+            let at_once = Retention {
+                quarantine_seconds: 0,
+                ..Retention::default()
+            };
+            at_once.store(blobs.kv()).await.unwrap();
+            stage.remove().await;
+        } else {
+            stage.discard(&stored.id()).await;
+        }
+        let refused = name(blobs, &stored, "late").await;
+        assert!(
+            matches!(refused, Err(TestError::Blob(BlobTxnError::Expired { .. }))),
+            "{refused:?}"
+        );
+    }
+}
+
+pub(super) async fn fresh_bytes_of_a_kept_blob_go_at_once(stage: Stage) {
+    let blobs = &stage.nodes[0];
+    let content = content(2 * MIB);
+    let id = keep(blobs, &content).await;
+    let again = put(blobs, &content).await;
+    name(blobs, &again, "another record").await.unwrap();
+    name(blobs, &again, "and another").await.unwrap();
+    assert_eq!(blobs.waste(10).await.unwrap().len(), 1);
+    stage.remove().await;
+    assert!(blobs.waste(10).await.unwrap().is_empty());
     assert!(read(blobs, &id, None).await.unwrap() == content);
+}
+
+pub(super) async fn abandoned_uploads_go_and_others_stay(stage: Stage) {
+    let blobs = stage.nodes[0].with_inline_segments(1);
+    let begin = async || {
+        blobs
+            .begin_upload(SPACE, DigestSet::default(), b"")
+            .await
+            .unwrap()
+    };
+    let content = content(70 * MIB);
+    let append = async |id: &UploadId, range: Range<usize>| {
+        let part = content.slice(range);
+        blobs
+            .append(SPACE, id, None, u64::MAX, body(&part, MIB))
+            .await
+            .unwrap();
+    };
+    let (abandoned, alive, finished, named) = (begin().await, begin().await, begin().await, begin().await);
+    append(&abandoned, 0..70 * MIB).await;
+    append(&abandoned, 0..1000).await;
+    append(&alive, 0..3 * MIB).await;
+    append(&finished, 0..70 * MIB).await;
+    blobs.finish_upload(SPACE, &finished).await.unwrap();
+    append(&named, 0..69 * MIB).await;
+    let kept = blobs.finish_upload(SPACE, &named).await.unwrap();
+    name(&blobs, &kept, "a record").await.unwrap();
+    stage.clock.advance(20 * HOUR);
+    append(&alive, 3 * MIB..4 * MIB).await;
+    stage.decide().await;
+    assert!(blobs.waste(10).await.unwrap().is_empty(), "none is abandoned yet");
+    stage.clock.advance(5 * HOUR);
+    stage.decide().await;
+    let mut waste: Vec<u64> = blobs
+        .waste(10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|waste| waste.bytes)
+        .collect();
+    waste.sort_unstable();
+    assert_eq!(waste, [70 * MIB as u64, 70 * MIB as u64 + 1000]);
+    stage.remove().await;
+    assert!(blobs.waste(10).await.unwrap().is_empty());
+    let unknown = blobs.upload_status(SPACE, &abandoned).await;
+    assert!(matches!(unknown, Err(UploadError::Unknown)));
+    assert_eq!(
+        blobs.upload_status(SPACE, &alive).await.unwrap().offset,
+        4 * MIB as u64
+    );
+    append(&alive, 4 * MIB..70 * MIB).await;
+    let whole = blobs.finish_upload(SPACE, &alive).await.unwrap();
+    assert_eq!(whole.id().0, *blake3::hash(&content).as_bytes());
+    assert!(read(&blobs, &kept.id(), None).await.unwrap() == content.slice(..69 * MIB));
+    let pending = blobs
+        .kv()
+        .local()
+        .scan(Scan::of(&keys::all_pending(SPACE)))
+        .await
+        .unwrap();
+    assert_eq!(pending.len(), 1, "that of the upload which is not named yet");
+}
+
+pub(super) async fn a_writer_that_was_abandoned_leaves_nothing(stage: Stage) {
+    let blobs = stage.nodes[0].with_inline_segments(0);
+    let stored = put(&blobs, &content(40 * MIB)).await;
+    stage.clock.advance(25 * HOUR);
+    stage.decide().await;
+    stage.remove().await;
+    let segments = keys::segments(SPACE, &stored.inner.generation);
+    assert!(
+        blobs
+            .kv()
+            .local()
+            .scan(Scan::of(&segments))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let late = name(&blobs, &stored, "late").await;
+    assert!(matches!(late, Err(TestError::Blob(BlobTxnError::Expired { .. }))));
 }
 
 pub(super) async fn spaces_know_nothing_of_each_other(stage: Stage) {
@@ -549,9 +812,11 @@ pub(super) async fn an_upload_across_segments_has_the_id_of_its_content(stage: S
 
 /// Makes the next naming take the fresh bytes.
 async fn set_unnamed(blobs: &Blobs, id: &BlobId) {
-    if record(blobs, id).await.is_some() {
-        set_state(blobs, id, BlobState::Deleting { epoch: 1 }).await;
-    }
+    let forget = async |mut txn: crate::kv::Txn| {
+        txn.delete(&keys::record(SPACE, id));
+        Ok::<_, CommitError>((txn, ()))
+    };
+    blobs.kv().transact(forget).await.unwrap();
 }
 
 pub(super) async fn very_many_small_chunks_make_one_blob(stage: Stage) {
@@ -806,7 +1071,8 @@ pub(super) async fn very_many_segments_are_kept_apart_from_the_record(stage: Sta
 
     let again = put(&blobs, &content).await;
     name(&blobs, &again, "another record").await.unwrap();
-    assert_eq!(pending().await, 1, "the second copy is left to the collection");
+    assert_eq!(pending().await, 0, "the second copy is garbage");
+    assert_eq!(blobs.waste(10).await.unwrap().len(), 1);
     check(&stored.id()).await;
 
     set_unnamed(&blobs, &stored.id()).await;

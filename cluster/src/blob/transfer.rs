@@ -22,6 +22,7 @@ use super::shard_error::ShardError;
 use super::shard_file::{Seal, ShardHeader, ShardName, checksum};
 use super::small::SmallSegment;
 use super::stores::Stores;
+use super::tree::SEGMENT_BYTES;
 use super::wire;
 use crate::node_id::NodeId;
 
@@ -32,7 +33,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 const UNSENT_CELLS: usize = 2;
 
 /// How long nothing more is sent to a node that said it was full.
-const FULL_TIME: Duration = Duration::from_secs(30);
+const FULL_TIME: Duration = Duration::from_secs(5);
+
+/// A node with less room than this is left alone: that of a few segments that are under way.
+const LEAST_ROOM: u64 = 2 * SEGMENT_BYTES;
 
 /// How much the last answer counts in what is expected of a node.
 const SMOOTHING: f64 = 0.2;
@@ -76,8 +80,11 @@ impl Transfer {
         node == self.me() || !self.peers.is_down(node)
     }
 
-    /// Whether a node said a moment ago that it is full.
+    /// Whether a node has no room for much more, or said a moment ago that it has none.
     pub(super) fn is_full(&self, node: NodeId) -> bool {
+        if self.peers.room(node).is_some_and(|room| room < LEAST_ROOM) {
+            return true;
+        }
         let full_since = self.full_since.lock().expect("no panic while held");
         full_since
             .get(&node)
@@ -193,6 +200,22 @@ impl Transfer {
             out.push(bytes);
         }
         Ok((header, out))
+    }
+
+    /// What a shard on a node says of itself.
+    pub(super) async fn header(&self, node: NodeId, name: ShardName) -> Result<ShardHeader, ShardError> {
+        let call = async {
+            if node == self.me() {
+                return self.stores.stat_shard(name).await;
+            }
+            let name = Some(wire::shard_name(&name));
+            let answer = self
+                .client(node)
+                .stat_shard(v1::StatShardRequest { name })
+                .await?;
+            Ok(ShardHeader::decode(&answer.into_inner().header)?)
+        };
+        self.call(node, call).await
     }
 
     /// Stores a small segment on a node.

@@ -25,6 +25,7 @@ use super::checked::Checked;
 use super::digest::{DigestSet, DigestState, Digests};
 use super::error::UploadError;
 use super::id::{Generation, Space, UploadId};
+use super::naming::note_space;
 use super::record::{
     FinishedUpload, INLINE_SEGMENTS, Located, PendingRecord, SegmentRecord, Segmentation, UploadRecord,
 };
@@ -71,6 +72,7 @@ impl Blobs {
             finished: None,
         };
         let work = async |mut txn: Txn| {
+            note_space(&mut txn, space).await?;
             txn.put_record(&keys::upload(space, &id), &session);
             Ok::<_, UploadError>((txn, ()))
         };
@@ -162,19 +164,10 @@ impl Blobs {
             let Some(session) = txn.record::<UploadRecord>(&key).await? else {
                 return Err(UploadError::Unknown);
             };
-            txn.delete(&key);
-            Ok((txn, session))
+            self.retire_upload(&mut txn, space, id, &session).await?;
+            Ok((txn, ()))
         };
-        let session = self.kv().transact(work).await?;
-        // A finished upload's bytes may be a named blob's by now: the collection finds out,
-        // as it does for segments that have items of their own.
-        if session.finished.is_none() {
-            let pieces = session.located_pieces();
-            let garbage = Unrecorded::new(self.segments());
-            garbage.extend(pieces);
-            garbage.extend(session.located_segments());
-        }
-        Ok(())
+        self.kv().transact(work).await
     }
 
     /// The session as everybody sees it now.
@@ -371,7 +364,7 @@ impl UploadRecord {
     }
 
     /// The segments that the record holds itself.
-    fn located_segments(&self) -> Vec<Located> {
+    pub(super) fn located_segments(&self) -> Vec<Located> {
         (self.spilled..)
             .zip(&self.segments)
             .map(|(number, segment)| segment.clone().locate(self.generation, number))

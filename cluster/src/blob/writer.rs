@@ -11,18 +11,23 @@ use tokio::task::JoinHandle;
 use super::digest::{DigestSet, DigestState, Digests};
 use super::error::WriteError;
 use super::id::{BlobId, Generation, Space};
+use super::naming::note_space;
 use super::pipeline::{Pipeline, Stage};
 use super::pool::Pool;
 use super::record::{Located, PendingRecord, SegmentId, SegmentRecord, Segmentation};
 use super::segments::{CELL_BYTES, SegmentError, SegmentSink, Segments, Stored};
 use super::tree::{SEGMENT_BYTES, SubtreeHash, SubtreeHasher, Tree};
 use super::{Blobs, keys};
-use crate::kv::{CommitError, Txn};
+use crate::kv::Txn;
 use crate::seams::Timestamp;
 
 /// How long stored bytes wait to be named. Longer than any request, far shorter than the age
 /// below which unknown shards are left alone.
 pub(super) const NAMING_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// How long segments may lie on disks before their writer records them. Together with
+/// [`NAMING_TIME`] it stays below the age at which unknown shards are taken for garbage.
+const UNRECORDED_TIME: Duration = Duration::from_secs(12 * 3600);
 
 /// Fewer bytes than this are hashed where they are: handing them over would cost more.
 const HASHED_IN_PLACE: usize = 16 << 10;
@@ -335,6 +340,8 @@ pub struct BlobWriter {
 struct SegmentList {
     spilled: u64,
     recent: Vec<SegmentRecord>,
+    /// When the first of these became durable.
+    recent_since: Option<Timestamp>,
     indebted: bool,
 }
 
@@ -468,7 +475,10 @@ impl BlobWriter {
             .filter(|generation| *generation != self.generation);
         self.stored.indebted |= record.placement.indebted();
         self.stored.recent.push(record);
-        if self.stored.recent.len() > self.blobs.inline_segments() {
+        let now = self.blobs.seams().clock.now();
+        let since = *self.stored.recent_since.get_or_insert(now);
+        // Nobody knows of what is not recorded, so a slow writer may not keep it to itself for long.
+        if self.stored.recent.len() > self.blobs.inline_segments() || now.since(since) > UNRECORDED_TIME {
             self.spill().await?;
         }
         Ok(())
@@ -484,13 +494,21 @@ impl BlobWriter {
         };
         let (first, recent) = (self.stored.spilled, &self.stored.recent);
         let work = async |mut txn: Txn| {
-            txn.put_record(&keys::pending(space, &generation), &pending);
+            note_space(&mut txn, space).await?;
+            let key = keys::pending(space, &generation);
+            if first > 0 && txn.get(&key).await?.is_none() {
+                return Err(WriteError::unavailable(
+                    "it took too long and was collected meanwhile",
+                ));
+            }
+            txn.put_record(&key, &pending);
             put_segments(&mut txn, space, &generation, first, recent);
-            Ok::<_, CommitError>((txn, ()))
+            Ok((txn, ()))
         };
         self.blobs.kv().transact(work).await?;
         self.stored.spilled += self.stored.recent.len() as u64;
         self.stored.recent.clear();
+        self.stored.recent_since = None;
         self.unrecorded.keep_below(self.stored.spilled);
         Ok(())
     }

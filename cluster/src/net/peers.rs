@@ -90,6 +90,8 @@ struct State {
     liveness: Liveness,
     misses: u32,
     latency: Option<Duration>,
+    /// How many bytes it said that may still be written there.
+    room: Option<u64>,
     heard: Option<Instant>,
     probed: Option<Instant>,
     suspect: bool,
@@ -202,6 +204,11 @@ impl Peers {
         }
     }
 
+    /// How many bytes may still be written on another node, as it said last.
+    pub fn room(&self, node: NodeId) -> Option<u64> {
+        self.peer(node)?.state().room
+    }
+
     /// Tells whenever a node comes or goes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
@@ -240,10 +247,11 @@ impl Peers {
     }
 
     /// Notes the answer to a probe.
-    pub(super) fn answered(&self, node: NodeId, took: Duration) {
+    pub(super) fn answered(&self, node: NodeId, took: Duration, room: Option<u64>) {
         let Some(peer) = self.peer(node) else { return };
         {
             let mut state = peer.state();
+            state.room = room;
             // The first answer includes making the connection.
             if state.liveness == Liveness::Up {
                 let before = state.latency.unwrap_or(took);
@@ -402,6 +410,7 @@ impl State {
             liveness: Liveness::Unknown,
             misses: 0,
             latency: None,
+            room: None,
             heard: None,
             probed: None,
             suspect: false,

@@ -1,5 +1,7 @@
 //! Asks peers whether they are there, and answers them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_proto::v1;
@@ -20,20 +22,48 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long a peer may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
+/// How much room a node has, which its answers to pings tell. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct RoomGauge(Arc<AtomicU64>);
+
+/// Not measured yet.
+const UNKNOWN: u64 = u64::MAX;
+
+impl Default for RoomGauge {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(UNKNOWN)))
+    }
+}
+
+impl RoomGauge {
+    /// Notes how many bytes may still be written.
+    pub fn set(&self, bytes: u64) {
+        self.0.store(bytes.min(UNKNOWN - 1), Ordering::Relaxed);
+    }
+
+    /// How many bytes may still be written, if that is known.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
+    }
+}
+
 /// Answers pings.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LivenessService;
+#[derive(Clone, Debug)]
+pub(crate) struct LivenessService {
+    room: RoomGauge,
+}
 
 impl LivenessService {
-    pub(crate) fn server() -> LivenessServer<Self> {
-        LivenessServer::new(Self).max_decoding_message_size(1024)
+    pub(crate) fn server(room: RoomGauge) -> LivenessServer<Self> {
+        LivenessServer::new(Self { room }).max_decoding_message_size(1024)
     }
 }
 
 #[tonic::async_trait]
 impl Liveness for LivenessService {
     async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {
-        Ok(Response::new(v1::PingResponse {}))
+        let room_bytes = self.room.get();
+        Ok(Response::new(v1::PingResponse { room_bytes }))
     }
 }
 
@@ -66,7 +96,7 @@ impl Peers {
         let mut client = LivenessClient::new(self.channel(node, Lane::Raft));
         let began = Instant::now();
         match timeout(ANSWER_WITHIN, client.ping(v1::PingRequest {})).await {
-            Ok(Ok(_)) => self.answered(node, began.elapsed()),
+            Ok(Ok(answer)) => self.answered(node, began.elapsed(), answer.into_inner().room_bytes),
             Ok(Err(status)) => self.missed(node, status.message()),
             Err(_) => self.missed(node, "it does not answer"),
         }

@@ -8,10 +8,13 @@ use async_trait::async_trait;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use cairn_cluster::Timestamp;
 use cairn_cluster::membership::ClusterStatus;
+use cairn_cluster::{
+    BlobId, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtectedPage, Waste,
+};
 use serde::{Deserialize, Serialize};
 
+use super::upkeep::TaskChange;
 use crate::app::App;
 use crate::auth::{Authorised, Instance, Own};
 use crate::http::body::Params;
@@ -30,6 +33,25 @@ pub trait Operator: Send + Sync {
 
     /// Makes a token with which one node can join, once.
     async fn join_token(&self, lifetime: Duration) -> Result<Issued, ApiError>;
+
+    /// How the background work of all nodes stands.
+    async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError>;
+
+    /// What is set for a kind of background work.
+    async fn task_settings(&self, task: TaskKind) -> Result<TaskSettings, ApiError>;
+
+    /// Changes what is set for a kind of background work, on all nodes.
+    async fn set_task(&self, task: TaskKind, change: TaskChange) -> Result<TaskSettings, ApiError>;
+
+    /// Some blobs that have less redundancy than they should, after one.
+    async fn under_protected(
+        &self,
+        after: Option<(Space, BlobId)>,
+        limit: usize,
+    ) -> Result<UnderProtectedPage, ApiError>;
+
+    /// Some of what nothing names any more.
+    async fn waste(&self, limit: usize) -> Result<Vec<Waste>, ApiError>;
 }
 
 /// A join token that was made now. It has no debug form, because it is a secret.
@@ -51,6 +73,30 @@ impl Operator for NoCluster {
     }
 
     async fn join_token(&self, _: Duration) -> Result<Issued, ApiError> {
+        Err(alone())
+    }
+
+    async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError> {
+        Err(alone())
+    }
+
+    async fn task_settings(&self, _: TaskKind) -> Result<TaskSettings, ApiError> {
+        Err(alone())
+    }
+
+    async fn set_task(&self, _: TaskKind, _: TaskChange) -> Result<TaskSettings, ApiError> {
+        Err(alone())
+    }
+
+    async fn under_protected(
+        &self,
+        _: Option<(Space, BlobId)>,
+        _: usize,
+    ) -> Result<UnderProtectedPage, ApiError> {
+        Err(alone())
+    }
+
+    async fn waste(&self, _: usize) -> Result<Vec<Waste>, ApiError> {
         Err(alone())
     }
 }

@@ -16,6 +16,7 @@ mod settings;
 mod shown;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 mod users;
 
 use axum::routing::get;
@@ -42,7 +43,10 @@ pub(crate) fn routes() -> Router<App> {
         .merge(settings::routes())
         .merge(packages::routes())
         .merge(oci::rest::routes());
-    Router::new().nest("/api/v4", routes).merge(cluster::routes())
+    Router::new()
+        .nest("/api/v4", routes)
+        .merge(cluster::routes())
+        .merge(upkeep::routes())
 }
 
 async fn version(access: Access) -> Result<Json<Value>, ApiError> {

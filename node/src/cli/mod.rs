@@ -13,6 +13,7 @@ mod project;
 mod serve;
 mod table;
 mod token;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,11 @@ enum Command {
     /// Founds a cluster, lets nodes join, shows how it is
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Background work: repair, scrub, collection, recoding
+    #[command(subcommand)]
+    Tasks(upkeep::TasksCommand),
+    /// Blobs that need attention
+    Blobs(upkeep::BlobsArguments),
     /// Groups, which hold projects
     #[command(subcommand)]
     Group(group::Command),
@@ -78,6 +84,8 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Dev(arguments) => on_this_thread(dev::run(arguments, output)),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Cluster(command) => on_this_thread(cluster::run(command, output)),
+        Command::Tasks(command) => on_this_thread(upkeep::tasks(command, output)),
+        Command::Blobs(arguments) => on_this_thread(upkeep::blobs(arguments, output)),
         Command::Group(command) => on_this_thread(group::run(command, output)),
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::http::header::{HeaderName, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use cairn_cluster::{CommitError, ReadError, Unavailable};
+use cairn_cluster::{CommitError, ReadError, Unavailable, UploadError, WriteError};
 
 /// What went wrong, as far as a client can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,8 +168,16 @@ impl ApiError {
         Self::new(ErrorKind::Internal, "500 Internal Server Error").with_source(source)
     }
 
-    /// 503 with `Retry-After`; the cause goes to the log.
+    /// 503 with `Retry-After`, or 507 if it is for want of room on the disks, where trying again
+    /// soon is of no use; the cause goes to the log.
     pub fn unavailable(source: impl StdError + Send + Sync + 'static) -> Self {
+        if is_for_want_of_room(&source) {
+            return Self::new(
+                ErrorKind::InsufficientStorage,
+                "507 Insufficient Storage: the disks of the cluster are full",
+            )
+            .with_source(source);
+        }
         Self::new(ErrorKind::Unavailable, "503 Service Unavailable")
             .with_header(RETRY_AFTER, HeaderValue::from_static("2"))
             .with_source(source)
@@ -212,6 +220,13 @@ impl ApiError {
         }
         text
     }
+}
+
+/// Whether bytes were not stored because too few nodes have room for them.
+fn is_for_want_of_room(error: &(dyn StdError + 'static)) -> bool {
+    let of_write = error.downcast_ref::<WriteError>();
+    let of_upload = error.downcast_ref::<UploadError>();
+    matches!(of_write, Some(WriteError::Full { .. })) || matches!(of_upload, Some(UploadError::Full { .. }))
 }
 
 impl fmt::Debug for ApiError {
@@ -287,4 +302,26 @@ pub fn render_gitlab(error: &ApiError) -> Response {
         _ => serde_json::json!({ "message": error.message }),
     };
     (error.kind.status(), axum::Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disks_are_told_apart_from_nodes_that_are_away() {
+        let reason = || "2 of 3 nodes".to_owned();
+        let status = |error: ApiError| {
+            (
+                error.kind.status().as_u16(),
+                error.headers.contains_key(RETRY_AFTER),
+            )
+        };
+        let full = WriteError::Full { reason: reason() };
+        assert_eq!(status(ApiError::unavailable(full)), (507, false));
+        let full = UploadError::<std::convert::Infallible>::Full { reason: reason() };
+        assert_eq!(status(ApiError::unavailable(full)), (507, false));
+        let away = WriteError::Unavailable { reason: reason() };
+        assert_eq!(status(ApiError::unavailable(away)), (503, true));
+    }
 }

@@ -5,10 +5,12 @@
 //!   whole copies does, and what fits the log of small segments without holding others up.
 //! - Anything larger is coded while it streams ([`write`]), and read from whichever shards are
 //!   nearest ([`read`]).
+//! - What is missing or corrupt is built again from the rest ([`rebuild`]).
 //! - Where it goes is chosen when it begins, from the layout and from who is there ([`plan`]).
 
 mod plan;
 mod read;
+mod rebuild;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -19,7 +21,6 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::future;
-use tracing::debug;
 
 use super::cache::Cache;
 use super::keys;
@@ -64,6 +65,16 @@ impl CodedSegments {
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// The layout as this node knows it.
+    pub(super) async fn layout(&self) -> Result<Arc<Layout>, SegmentError> {
+        self.shared.layout().await
+    }
+
+    /// Whether a node has no room.
+    pub(super) fn is_full(&self, node: NodeId) -> bool {
+        self.shared.transfer.is_full(node)
     }
 }
 
@@ -115,7 +126,7 @@ impl Shared {
 }
 
 /// The shard of a segment with an index.
-fn shard_of(segment: &Located, index: u8) -> ShardName {
+pub(super) fn shard_of(segment: &Located, index: u8) -> ShardName {
     ShardName {
         group: segment.record.placement.group,
         id: segment.id,
@@ -132,14 +143,17 @@ impl Segments for CodedSegments {
     async fn open(&self, segment: &Located, range: Range<u64>) -> Result<SegmentStream, SegmentError> {
         match segment.record.placement.form {
             Form::Small => read::open_small(&self.shared, segment, range).await,
-            Form::Shards => read::open_shards(&self.shared, segment, range).await,
+            Form::Shards => read::open_shards(&self.shared, segment, range, read::Reader::Client).await,
         }
     }
 
-    async fn delete(&self, segments: Vec<Located>) {
+    async fn remove(&self, segments: &[Located]) -> Result<(), SegmentError> {
+        let layout = self.shared.layout().await?;
         let mut by_node: BTreeMap<NodeId, (Vec<ShardName>, Vec<SegmentId>)> = BTreeMap::new();
-        for segment in &segments {
-            for (index, node) in (0..).zip(&segment.record.placement.homes) {
+        for segment in segments {
+            let homes = (0..).zip(&segment.record.placement.homes);
+            // A node that has left took with it what it had.
+            for (index, node) in homes.filter(|(_, node)| layout.zone(**node).is_some()) {
                 let (shards, small) = by_node.entry(*node).or_default();
                 match segment.record.placement.form {
                     Form::Small => small.push(segment.id),
@@ -147,11 +161,17 @@ impl Segments for CodedSegments {
                 }
             }
         }
-        let deletions = by_node.into_iter().map(|(node, (shards, small))| async move {
-            if let Err(error) = self.shared.transfer.delete(node, shards, small).await {
-                debug!(%node, %error, "segments that nobody names stay for the collection");
+        let transfer = &self.shared.transfer;
+        let removals = by_node.into_iter().map(|(node, (shards, small))| async move {
+            let unavailable = |what: &dyn std::fmt::Display| {
+                SegmentError::Unavailable(format!("node {node} does not remove its shards: {what}"))
+            };
+            if !transfer.is_up(node) {
+                return Err(unavailable(&"it is down"));
             }
+            let removed = transfer.delete(node, shards, small).await;
+            removed.map_err(|error| unavailable(&error))
         });
-        future::join_all(deletions).await;
+        future::join_all(removals).await.into_iter().collect()
     }
 }

@@ -73,10 +73,7 @@ impl Plan {
         is_up: impl Fn(NodeId) -> bool,
     ) -> Option<Self> {
         let (group, nodes) = best_group(layout, first_group, &is_up)?;
-        let code = Code {
-            data: 1,
-            parity: layout.code.parity,
-        };
+        let code = layout.code.of_copies();
         // A group's first nodes hold its data shards; copies go to all of its nodes alike.
         let mut nodes = nodes.to_vec();
         let turn = usize::from(group) % nodes.len().max(1);

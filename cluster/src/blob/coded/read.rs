@@ -64,7 +64,11 @@ pub(super) async fn open_small(
     Ok(stream::iter([Ok(part)]).boxed())
 }
 
-async fn fetch_small(shared: &Arc<Shared>, segment: &Located) -> Result<SmallSegment, SegmentError> {
+/// A small segment from the nearest home that has it, verified.
+pub(super) async fn fetch_small(
+    shared: &Arc<Shared>,
+    segment: &Located,
+) -> Result<SmallSegment, SegmentError> {
     let layout = shared.layout().await.ok();
     let placement = &segment.record.placement;
     let mut order: Vec<u8> = (0..placement.homes.len() as u8).collect();
@@ -177,12 +181,26 @@ impl<'a> Failures<'a> {
     }
 }
 
+/// Who reads a coded segment.
+pub(super) enum Reader {
+    /// A client, who takes bytes from wherever they are nearest.
+    Client,
+    /// Who wants to know what is on the disks: without the cache, and without these shards,
+    /// whatever happens.
+    Checker(BTreeSet<u8>),
+}
+
 /// Reads a part of a coded segment.
 pub(super) async fn open_shards(
     shared: &Arc<Shared>,
     segment: &Located,
     range: Range<u64>,
+    reader: Reader,
 ) -> Result<SegmentStream, SegmentError> {
+    let (cached, barred) = match reader {
+        Reader::Client => (true, BTreeSet::new()),
+        Reader::Checker(barred) => (false, barred),
+    };
     let code = segment.record.placement.code;
     let Some(geometry) = Geometry::new(code, segment.record.len) else {
         return Err(SegmentError::Damaged("its record says what cannot be".into()));
@@ -197,7 +215,9 @@ pub(super) async fn open_shards(
         geometry,
         coder: Arc::new(Coder::new(code)),
         range,
-        broken: Mutex::default(),
+        broken: Mutex::new(barred.clone()),
+        barred,
+        cached,
     });
     let fetches = stream::iter(windows(stripes, code.data)).map(move |stripes| {
         let source = source.clone();
@@ -231,8 +251,11 @@ struct Source {
     geometry: Geometry,
     coder: Arc<Coder>,
     range: Range<u64>,
-    /// Shards that failed in an earlier window.
+    /// Shards that failed in an earlier window, and those that are barred.
     broken: Mutex<BTreeSet<u8>>,
+    barred: BTreeSet<u8>,
+    /// The cache may answer.
+    cached: bool,
 }
 
 /// How a shard stands in one window.
@@ -286,7 +309,7 @@ impl Source {
     ) -> Result<Vec<Bytes>, ShardError> {
         let record = &self.segment.record;
         let home = record.placement.homes[usize::from(shard)];
-        let cache = self.shared.cache_for(layout, home);
+        let cache = self.shared.cache_for(layout, home).filter(|_| self.cached);
         let name_of = |cell| CachedName {
             id: self.segment.id,
             part: CachedPart::Cell { shard, cell },
@@ -351,7 +374,12 @@ impl Source {
             stripes,
             wanted,
             order,
-            asked: vec![Asked::No; placement.homes.len()],
+            asked: (0..placement.homes.len() as u8)
+                .map(|index| match self.barred.contains(&index) {
+                    true => Asked::Failed,
+                    false => Asked::No,
+                })
+                .collect(),
             running: FuturesUnordered::new(),
             failures: Failures::new(&self.segment),
             target: 0,

@@ -1,253 +1,26 @@
-//! Clusters of several nodes in one process: one metadata store, a disk and a server each.
+//! Storing and reading on clusters of several nodes, with nodes that die, fill up, slow down and lie.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::Status;
-use tonic::transport::{Endpoint, Server};
-use tower::ServiceExt;
 
-use crate::FailStop;
 use crate::blob::disk::testing::{Operation, TestDisk};
-use crate::blob::disk::{Disk, Folder, Room};
-use crate::blob::record::{BlobRecord, DebtRecord, Form, Placement, SegmentId, Segmentation};
-use crate::blob::stores::Stores;
-use crate::blob::suite::{SPACE, Stage, body, content, keep, name, put, read, run_suite};
+use crate::blob::disk::{Disk, Room};
+use crate::blob::record::{BlobRecord, Form, Placement, SegmentId, Segmentation};
+use crate::blob::suite::{SPACE, body, content, keep, name, put, read, run_suite};
+use crate::blob::testing::{Cluster, Disks, TestError, TestPeers};
 use crate::blob::{
-    BlobConfig, BlobId, BlobPeers, BlobReadError, Blobs, DigestSet, LayOutError, Member, PutError,
-    UploadError, Wire, WriteError, keys,
+    BlobPeers, BlobReadError, Blobs, DigestSet, PutError, UploadError, Wire, WriteError, keys,
 };
-use crate::kv::{CommitError, Kv, Scan};
+use crate::kv::CommitError;
 use crate::node_id::NodeId;
-use crate::seams::Seams;
 
 const MIB: usize = 1 << 20;
-
-/// What the nodes know of each other.
-#[derive(Default)]
-struct Network {
-    addresses: Mutex<BTreeMap<NodeId, SocketAddr>>,
-    down: Mutex<BTreeSet<NodeId>>,
-    suspected: Mutex<Vec<NodeId>>,
-    /// How many calls the nodes have made to each other.
-    calls: AtomicUsize,
-}
-
-struct TestPeers {
-    me: NodeId,
-    network: Arc<Network>,
-    wires: Mutex<BTreeMap<NodeId, Wire>>,
-}
-
-impl BlobPeers for TestPeers {
-    fn me(&self) -> NodeId {
-        self.me
-    }
-
-    fn wire(&self, node: NodeId) -> Wire {
-        assert_ne!(node, self.me, "a node does not call itself");
-        self.network.calls.fetch_add(1, Ordering::SeqCst);
-        let mut wires = self.wires.lock().unwrap();
-        let connect = || {
-            let address = self.network.addresses.lock().unwrap()[&node];
-            let channel = Endpoint::from_shared(format!("http://{address}"))
-                .unwrap()
-                .connect_lazy();
-            Wire::new(channel.map_err(|error| Status::unavailable(error.to_string())))
-        };
-        wires.entry(node).or_insert_with(connect).clone()
-    }
-
-    fn is_down(&self, node: NodeId) -> bool {
-        self.network.down.lock().unwrap().contains(&node)
-    }
-
-    fn suspect(&self, node: NodeId) {
-        self.network.suspected.lock().unwrap().push(node);
-    }
-}
-
-struct Node {
-    id: NodeId,
-    blobs: Blobs,
-    /// Where the node serves its peers; gone when it was killed.
-    server: Arc<Mutex<Option<Runtime>>>,
-    disk: TestDisk,
-    stores: Stores,
-    _folder: TempDir,
-}
-
-struct Cluster {
-    kv: Kv,
-    network: Arc<Network>,
-    nodes: Vec<Node>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum TestError {
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    LayOut(#[from] LayOutError),
-}
-
-/// Shards on a disk in memory, or in folders of this machine.
-#[derive(Clone, Copy, PartialEq)]
-enum Disks {
-    Memory,
-    Machine,
-}
-
-impl Cluster {
-    async fn of(count: u64) -> Self {
-        Self::with(count, Disks::Memory).await
-    }
-
-    async fn with(count: u64, disks: Disks) -> Self {
-        Self::caching(count, disks, 0).await
-    }
-
-    async fn caching(count: u64, disks: Disks, cache_bytes: u64) -> Self {
-        let seams = Seams::system();
-        let kv = Kv::in_memory(seams.clone());
-        let network = Arc::<Network>::default();
-        let mut nodes = Vec::new();
-        for id in (1..=count).map(NodeId) {
-            let folder = tempfile::tempdir().unwrap();
-            let disk = TestDisk::default();
-            let config = BlobConfig {
-                folder: folder.path().into(),
-                disk: match disks {
-                    Disks::Memory => Arc::new(disk.clone()),
-                    Disks::Machine => Arc::new(Folder::new(folder.path())) as Arc<dyn Disk>,
-                },
-                reserve_bytes: 1000,
-                cache_bytes,
-                fail_stop: FailStop::new(|what| panic!("{what}")),
-            };
-            let peers = TestPeers {
-                me: id,
-                network: network.clone(),
-                wires: Mutex::default(),
-            };
-            let (blobs, service) = Blobs::open(config, kv.clone(), Arc::new(peers), seams.clone()).unwrap();
-            let stores = service.stores().clone();
-            let server = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .unwrap();
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.set_nonblocking(true).unwrap();
-            network
-                .addresses
-                .lock()
-                .unwrap()
-                .insert(id, listener.local_addr().unwrap());
-            server.spawn(async move {
-                let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
-                Server::builder()
-                    .add_service(service.server())
-                    .serve_with_incoming(incoming)
-                    .await
-            });
-            nodes.push(Node {
-                id,
-                blobs,
-                server: Arc::new(Mutex::new(Some(server))),
-                disk,
-                stores,
-                _folder: folder,
-            });
-        }
-        let cluster = Self { kv, network, nodes };
-        let members: Vec<Member> = (1..=count)
-            .map(|node| Member {
-                node: NodeId(node),
-                zone: format!("zone {node}"),
-                capacity: 1,
-            })
-            .collect();
-        let lay_out = async |mut txn| {
-            Blobs::lay_out(&mut txn, &members, None).await?;
-            Ok::<_, TestError>((txn, ()))
-        };
-        cluster.kv.transact(lay_out).await.unwrap();
-        cluster
-    }
-
-    fn stage(self) -> Stage {
-        Stage {
-            nodes: self.nodes.iter().map(|node| node.blobs.clone()).collect(),
-            _running: Box::new(self),
-        }
-    }
-
-    fn blobs(&self, node: usize) -> &Blobs {
-        &self.nodes[node].blobs
-    }
-
-    /// Ends a node's connections; the others do not know it yet.
-    fn kill(&self, node: usize) {
-        self.nodes[node].kill();
-    }
-
-    /// Tells all nodes that one is down.
-    fn notice(&self, node: usize) {
-        self.network.down.lock().unwrap().insert(self.nodes[node].id);
-    }
-
-    /// How the only segment of a blob is stored.
-    async fn placement(&self, id: &BlobId) -> Placement {
-        let record: BlobRecord = self
-            .kv
-            .local()
-            .record(&keys::record(SPACE, id))
-            .await
-            .unwrap()
-            .unwrap();
-        let Segmentation::Inline(segments) = record.segments else {
-            panic!("few segments")
-        };
-        segments[0].placement.clone()
-    }
-
-    async fn debts(&self) -> usize {
-        let key = keys::debt(SPACE, &BlobId([0; 32]));
-        let debts = self.kv.local().scan(Scan::of(&key.collection())).await.unwrap();
-        for debt in &debts {
-            debt.record::<DebtRecord>().unwrap();
-        }
-        debts.len()
-    }
-}
-
-impl Node {
-    fn kill(&self) {
-        if let Some(server) = self.server.lock().unwrap().take() {
-            server.shutdown_background();
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // A runtime must not be dropped where async code runs.
-        self.disk.heal();
-        self.kill();
-    }
-}
 
 mod one_node {
     use super::*;
@@ -449,6 +222,76 @@ async fn a_full_node_is_left_out() {
         assert!(read(cluster.blobs(2), &id, None).await.unwrap() == content(size));
     }
     assert!(cluster.nodes[2].disk.files().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_says_it_has_little_room_is_not_asked() {
+    let cluster = Cluster::of(4).await;
+    let full = cluster.nodes[2].id;
+    cluster.network.rooms.lock().unwrap().insert(full, 1 << 20);
+    for size in SIZES {
+        keep(cluster.blobs(0), &content(size)).await;
+    }
+    assert!(cluster.nodes[2].disk.files().is_empty());
+    assert!(cluster.nodes[2].stores.small.list(None, 10).unwrap().is_empty());
+    cluster.network.rooms.lock().unwrap().insert(full, 1 << 40);
+    let id = keep(cluster.blobs(0), &content(5 * MIB)).await;
+    assert!(cluster.placement(&id).await.homes.contains(&full));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_and_collecting_gets_a_full_cluster_going_again() {
+    let cluster = Cluster::of(3).await;
+    let mut ids = Vec::new();
+    for turn in 0..3 {
+        ids.push(keep(cluster.blobs(0), &content(3 * MIB + turn)).await);
+    }
+    let disks = || cluster.nodes.iter().map(|node| &node.disk);
+    let used = |disk: &TestDisk| {
+        let mut bytes = 0;
+        for file in disk.files() {
+            disk.damage(&file, |content| bytes += content.len() as u64);
+        }
+        bytes
+    };
+    // There is room for the largest shard only if one blob goes.
+    let total = disks().map(|disk| used(disk)).max().unwrap() + (16 << 20) - MIB as u64;
+    let measure = || {
+        for disk in disks() {
+            let free = total.saturating_sub(used(disk));
+            disk.set_room(Room { free, total });
+        }
+    };
+    measure();
+    let more = content(4 * MIB);
+    let put = || {
+        cluster
+            .blobs(0)
+            .put(SPACE, DigestSet::default(), u64::MAX, body(&more, MIB))
+    };
+    assert!(matches!(
+        put().await,
+        Err(PutError::Write(WriteError::Full { .. }))
+    ));
+    assert!(read(cluster.blobs(1), &ids[0], None).await.unwrap() == content(3 * MIB));
+    let release = async |mut txn: crate::kv::Txn| {
+        let released = cluster
+            .blobs(0)
+            .release(&mut txn, SPACE, &ids[0], b"a record")
+            .await;
+        released.map_err(|_| CommitError::Conflict)?;
+        Ok::<_, CommitError>((txn, ()))
+    };
+    cluster.kv.transact(release).await.unwrap();
+    for hours in [2, 25] {
+        cluster.clock.advance(Duration::from_secs(hours * 3600));
+        cluster.collect_garbage().await;
+    }
+    measure();
+    while put().await.is_err() {
+        // Nodes are believed for a while that they are full.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,351 @@
+//! Repair: shards that are missing, corrupt or on nodes that are gone are built again.
+//!
+//! Each node heals by itself. It knows from the metadata which shards it should have, and finds out
+//! which of them it does not ([`find`]); those are noted as missing in the records of their
+//! segments, with a debt for the blob, which is the queue that all nodes work from and what
+//! operators see. What was on a node that is gone goes to nodes that each can compute ([`plan`]),
+//! and whoever is to hold a shard builds it.
+//!
+//! - The most endangered segments come first, over all that is to be done.
+//! - A segment that cannot be repaired is noted as such and passed over.
+//! - A shard counts only when it is durable, and the record says so after that ([`record`]).
+
+mod find;
+mod metrics;
+mod plan;
+mod protection;
+mod record;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt};
+use tracing::{info, warn};
+
+use super::collect::Pages;
+use super::id::{BlobId, Space};
+use super::keys;
+use super::record::Located;
+use super::segments::SegmentError;
+use super::upkeep::{Upkeep, View};
+use super::walk::{Extent, Known, Owner, Walk, fixed, of_blob};
+use crate::node_id::NodeId;
+use crate::record::number;
+use crate::seams::Timestamp;
+use crate::tasks::{Next, Task, Work};
+
+use plan::{Assessment, Job, assess};
+pub use protection::{Protection, ProtectionError, UnderProtected, UnderProtectedPage};
+pub(super) use record::{edit, note_missing};
+
+/// How many segments are built at a time.
+const AT_ONCE: usize = 4;
+
+/// How soon what could not be done is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(20);
+
+/// How long only debts are gone over, if nobody comes or goes. There may be room by then for what
+/// there was none for.
+const SETTLED_FOR: Duration = Duration::from_secs(3600);
+
+/// The repair of one node.
+pub(crate) struct RepairTask {
+    upkeep: Upkeep,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the disks were last compared with the metadata.
+    looked: Option<Timestamp>,
+    settled: Option<Settled>,
+}
+
+/// That all segments were found to be where they should, as far as there is a place for them.
+struct Settled {
+    at: Timestamp,
+    /// Who was gone.
+    lost: BTreeSet<NodeId>,
+    /// The version of the layout.
+    layout: u64,
+}
+
+impl Settled {
+    /// Whether that still tells anything.
+    fn holds(&self, view: &View, now: Timestamp) -> bool {
+        self.lost == view.lost && self.layout == view.layout.version && now < self.at.plus(SETTLED_FOR)
+    }
+}
+
+/// What a round found that it could not do.
+#[derive(Debug, Default)]
+struct Left {
+    /// For nodes that may come back.
+    waiting: u64,
+    /// For want of a node to put a shard on.
+    homeless: u64,
+    failed: u64,
+    unrecoverable: u64,
+}
+
+impl RepairTask {
+    pub(crate) fn new(upkeep: Upkeep) -> Self {
+        metrics::describe();
+        Self {
+            upkeep,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while held")
+    }
+
+    /// Waits until somebody met a shard of this node that was not as it should be.
+    pub(crate) fn alarms(upkeep: &Upkeep) -> impl Future<Output = ()> + Send + use<> {
+        let suspects = upkeep.suspects.clone();
+        async move { suspects.added().await }
+    }
+}
+
+#[async_trait]
+impl Task for RepairTask {
+    async fn round(&self, work: &Work) -> anyhow::Result<Next> {
+        self.find(work).await?;
+        let view = self.upkeep.view().await?;
+        let now = self.upkeep.blobs.seams().clock.now();
+        let settled = |state: &State| {
+            state
+                .settled
+                .as_ref()
+                .is_some_and(|settled| settled.holds(&view, now))
+        };
+        let everywhere = !settled(&self.state());
+        let left = self.repair(&view, everywhere, work).await?;
+        metrics::left(&left);
+        if left.waiting + left.failed > 0 {
+            return Ok(Next::Within(TRY_AGAIN));
+        }
+        if everywhere {
+            self.state().settled = Some(Settled {
+                at: now,
+                lost: view.lost,
+                layout: view.layout.version,
+            });
+        }
+        Ok(Next::Period)
+    }
+}
+
+impl RepairTask {
+    /// Repairs what this node is to repair, the most endangered first.
+    async fn repair(&self, view: &View, everywhere: bool, work: &Work) -> anyhow::Result<Left> {
+        let mut left = Left::default();
+        let mut levels = BTreeMap::<usize, u64>::new();
+        let mut candidates = Candidates::new(&self.upkeep, everywhere);
+        while let Some(page) = candidates.next().await? {
+            for known in page {
+                match assess(view, &known.segment) {
+                    Assessment::Repairable {
+                        spare,
+                        jobs,
+                        homeless,
+                    } => {
+                        left.homeless += homeless;
+                        if !jobs.is_empty() {
+                            *levels.entry(spare).or_default() += 1;
+                        }
+                    }
+                    Assessment::Waiting => left.waiting += 1,
+                    Assessment::Unrecoverable => {
+                        left.unrecoverable += 1;
+                        self.give_up(&known, "too few of its shards are left").await;
+                    }
+                    Assessment::Whole => {}
+                }
+            }
+            work.moved(0, 0).await;
+        }
+        let total = levels.values().sum();
+        let mut done = 0;
+        work.progress(done, total);
+        for level in levels.into_keys() {
+            let mut candidates = Candidates::new(&self.upkeep, everywhere);
+            while let Some(page) = candidates.next().await? {
+                let due = page
+                    .into_iter()
+                    .filter_map(|known| match assess(view, &known.segment) {
+                        Assessment::Repairable { spare, jobs, .. } if spare == level && !jobs.is_empty() => {
+                            Some((known, jobs))
+                        }
+                        _ => None,
+                    });
+                let repairs = due.map(|(known, jobs)| self.repair_segment(view, known, jobs, work));
+                let mut repairs = stream::iter(repairs).buffer_unordered(AT_ONCE);
+                while let Some(repaired) = repairs.next().await {
+                    done += 1;
+                    work.progress(done, total.max(done));
+                    left.failed += u64::from(!repaired);
+                }
+            }
+        }
+        if everywhere {
+            // Debts that are paid by now are forgotten where they are gone over.
+            let mut debts = Candidates::new(&self.upkeep, false);
+            while debts.next().await?.is_some() {}
+        }
+        Ok(left)
+    }
+
+    /// Builds the shards of a segment that this node is to hold; says whether that worked.
+    async fn repair_segment(&self, view: &View, known: Known, jobs: Vec<Job>, work: &Work) -> bool {
+        let mut all = true;
+        for job in jobs {
+            let result = self.repair_shard(view, &known, job).await;
+            match result {
+                Ok(bytes) => {
+                    metrics::rebuilt(bytes);
+                    work.moved(1, bytes).await;
+                }
+                Err(SegmentError::Damaged(what)) => {
+                    all = false;
+                    self.give_up(&known, &what).await;
+                }
+                Err(error) => {
+                    all = false;
+                    let generation = known.segment.id.generation;
+                    work.failed(format!(
+                        "rebuild shard {} of segment {generation}: {error}",
+                        job.index
+                    ));
+                }
+            }
+        }
+        all
+    }
+
+    /// Gives the bytes that were read for it.
+    async fn repair_shard(&self, view: &View, known: &Known, job: Job) -> Result<u64, SegmentError> {
+        let Upkeep { coded, stores, .. } = &self.upkeep;
+        let Owner::Blob(blob) = known.owner else {
+            return Ok(0);
+        };
+        let segment = &known.segment;
+        let built = coded
+            .rebuild(stores, segment, known.offset, Some(blob), job.index)
+            .await;
+        let liars = match built {
+            Ok(liars) => liars,
+            // What is here is all there is: it is as good as it ever was.
+            Err(error) if job.from == view.me => match self.upkeep.check_here(segment, job.index).await {
+                Ok(_) => BTreeSet::new(),
+                Err(_) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        if !liars.is_empty() {
+            warn!(%blob, ?liars, "shards of a segment have their checksums, but not its content");
+        }
+        let settled = record::settle(&self.upkeep.blobs, known, &blob, job, view.me, &liars).await;
+        let settled = settled.map_err(|error| SegmentError::Unavailable(error.to_string()))?;
+        if !settled && job.from != view.me {
+            // Another node was faster, or the blob is gone.
+            info!(%blob, index = job.index, "a shard that was rebuilt is not needed any more");
+            self.upkeep.drop_here(segment, job.index).await?;
+        }
+        Ok(segment.record.len)
+    }
+
+    /// Notes that a blob cannot be repaired.
+    async fn give_up(&self, known: &Known, problem: &str) {
+        let Owner::Blob(blob) = known.owner else {
+            return;
+        };
+        let noted = record::note_problem(&self.upkeep.blobs, known.space, &blob, problem).await;
+        if let Err(error) = noted {
+            warn!(%blob, %error, problem, "that a blob cannot be repaired was not noted");
+        }
+    }
+}
+
+/// Segments that may need repair: those of blobs in debt, or all.
+pub(super) struct Candidates<'a> {
+    upkeep: &'a Upkeep,
+    from: From,
+}
+
+enum From {
+    Everywhere(Walk),
+    Debts {
+        spaces: Pages,
+        /// The spaces that were read and not gone over yet.
+        waiting: Vec<Space>,
+        debts: Option<(Space, Pages)>,
+    },
+}
+
+impl<'a> Candidates<'a> {
+    pub(super) fn new(upkeep: &'a Upkeep, everywhere: bool) -> Self {
+        let from = match everywhere {
+            true => From::Everywhere(Walk::new(Extent::Blobs)),
+            false => From::Debts {
+                spaces: Pages::of(keys::spaces()),
+                waiting: Vec::new(),
+                debts: None,
+            },
+        };
+        Self { upkeep, from }
+    }
+
+    /// The next segments; none at the end.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Vec<Known>>> {
+        let blobs = &self.upkeep.blobs;
+        let (spaces, waiting, debts) = match &mut self.from {
+            From::Everywhere(walk) => return Ok(walk.next(&blobs.kv().local()).await?),
+            From::Debts {
+                spaces,
+                waiting,
+                debts,
+            } => (spaces, waiting, debts),
+        };
+        loop {
+            if let Some((space, pages)) = debts {
+                let Some(page) = pages.next(blobs).await? else {
+                    *debts = None;
+                    continue;
+                };
+                let mut segments = Vec::new();
+                for entry in page {
+                    let blob = BlobId(fixed(&entry.item)?);
+                    segments.extend(in_debt(self.upkeep, *space, blob).await?);
+                }
+                return Ok(Some(segments));
+            }
+            if let Some(space) = waiting.pop() {
+                *debts = Some((space, Pages::of(keys::debts(space))));
+                continue;
+            }
+            let Some(page) = spaces.next(blobs).await? else {
+                return Ok(None);
+            };
+            for entry in page {
+                waiting.push(Space(number(&entry.item)?));
+            }
+        }
+    }
+}
+
+/// The segments of a blob that are in debt. Where there are none any more, the debt goes.
+async fn in_debt(upkeep: &Upkeep, space: Space, blob: BlobId) -> anyhow::Result<Vec<Known>> {
+    let snapshot = upkeep.blobs.kv().local();
+    let indebted = |segment: &Located| segment.record.placement.indebted();
+    let segments = of_blob(&snapshot, space, blob, indebted).await?;
+    if segments.is_empty() {
+        record::forget_debt(&upkeep.blobs, space, &blob).await?;
+    }
+    Ok(segments)
+}

@@ -1,0 +1,60 @@
+//! Whether what this node keeps is what it should be: read from the disk, to the last byte.
+
+use super::coded::shard_of;
+use super::record::{Form, Located};
+use super::shard_error::ShardError;
+use super::shard_file::ShardHeader;
+use super::upkeep::Upkeep;
+
+/// How many cells are read at once: 2 MiB.
+const CELLS_AT_ONCE: u32 = 8;
+
+impl Upkeep {
+    /// Reads a shard of this node to its end; gives the bytes that were read. One that is not what
+    /// its record says is corrupt, and in quarantine when this returns.
+    pub(super) async fn check_here(&self, segment: &Located, index: u8) -> Result<u64, ShardError> {
+        let record = &segment.record;
+        if record.placement.form == Form::Small {
+            let (stored, small) = self.stores.read_small(segment.id).await?;
+            return match small.hash == record.hash.chaining && small.bytes.len() as u64 == record.len {
+                true => Ok(stored.len() as u64),
+                false => Err(ShardError::Corrupt("it is of another segment".into())),
+            };
+        }
+        let name = shard_of(segment, index);
+        let header = self.stores.stat_shard(name).await?;
+        if !is_of(&header, segment) {
+            let shards = self.stores.shards.clone();
+            self.stores.disk.run(move || shards.set_aside(&name)).await?;
+            return Err(ShardError::Corrupt("it is of another segment".into()));
+        }
+        let cells = header.checksums.len() as u32;
+        let mut bytes = 0;
+        for first in (0..cells).step_by(CELLS_AT_ONCE as usize) {
+            let some = first..cells.min(first + CELLS_AT_ONCE);
+            let (_, some) = self.stores.read_shard(name, some).await?;
+            bytes += some.iter().map(|cell| cell.len() as u64).sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
+    /// Removes a shard of this node that nobody needs.
+    pub(super) async fn drop_here(&self, segment: &Located, index: u8) -> Result<(), ShardError> {
+        match segment.record.placement.form {
+            Form::Small => self.stores.delete(Vec::new(), vec![segment.id]).await,
+            Form::Shards => {
+                self.stores
+                    .delete(vec![shard_of(segment, index)], Vec::new())
+                    .await
+            }
+        }
+    }
+}
+
+/// Whether a shard says of itself what the record of its segment does.
+pub(super) fn is_of(header: &ShardHeader, segment: &Located) -> bool {
+    let record = &segment.record;
+    header.code == record.placement.code
+        && header.seal.len == record.len
+        && header.seal.hash == record.hash.chaining
+}
