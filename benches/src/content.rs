@@ -33,7 +33,8 @@ impl Content {
     /// What stands at `offset`: as much as one piece carries, nothing at the end.
     fn piece(self, offset: u64) -> Bytes {
         let len = (self.size_bytes - offset).min(PIECE_BYTES as u64) as usize;
-        let at = (self.number.wrapping_mul(64) + offset) as usize % (BLOCK_BYTES - PIECE_BYTES);
+        let start = self.number.wrapping_mul(64).wrapping_add(offset);
+        let at = start as usize % (BLOCK_BYTES - PIECE_BYTES);
         let piece = BLOCK.slice(at..at + len);
         if offset > 0 {
             return piece;
