@@ -183,6 +183,13 @@ impl Cluster {
         Ok(serde_json::from_slice(&answer.body)?)
     }
 
+    /// Lets a background task do nothing, for tests of what holds without it.
+    pub async fn pause(&self, task: &str) -> anyhow::Result<()> {
+        let url = format!("{}/api/cairn/v1/tasks/{task}?paused=true", self.url(0));
+        self.http.expect(Method::POST, &url, StatusCode::OK).await?;
+        Ok(())
+    }
+
     /// Which node leads, by its place in the order of joining.
     pub async fn leader(&self) -> anyhow::Result<usize> {
         let running = self.nodes.iter().position(Node::runs);

@@ -37,6 +37,15 @@ async fn publish(cluster: &Cluster, oracle: &Oracle, numbers: std::ops::Range<u6
     }
 }
 
+/// A cluster that does not repair what rots, so that what is read was rotten.
+async fn unrepaired() -> anyhow::Result<Cluster> {
+    let cluster = Cluster::start().await?;
+    for task in ["repair", "scrub"] {
+        cluster.pause(task).await?;
+    }
+    Ok(cluster)
+}
+
 /// Reads all files through all nodes, whole and in part: right bytes, or (a wrong byte is an
 /// error of its own) nothing and a clear word. Gives how many reads failed, of how many.
 async fn read_all(cluster: &Cluster, oracle: &Oracle) -> anyhow::Result<(usize, usize)> {
@@ -61,7 +70,7 @@ async fn read_all(cluster: &Cluster, oracle: &Oracle) -> anyhow::Result<(usize, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotten_shards_are_never_served() -> anyhow::Result<()> {
-    let cluster = Cluster::start().await?;
+    let cluster = unrepaired().await?;
     // As many nodes as the code has parity shards may rot: here one, whichever it is.
     for node in 0..cluster.size() {
         let (oracle, first) = (Oracle::default(), 100 * node as u64);
@@ -98,7 +107,7 @@ async fn rotten_shards_are_never_served() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotten_copies_of_small_blobs_are_never_served() -> anyhow::Result<()> {
-    let cluster = Cluster::start().await?;
+    let cluster = unrepaired().await?;
     let oracle = Oracle::default();
     publish(&cluster, &oracle, 0..30, &[SMALL]).await;
     // A restart writes what is in the log and in memory to files.
