@@ -239,7 +239,8 @@ async fn a_node_does_not_start_when_a_disk_of_it_is_not_mounted() {
             }
         };
         assert!(error.contains("has lost"), "{error}");
-        std::fs::remove_dir(&mounted).unwrap();
+        // The node that was stopped may have left a last note there.
+        std::fs::remove_dir_all(&mounted).unwrap();
         std::fs::rename(&away, &mounted).unwrap();
     }
     restart(&config).await.stop().await;

@@ -255,7 +255,7 @@ async fn deleting_and_collecting_gets_a_full_cluster_going_again() {
         bytes
     };
     // There is room for the largest shard only if one blob goes.
-    let total = disks().map(|disk| used(disk)).max().unwrap() + (16 << 20) - MIB as u64;
+    let total = disks().map(used).max().unwrap() + (16 << 20) - MIB as u64;
     let measure = || {
         for disk in disks() {
             let free = total.saturating_sub(used(disk));

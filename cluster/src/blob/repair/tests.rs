@@ -1,7 +1,7 @@
 //! Repair on clusters of several nodes: what is lost comes back as it was, or is listed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::blob::disk::Disk;
@@ -233,7 +233,7 @@ async fn a_blob_that_is_lost_is_listed_and_does_not_hold_up_the_others() {
 }
 
 /// Makes a shard hold something else, in a way that its checksums do not tell.
-pub(in crate::blob) fn forge(disk: &TestDisk, file: &PathBuf) {
+pub(in crate::blob) fn forge(disk: &TestDisk, file: &Path) {
     disk.damage(file, |bytes| {
         let mut header = ShardHeader::decode(&bytes[..HEADER_BYTES]).unwrap();
         bytes[HEADER_BYTES + 100] ^= 0xff;
