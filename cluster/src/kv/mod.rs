@@ -5,6 +5,7 @@
 //! stays small and stable, and every node computes the same state.
 
 mod apply;
+mod hot;
 mod key;
 mod memory;
 mod rocks;
