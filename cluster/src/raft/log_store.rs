@@ -57,6 +57,9 @@ pub(crate) struct LogStore {
 struct Shared {
     db: DB,
     recent: Mutex<Recent>,
+    /// Up to where the log is committed. Only a hint that shortens recovery: it goes to the disk
+    /// with the next write rather than cause one.
+    committed: Mutex<Option<LogId>>,
 }
 
 /// What is known without reading the disk.
@@ -93,9 +96,6 @@ enum Write {
     Vote {
         vote: Vote,
         done: oneshot::Sender<()>,
-    },
-    Committed {
-        encoded: Vec<u8>,
     },
     /// Drops the entries from this index on.
     Truncate {
@@ -153,6 +153,7 @@ impl LogStore {
         let shared = Arc::new(Shared {
             db,
             recent: Mutex::new(recent),
+            committed: Mutex::new(None),
         });
         let (writes, queue) = mpsc::channel(QUEUED_WRITES);
         let writer = Writer {
@@ -272,8 +273,6 @@ impl Writer {
                     voted = Some(vote);
                     waiters.push(Waiter::Other(done));
                 }
-                // Only a hint that shortens recovery; it rides along with the next fsync.
-                Write::Committed { encoded } => batch.put_cf(meta, COMMITTED, encoded),
                 Write::Truncate { from, done } => {
                     self.floor.lower(from)?;
                     batch.delete_range_cf(entries, from.to_be_bytes(), u64::MAX.to_be_bytes());
@@ -287,9 +286,14 @@ impl Writer {
                 }
             }
         }
-        let is_awaited = !waiters.is_empty();
+        // Recovery reads entries up to there, so they must be there.
+        let end = durable_end.unwrap_or(self.floor.end());
+        let committed = self.shared.committed().filter(|id| id.index < end);
+        if let Some(id) = committed {
+            batch.put_cf(meta, COMMITTED, wire::log_id_to(&id).encode_to_vec());
+        }
         let mut options = WriteOptions::default();
-        options.set_sync(is_awaited);
+        options.set_sync(true);
         self.shared
             .db
             .write_opt(batch, &options)
@@ -305,9 +309,7 @@ impl Writer {
             recent.durable_end = end;
             recent.shrink();
         }
-        if is_awaited {
-            metrics::histogram!("cairn_raft_log_fsync_writes").record(waiters.len() as f64);
-        }
+        metrics::histogram!("cairn_raft_log_fsync_writes").record(waiters.len() as f64);
         for waiter in waiters {
             match waiter {
                 Waiter::Append(done) => done.io_completed(Ok(())),
@@ -380,6 +382,10 @@ impl Shared {
         self.recent.lock().expect("no panic while held")
     }
 
+    fn committed(&self) -> std::sync::MutexGuard<'_, Option<LogId>> {
+        self.committed.lock().expect("no panic while held")
+    }
+
     /// The entries of `start..end` that are on disk, and whether `max_bytes` cut them short.
     fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<(Vec<Entry>, bool)> {
         let mut options = ReadOptions::default();
@@ -450,18 +456,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        match committed {
-            Some(id) => {
-                self.enqueue(Write::Committed {
-                    encoded: wire::log_id_to(&id).encode_to_vec(),
-                })
-                .await
-            }
-            None => Ok(()),
+        if committed.is_some() {
+            *self.shared.committed() = committed;
         }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        if let Some(id) = *self.shared.committed() {
+            return Ok(Some(id));
+        }
         let shared = self.shared.clone();
         let read = move || {
             shared

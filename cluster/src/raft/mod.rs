@@ -1,7 +1,9 @@
 //! openraft's place in Cairn. None of its types leave this folder.
 
 mod control;
+mod exchange;
 mod floor;
+mod forward;
 mod log_store;
 mod network;
 mod replica;
