@@ -121,8 +121,8 @@ const QUARANTINE: &str = "quarantine";
 /// Values below this lie beside their keys, the others in blob files.
 const BLOB_FILE_VALUE: u64 = 1 << 10;
 
-/// Space is given back when this share of the blob files is garbage, and at least so much: all that
-/// is not has to be written again for it.
+/// Space is given back when more than this share of the blob files is garbage, and more than so
+/// much: all that is not has to be written again for it.
 const GARBAGE_RATIO: f64 = 0.3;
 const LEAST_GARBAGE: u64 = 8 << 20;
 
@@ -359,7 +359,7 @@ impl SmallStore {
         let live: u64 = in_files.sum();
         let total = self.blob_file_bytes()?;
         let garbage = total.saturating_sub(live);
-        if garbage < LEAST_GARBAGE || (garbage as f64) < GARBAGE_RATIO * total as f64 {
+        if garbage <= Self::tolerated_garbage(total) {
             return Ok(false);
         }
         info!(garbage, total, "rewriting the small segments to give space back");
@@ -370,6 +370,11 @@ impl SmallStore {
                 .compact_range_cf_opt(self.family(family), None::<&[u8]>, None::<&[u8]>, &compact);
         }
         Ok(true)
+    }
+
+    /// How many bytes of blob files may be garbage, of so many in all.
+    pub(super) fn tolerated_garbage(total: u64) -> u64 {
+        LEAST_GARBAGE.max((GARBAGE_RATIO * total as f64) as u64)
     }
 
     /// Bytes in all blob files.
