@@ -24,9 +24,8 @@
 //! family would read every value.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rocksdb::{
@@ -43,7 +42,7 @@ use super::shard_error::ShardError;
 use super::shard_file::checksum;
 use super::tree::SubtreeHasher;
 use crate::seams::{Seams, Timestamp};
-use crate::storage::{self, FailStop};
+use crate::storage::{self, FailStop, WriterThread};
 
 /// The largest segment that is kept here; see [`super::coded`] for why.
 pub(super) const SMALL_BYTES: usize = 1 << 20;
@@ -131,8 +130,7 @@ pub(super) struct SmallStore {
     db: Arc<DB>,
     seams: Seams,
     fail_stop: FailStop,
-    writes: Mutex<Option<mpsc::Sender<Write>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: WriterThread<Write>,
     /// Something was removed since space was last given back.
     wasteful: AtomicBool,
 }
@@ -221,18 +219,15 @@ impl SmallStore {
         ];
         let db = Arc::new(storage::open(path, &options(), families)?);
         complete_index(&db, &seams)?;
-        let (writes, waiting) = mpsc::channel(WAITING_WRITES);
         let (writing, stop, clock) = (db.clone(), fail_stop.clone(), seams.clone());
-        let writer = std::thread::Builder::new()
-            .name("small-writer".into())
-            .spawn(move || write_all(&writing, waiting, &clock, &stop))
-            .expect("a thread can be started");
+        let write = move |waiting| write_all(&writing, waiting, &clock, &stop);
+        let writer =
+            WriterThread::start("small-writer", WAITING_WRITES, write).expect("a thread can be started");
         Ok(Self {
             db,
             seams,
             fail_stop,
-            writes: Mutex::new(Some(writes)),
-            writer: Mutex::new(Some(writer)),
+            writer,
             // What was removed before the node stopped may still be there.
             wasteful: AtomicBool::new(true),
         })
@@ -256,14 +251,9 @@ impl SmallStore {
 
     async fn write(&self, key: [u8; 24], value: Option<Bytes>) -> Result<(), ShardError> {
         let stopped = || ShardError::Io("the store of small segments has stopped".into());
-        let writes = self.writes.lock().expect("no panic while held").clone();
         let (done, written) = oneshot::channel();
         let write = Write { key, value, done };
-        writes
-            .ok_or_else(stopped)?
-            .send(write)
-            .await
-            .map_err(|_| stopped())?;
+        self.writer.send(write).await.map_err(|_| stopped())?;
         written.await.map_err(|_| stopped())
     }
 
@@ -401,16 +391,6 @@ fn failed(error: rocksdb::Error) -> ShardError {
     match error.kind() {
         ErrorKind::Corruption => ShardError::Corrupt(error.to_string()),
         _ => ShardError::Io(error.to_string()),
-    }
-}
-
-impl Drop for SmallStore {
-    fn drop(&mut self) {
-        // Without a sender the thread writes what waits and ends.
-        self.writes.lock().expect("no panic while held").take();
-        if let Some(writer) = self.writer.lock().expect("no panic while held").take() {
-            let _ = writer.join();
-        }
     }
 }
 

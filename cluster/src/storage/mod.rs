@@ -1,8 +1,12 @@
-//! RocksDB: opening, and the one answer to a store that fails.
+//! RocksDB: opening, writing by one thread, and the one answer to a store that fails.
+
+mod writer;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+
+pub(crate) use writer::WriterThread;
 
 use rocksdb::{ColumnFamilyDescriptor, DB, DBRecoveryMode, Options};
 
