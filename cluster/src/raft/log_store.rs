@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::floor::Floor;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use super::wire;
-use crate::storage::{self, FailStop, WriterThread};
+use crate::storage::{self, DiskWatch, FailStop, WriterThread};
 
 /// Beside RocksDB's own files, which have other names.
 const FLOOR: &str = "floor.json";
@@ -56,6 +56,7 @@ pub(crate) struct LogStore {
 
 struct Shared {
     db: DB,
+    disk: DiskWatch,
     recent: Mutex<Recent>,
 }
 
@@ -152,6 +153,7 @@ impl LogStore {
         };
         let shared = Arc::new(Shared {
             db,
+            disk: DiskWatch::new("the raft log"),
             recent: Mutex::new(recent),
         });
         let writer = Writer {
@@ -164,6 +166,11 @@ impl LogStore {
             shared,
             writer: Arc::new(writer),
         })
+    }
+
+    /// How its disk does.
+    pub(crate) fn disk(&self) -> &DiskWatch {
+        &self.shared.disk
     }
 
     /// The newest log index behind which at least `bytes` bytes were appended, as far as this
@@ -237,8 +244,13 @@ enum Waiter {
 impl Writer {
     fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         let mut taken = Vec::new();
+        let disk = self.shared.disk.clone();
         while queue.blocking_recv_many(&mut taken, QUEUED_WRITES) > 0 {
-            if let Err(error) = self.write(&mut taken) {
+            let written = {
+                let _waiting = disk.wait();
+                self.write(&mut taken)
+            };
+            if let Err(error) = written {
                 self.fail_stop.stop(&format!("write the raft log: {error}"));
                 return;
             }

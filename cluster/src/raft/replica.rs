@@ -27,7 +27,7 @@ use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
 use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable, check_form};
 use crate::net::Lane;
-use crate::storage::FailStop;
+use crate::storage::{DiskWatch, FailStop};
 
 /// How long a caller waits for the cluster to answer, an election included.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -239,6 +239,11 @@ impl Replica {
 
     pub(crate) fn state_machine(&self) -> &StateMachine {
         &self.state_machine
+    }
+
+    /// How the disk of the log does.
+    pub(crate) fn log_disk(&self) -> DiskWatch {
+        self.log.disk().clone()
     }
 
     /// Waits for the turn to receive a snapshot; one is received at a time.
