@@ -275,7 +275,7 @@ impl Shared {
                 wire::stored_membership_to(&membership).encode_to_vec(),
             ),
         ];
-        db.write(&written, &meta)?;
+        db.write(last.index, &written, &meta)?;
         let view = Arc::new(RocksView::new(db.clone(), last.index));
         *self.lock() = Current {
             db,

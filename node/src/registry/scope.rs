@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_cluster::{Blobs, Collection, DigestSet, Kv, Snapshot, Space, StoredBlob, Timestamp, Txn};
+use cairn_cluster::{Blobs, Collection, DigestSet, Snapshot, Space, StoredBlob, Timestamp, Txn};
 
 use crate::auth::action::Verb;
 use crate::auth::caller::Caller;
@@ -188,14 +188,10 @@ impl Scope {
             decide_again(&mut txn, &self.access, &*self.project, self.verb).await?;
             work(txn).await
         };
-        self.kv().transact(guarded).await
+        self.access.transact(guarded).await
     }
 
     pub(in crate::registry) fn store(&self) -> &Store {
         self.access.app().store()
-    }
-
-    fn kv(&self) -> &Kv {
-        self.store().kv()
     }
 }

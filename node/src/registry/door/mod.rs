@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use cairn_cluster::{Scan, Snapshot, Timestamp};
+use cairn_cluster::{Scan, Snapshot, Timestamp, Txn};
 
 use crate::app::App;
 use crate::auth::action::{Action, Decision, Freshness, Verb};
@@ -59,6 +59,8 @@ pub(crate) enum Surface {
 pub struct Access {
     app: App,
     snapshot: Snapshot,
+    /// Whether the snapshot was the latest when it was taken.
+    is_latest: bool,
     caller: Caller,
     surface: Surface,
     base_url: BaseUrl,
@@ -91,7 +93,7 @@ impl Access {
     pub async fn of(app: &App, parts: &Parts, freshness: Freshness) -> Result<Self, ApiError> {
         let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
         let presented = credentials::presented(&parts.headers, parts.uri.query(), app.http().query_tokens);
-        let snapshot = snapshot(app, &parts.method, freshness).await?;
+        let (snapshot, is_latest) = snapshot(app, &parts.method, freshness).await?;
         let identified = match presented {
             Ok(None) => Ok(Some(Caller::anonymous())),
             Ok(Some(presented)) => identify(app, &mut snapshot.clone(), &presented).await,
@@ -112,6 +114,7 @@ impl Access {
         Ok(Self {
             app: app.clone(),
             snapshot,
+            is_latest,
             caller,
             surface,
             base_url,
@@ -139,11 +142,24 @@ impl Access {
         self.address
     }
 
-    /// The same request, answered on another view.
+    /// The same request, answered on a view that is the latest.
     pub(in crate::registry) fn on(&self, snapshot: Snapshot) -> Self {
         Self {
             snapshot,
+            is_latest: true,
             ..self.clone()
+        }
+    }
+
+    /// Runs `work` in a transaction of this request, as [`cairn_cluster::Kv::transact`] does.
+    pub(in crate::registry) async fn transact<T, F>(&self, work: impl Fn(Txn) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<(Txn, T), ApiError>>,
+    {
+        let kv = self.app.store().kv();
+        match self.is_latest {
+            true => kv.transact_after(&self.snapshot, work).await,
+            false => kv.transact(work).await,
         }
     }
 
