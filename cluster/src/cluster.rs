@@ -23,7 +23,7 @@ use crate::membership::{
 };
 use crate::net::{DiskGauge, Lane, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
 use crate::node_id::{ClusterId, NodeId};
-use crate::raft::{RaftConfig, Replica, Service};
+use crate::raft::{MetadataHash, RaftConfig, Replica, Service};
 use crate::seams::Seams;
 use crate::storage::FailStop;
 use crate::tasks::{SettingsError, Task, TaskKind, TaskSettings, TaskStatus, Tasks, TasksConfig};
@@ -445,6 +445,12 @@ impl Cluster {
         });
         let debt = Blobs::debt(&snapshot).await?;
         cluster_status(&shared.kv, &shared.peers, &shared.reporter, coding, debt).await
+    }
+
+    /// What this node has made of the metadata so far, to hold against the other nodes. Reads all
+    /// of it.
+    pub async fn metadata_hash(&self) -> Result<MetadataHash, ReadError> {
+        Ok(self.shared.replica.metadata_hash().await?)
     }
 
     /// How the background work of all nodes stands.

@@ -15,6 +15,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
+use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use super::network::{Client, Dial, Network};
 use super::rounds::Rounds;
 use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
-use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable, check_form};
+use crate::kv::{CommitError, Outcome, Snapshot, Store, StoreError, Unavailable, View as _, check_form};
 use crate::net::Lane;
 use crate::storage::{DiskWatch, FailStop};
 
@@ -74,6 +75,16 @@ impl Default for RaftConfig {
             proposed_bytes: 32 << 20,
         }
     }
+}
+
+/// What a node has made of the log so far. Nodes that have applied as much have the same hash; if
+/// they do not, their states have parted ways.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MetadataHash {
+    /// The last log index that it has applied.
+    pub applied_index: u64,
+    /// BLAKE3 over everything in its state, in hexadecimal.
+    pub hash: String,
 }
 
 /// What this node knows of the group.
@@ -244,6 +255,18 @@ impl Replica {
     /// How the disk of the log does.
     pub(crate) fn log_disk(&self) -> DiskWatch {
         self.log.disk().clone()
+    }
+
+    /// The hash over the state that this node has applied; see [`MetadataHash`].
+    pub(crate) async fn metadata_hash(&self) -> Result<MetadataHash, StoreError> {
+        let view = self.state_machine.view();
+        let hash = tokio::task::spawn_blocking(move || {
+            Ok(MetadataHash {
+                applied_index: view.applied_index(),
+                hash: view.hash()?.to_string(),
+            })
+        });
+        hash.await.map_err(|error| StoreError(error.to_string()))?
     }
 
     /// Waits for the turn to receive a snapshot; one is received at a time.
