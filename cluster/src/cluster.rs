@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join3;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -20,9 +21,9 @@ use crate::membership::{
     FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status,
     found,
 };
-use crate::net::{Lane, Net, Peers, PeersConfig, RoomGauge, Roster, Server, ServerConfig, Tcp};
+use crate::net::{DiskGauge, Lane, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
 use crate::node_id::{ClusterId, NodeId};
-use crate::raft::{RaftConfig, Replica, Service};
+use crate::raft::{MetadataHash, RaftConfig, Replica, Service};
 use crate::seams::Seams;
 use crate::storage::FailStop;
 use crate::tasks::{SettingsError, Task, TaskKind, TaskSettings, TaskStatus, Tasks, TasksConfig};
@@ -192,7 +193,7 @@ impl Cluster {
             let config = BlobConfig {
                 reserve_bytes: config.reserve_bytes,
                 cache_bytes: config.cache_bytes,
-                ..BlobConfig::new(config.data.join("blobs"), fail_stop)
+                ..BlobConfig::new(config.data.join("blobs"), fail_stop.clone())
             };
             let (kv, seams) = (kv.clone(), seams.clone());
             let open = move || Blobs::open(config, kv, dial, seams);
@@ -223,9 +224,9 @@ impl Cluster {
             TaskTracker::new(),
         );
         let raft_service = Service::server(replica.clone(), Arc::new(peers.clone()));
-        let room = RoomGauge::default();
+        let disk = DiskGauge::default();
         let server = Server::new(ServerConfig::default(), tls.clone(), roster.clone())
-            .telling(&room)
+            .telling(&disk)
             .lane(Lane::Raft, Routes::new(raft_service.clone()))
             .lane(
                 Lane::Requests,
@@ -235,9 +236,16 @@ impl Cluster {
             .join(JoinService::new(kv.clone(), seams.clone()).routes());
         running.spawn(server.serve(listener, server_shutdown.clone()));
         running.spawn(peers.clone().probe(shutdown.clone()));
-        let (tell_room, stopped) = (upkeep.clone().tell_room(room), shutdown.clone());
+        let watches = join3(
+            upkeep.clone().tell_room(disk.clone()),
+            upkeep.clone().watch_disk(fail_stop.clone()),
+            replica
+                .log_disk()
+                .run(fail_stop, move |is_slow| disk.set_slow(is_slow)),
+        );
+        let stopped = shutdown.clone();
         running.spawn(async move {
-            stopped.run_until_cancelled(tell_room).await;
+            stopped.run_until_cancelled(watches).await;
         });
 
         let shared = Shared {
@@ -437,6 +445,12 @@ impl Cluster {
         });
         let debt = Blobs::debt(&snapshot).await?;
         cluster_status(&shared.kv, &shared.peers, &shared.reporter, coding, debt).await
+    }
+
+    /// What this node has made of the metadata so far, to hold against the other nodes. Reads all
+    /// of it.
+    pub async fn metadata_hash(&self) -> Result<MetadataHash, ReadError> {
+        Ok(self.shared.replica.metadata_hash().await?)
     }
 
     /// How the background work of all nodes stands.

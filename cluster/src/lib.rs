@@ -31,7 +31,7 @@ pub use kv::{
     Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
 };
 pub use node_id::{ClusterId, NodeId, ParseClusterIdError, ParseNodeIdError};
-pub use raft::RaftConfig;
+pub use raft::{MetadataHash, RaftConfig};
 pub use seams::{Clock, Entropy, Seams, Timestamp};
 pub use storage::FailStop;
 pub use tasks::{

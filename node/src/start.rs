@@ -11,8 +11,9 @@ use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{
-    BlobId, Cluster, ClusterConfig, ClusterId, FailStop, NodeId, ProtectionError, RaftConfig, Seams,
-    SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage, Waste,
+    BlobId, Cluster, ClusterConfig, ClusterId, FailStop, MetadataHash, NodeId, ProtectionError, RaftConfig,
+    Retention, RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus,
+    UnderProtectedPage, Waste,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -226,7 +227,11 @@ pub(crate) fn cluster_config(config: &Config) -> ClusterConfig {
         advertise: Some(config.cluster.advertised()),
         zone: Some(config.node.zone.clone()),
         version: VERSION.into(),
-        raft: RaftConfig::default(),
+        raft: RaftConfig {
+            snapshot_every_bytes: config.cluster.snapshot_every.as_u64(),
+            log_retention_bytes: config.cluster.log_retention.as_u64(),
+            ..RaftConfig::default()
+        },
         reserve_bytes: config.node.reserve.as_u64(),
         cache_bytes: config.node.cache.as_u64(),
         controller: ControllerConfig::default(),
@@ -295,6 +300,22 @@ impl Operator for Running {
 
     async fn waste(&self, limit: usize) -> Result<Vec<Waste>, ApiError> {
         Ok(self.cluster.blobs().waste(limit).await?)
+    }
+
+    async fn retention(&self) -> Result<Retention, ApiError> {
+        Ok(self.cluster.retention().await?)
+    }
+
+    async fn set_retention(&self, retention: &Retention) -> Result<(), ApiError> {
+        let set = self.cluster.set_retention(retention).await;
+        set.map_err(|error| match error {
+            RetentionError::Commit(error) => error.into(),
+            RetentionError::TooShort => ApiError::bad_request(error.to_string()),
+        })
+    }
+
+    async fn metadata_hash(&self) -> Result<MetadataHash, ApiError> {
+        Ok(self.cluster.metadata_hash().await?)
     }
 }
 

@@ -24,9 +24,8 @@
 //! family would read every value.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rocksdb::{
@@ -43,7 +42,7 @@ use super::shard_error::ShardError;
 use super::shard_file::checksum;
 use super::tree::SubtreeHasher;
 use crate::seams::{Seams, Timestamp};
-use crate::storage::{self, FailStop};
+use crate::storage::{self, DiskWatch, FailStop, WriterThread};
 
 /// The largest segment that is kept here; see [`super::coded`] for why.
 pub(super) const SMALL_BYTES: usize = 1 << 20;
@@ -121,8 +120,8 @@ const QUARANTINE: &str = "quarantine";
 /// Values below this lie beside their keys, the others in blob files.
 const BLOB_FILE_VALUE: u64 = 1 << 10;
 
-/// Space is given back when this share of the blob files is garbage, and at least so much: all that
-/// is not has to be written again for it.
+/// Space is given back when more than this share of the blob files is garbage, and more than so
+/// much: all that is not has to be written again for it.
 const GARBAGE_RATIO: f64 = 0.3;
 const LEAST_GARBAGE: u64 = 8 << 20;
 
@@ -131,8 +130,8 @@ pub(super) struct SmallStore {
     db: Arc<DB>,
     seams: Seams,
     fail_stop: FailStop,
-    writes: Mutex<Option<mpsc::Sender<Write>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    watch: DiskWatch,
+    writer: WriterThread<Write>,
     /// Something was removed since space was last given back.
     wasteful: AtomicBool,
 }
@@ -213,7 +212,12 @@ fn durable() -> WriteOptions {
 
 impl SmallStore {
     /// Opens the store in a folder of its own.
-    pub(super) fn open(path: &Path, seams: Seams, fail_stop: FailStop) -> Result<Self, rocksdb::Error> {
+    pub(super) fn open(
+        path: &Path,
+        seams: Seams,
+        fail_stop: FailStop,
+        watch: DiskWatch,
+    ) -> Result<Self, rocksdb::Error> {
         let families = [
             ("default", options()),
             (INDEX, Options::default()),
@@ -221,18 +225,17 @@ impl SmallStore {
         ];
         let db = Arc::new(storage::open(path, &options(), families)?);
         complete_index(&db, &seams)?;
-        let (writes, waiting) = mpsc::channel(WAITING_WRITES);
         let (writing, stop, clock) = (db.clone(), fail_stop.clone(), seams.clone());
-        let writer = std::thread::Builder::new()
-            .name("small-writer".into())
-            .spawn(move || write_all(&writing, waiting, &clock, &stop))
-            .expect("a thread can be started");
+        let disk = watch.clone();
+        let write = move |waiting| write_all(&writing, waiting, &clock, &stop, &disk);
+        let writer =
+            WriterThread::start("small-writer", WAITING_WRITES, write).expect("a thread can be started");
         Ok(Self {
             db,
             seams,
             fail_stop,
-            writes: Mutex::new(Some(writes)),
-            writer: Mutex::new(Some(writer)),
+            watch,
+            writer,
             // What was removed before the node stopped may still be there.
             wasteful: AtomicBool::new(true),
         })
@@ -256,14 +259,9 @@ impl SmallStore {
 
     async fn write(&self, key: [u8; 24], value: Option<Bytes>) -> Result<(), ShardError> {
         let stopped = || ShardError::Io("the store of small segments has stopped".into());
-        let writes = self.writes.lock().expect("no panic while held").clone();
         let (done, written) = oneshot::channel();
         let write = Write { key, value, done };
-        writes
-            .ok_or_else(stopped)?
-            .send(write)
-            .await
-            .map_err(|_| stopped())?;
+        self.writer.send(write).await.map_err(|_| stopped())?;
         written.await.map_err(|_| stopped())
     }
 
@@ -337,6 +335,7 @@ impl SmallStore {
 
     fn write_now(&self, batch: WriteBatch) -> Result<(), ShardError> {
         self.wasteful.store(true, Ordering::SeqCst);
+        let _waiting = self.watch.wait();
         self.db.write_opt(batch, &durable()).map_err(|error| {
             self.fail_stop.stop(&format!("write small segments: {error}"));
             failed(error)
@@ -359,7 +358,7 @@ impl SmallStore {
         let live: u64 = in_files.sum();
         let total = self.blob_file_bytes()?;
         let garbage = total.saturating_sub(live);
-        if garbage < LEAST_GARBAGE || (garbage as f64) < GARBAGE_RATIO * total as f64 {
+        if garbage <= Self::tolerated_garbage(total) {
             return Ok(false);
         }
         info!(garbage, total, "rewriting the small segments to give space back");
@@ -370,6 +369,11 @@ impl SmallStore {
                 .compact_range_cf_opt(self.family(family), None::<&[u8]>, None::<&[u8]>, &compact);
         }
         Ok(true)
+    }
+
+    /// How many bytes of blob files may be garbage, of so many in all.
+    pub(super) fn tolerated_garbage(total: u64) -> u64 {
+        LEAST_GARBAGE.max((GARBAGE_RATIO * total as f64) as u64)
     }
 
     /// Bytes in all blob files.
@@ -399,18 +403,14 @@ fn failed(error: rocksdb::Error) -> ShardError {
     }
 }
 
-impl Drop for SmallStore {
-    fn drop(&mut self) {
-        // Without a sender the thread writes what waits and ends.
-        self.writes.lock().expect("no panic while held").take();
-        if let Some(writer) = self.writer.lock().expect("no panic while held").take() {
-            let _ = writer.join();
-        }
-    }
-}
-
 /// Writes whatever waits, together, until nobody can send any more.
-fn write_all(db: &DB, mut waiting: mpsc::Receiver<Write>, seams: &Seams, fail_stop: &FailStop) {
+fn write_all(
+    db: &DB,
+    mut waiting: mpsc::Receiver<Write>,
+    seams: &Seams,
+    fail_stop: &FailStop,
+    watch: &DiskWatch,
+) {
     let durable = durable();
     let index = db.cf_handle(INDEX).expect("it was opened with the store");
     while let Some(first) = waiting.blocking_recv() {
@@ -435,7 +435,11 @@ fn write_all(db: &DB, mut waiting: mpsc::Receiver<Write>, seams: &Seams, fail_st
                 None
             };
         }
-        if let Err(error) = db.write_opt(batch, &durable) {
+        let written = {
+            let _waiting = watch.wait();
+            db.write_opt(batch, &durable)
+        };
+        if let Err(error) = written {
             fail_stop.stop(&format!("write small segments: {error}"));
             // Whoever waits learns that the store has stopped.
             return;
@@ -454,7 +458,7 @@ mod tests {
 
     fn open(path: &Path) -> SmallStore {
         let fail_stop = FailStop::new(|what| panic!("{what}"));
-        SmallStore::open(path, Seams::system(), fail_stop).unwrap()
+        SmallStore::open(path, Seams::system(), fail_stop, DiskWatch::new("a test")).unwrap()
     }
 
     fn id(number: u64) -> SegmentId {

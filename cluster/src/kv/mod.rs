@@ -27,6 +27,7 @@ pub(crate) use memory::MemoryStore;
 pub(crate) use rocks::{APPLIED, MEMBERSHIP, Overlay, RocksView, StateDb};
 pub use snapshot::{Entry, MAX_SCAN, ReadError, Scan, Snapshot};
 pub use txn::{MAX_TRANSACTION_BYTES, Txn};
+pub(crate) use view::View;
 pub use view::{StoreError, Versioned};
 
 use crate::seams::Seams;

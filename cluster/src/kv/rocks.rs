@@ -251,6 +251,32 @@ impl RocksView {
         }
     }
 
+    /// A hash over all that was applied up to the index of this view. Reads everything.
+    pub(crate) fn hash(&self) -> Result<blake3::Hash, StoreError> {
+        let mut hasher = blake3::Hasher::new();
+        for name in [DATA, REVISIONS, OUTCOMES, META] {
+            let mut options = ReadOptions::default();
+            // What requests need stays in the cache.
+            options.fill_cache(false);
+            let family = self.pinned.borrow_owner().family(name);
+            let entries =
+                self.pinned
+                    .borrow_dependent()
+                    .iterator_cf_opt(family, options, IteratorMode::Start);
+            let mut count = 0_u64;
+            for entry in entries {
+                let (key, stored) = entry?;
+                for part in [key, stored] {
+                    hasher.update(&(part.len() as u64).to_be_bytes());
+                    hasher.update(&part);
+                }
+                count += 1;
+            }
+            hasher.update(&count.to_be_bytes());
+        }
+        Ok(hasher.finalize())
+    }
+
     /// Reads by way of `tier`; `None` if that cannot tell.
     fn read(&self, family: &str, key: &[u8], tier: ReadTier) -> Option<Result<Option<Vec<u8>>, StoreError>> {
         let mut options = ReadOptions::default();

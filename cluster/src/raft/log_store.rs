@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::floor::Floor;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use super::wire;
-use crate::storage::{self, FailStop};
+use crate::storage::{self, DiskWatch, FailStop, WriterThread};
 
 /// Beside RocksDB's own files, which have other names.
 const FLOOR: &str = "floor.json";
@@ -51,11 +51,12 @@ const QUEUED_WRITES: usize = 8192;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
-    writes: mpsc::Sender<Write>,
+    writer: Arc<WriterThread<Write>>,
 }
 
 struct Shared {
     db: DB,
+    disk: DiskWatch,
     recent: Mutex<Recent>,
     /// Up to where the log is committed. Only a hint that shortens recovery: it goes to the disk
     /// with the next write rather than cause one.
@@ -111,7 +112,7 @@ enum Write {
 
 impl LogStore {
     /// Opens or creates the log in `path` and starts its writer thread, which ends when the
-    /// last clone is dropped.
+    /// last clone is dropped, and the log is closed then.
     pub(crate) fn open(path: &Path, fail_stop: FailStop) -> io::Result<Self> {
         let mut options = storage::options();
         options.set_write_buffer_size(32 << 20);
@@ -152,20 +153,25 @@ impl LogStore {
         };
         let shared = Arc::new(Shared {
             db,
+            disk: DiskWatch::new("the raft log"),
             recent: Mutex::new(recent),
             committed: Mutex::new(None),
         });
-        let (writes, queue) = mpsc::channel(QUEUED_WRITES);
         let writer = Writer {
             shared: shared.clone(),
             floor,
-            queue,
             fail_stop,
         };
-        std::thread::Builder::new()
-            .name("raft-log".into())
-            .spawn(move || writer.run())?;
-        Ok(Self { shared, writes })
+        let writer = WriterThread::start("raft-log", QUEUED_WRITES, |queue| writer.run(queue))?;
+        Ok(Self {
+            shared,
+            writer: Arc::new(writer),
+        })
+    }
+
+    /// How its disk does.
+    pub(crate) fn disk(&self) -> &DiskWatch {
+        &self.shared.disk
     }
 
     /// The newest log index behind which at least `bytes` bytes were appended, as far as this
@@ -209,7 +215,7 @@ impl LogStore {
     }
 
     async fn enqueue(&self, write: Write) -> io::Result<()> {
-        self.writes.send(write).await.map_err(|_| stopped())
+        self.writer.send(write).await.map_err(|_| stopped())
     }
 
     async fn enqueue_and_wait(&self, write: impl FnOnce(oneshot::Sender<()>) -> Write) -> io::Result<()> {
@@ -227,7 +233,6 @@ fn stopped() -> io::Error {
 struct Writer {
     shared: Arc<Shared>,
     floor: Floor,
-    queue: mpsc::Receiver<Write>,
     fail_stop: FailStop,
 }
 
@@ -238,10 +243,15 @@ enum Waiter {
 }
 
 impl Writer {
-    fn run(mut self) {
+    fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         let mut taken = Vec::new();
-        while self.queue.blocking_recv_many(&mut taken, QUEUED_WRITES) > 0 {
-            if let Err(error) = self.write(&mut taken) {
+        let disk = self.shared.disk.clone();
+        while queue.blocking_recv_many(&mut taken, QUEUED_WRITES) > 0 {
+            let written = {
+                let _waiting = disk.wait();
+                self.write(&mut taken)
+            };
+            if let Err(error) = written {
                 self.fail_stop.stop(&format!("write the raft log: {error}"));
                 return;
             }

@@ -16,6 +16,6 @@ mod tests;
 mod types;
 mod wire;
 
-pub use replica::RaftConfig;
 pub(crate) use replica::Replica;
+pub use replica::{MetadataHash, RaftConfig};
 pub(crate) use service::Service;

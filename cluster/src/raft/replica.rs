@@ -18,6 +18,7 @@ use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError
 use openraft::raft::WriteResponse;
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
+use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +31,9 @@ use super::network::{Client, Dial, Network};
 use super::rounds::{Pace, Rounds};
 use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
-use crate::kv::{self, CommitError, Snapshot, Store, Unavailable, check_form};
+use crate::kv::{self, CommitError, Snapshot, Store, StoreError, Unavailable, View as _, check_form};
 use crate::net::Lane;
-use crate::storage::FailStop;
+use crate::storage::{DiskWatch, FailStop};
 
 /// How long a caller waits for the cluster to answer, an election included.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -100,6 +101,16 @@ impl Default for RaftConfig {
             proposed_bytes: 32 << 20,
         }
     }
+}
+
+/// What a node has made of the log so far. Nodes that have applied as much have the same hash; if
+/// they do not, their states have parted ways.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MetadataHash {
+    /// The last log index that it has applied.
+    pub applied_index: u64,
+    /// BLAKE3 over everything in its state, in hexadecimal.
+    pub hash: String,
 }
 
 /// What this node knows of the group.
@@ -278,6 +289,23 @@ impl Replica {
 
     pub(crate) fn state_machine(&self) -> &StateMachine {
         &self.state_machine
+    }
+
+    /// How the disk of the log does.
+    pub(crate) fn log_disk(&self) -> DiskWatch {
+        self.log.disk().clone()
+    }
+
+    /// The hash over the state that this node has applied; see [`MetadataHash`].
+    pub(crate) async fn metadata_hash(&self) -> Result<MetadataHash, StoreError> {
+        let view = self.state_machine.view();
+        let hash = tokio::task::spawn_blocking(move || {
+            Ok(MetadataHash {
+                applied_index: view.applied_index(),
+                hash: view.hash()?.to_string(),
+            })
+        });
+        hash.await.map_err(|error| StoreError(error.to_string()))?
     }
 
     /// Waits for the turn to receive a snapshot; one is received at a time.

@@ -10,7 +10,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use cairn_cluster::membership::ClusterStatus;
 use cairn_cluster::{
-    BlobId, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtectedPage, Waste,
+    BlobId, MetadataHash, Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp,
+    UnderProtectedPage, Waste,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,15 @@ pub trait Operator: Send + Sync {
 
     /// Some of what nothing names any more.
     async fn waste(&self, limit: usize) -> Result<Vec<Waste>, ApiError>;
+
+    /// How long what nothing names any more is kept.
+    async fn retention(&self) -> Result<Retention, ApiError>;
+
+    /// Sets how long what nothing names any more is kept.
+    async fn set_retention(&self, retention: &Retention) -> Result<(), ApiError>;
+
+    /// What this node has made of the metadata so far.
+    async fn metadata_hash(&self) -> Result<MetadataHash, ApiError>;
 }
 
 /// A join token that was made now. It has no debug form, because it is a secret.
@@ -99,6 +109,18 @@ impl Operator for NoCluster {
     async fn waste(&self, _: usize) -> Result<Vec<Waste>, ApiError> {
         Err(alone())
     }
+
+    async fn retention(&self) -> Result<Retention, ApiError> {
+        Err(alone())
+    }
+
+    async fn set_retention(&self, _: &Retention) -> Result<(), ApiError> {
+        Err(alone())
+    }
+
+    async fn metadata_hash(&self) -> Result<MetadataHash, ApiError> {
+        Err(alone())
+    }
 }
 
 fn alone() -> ApiError {
@@ -110,6 +132,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/api/cairn/v1/cluster", get(status))
         .route("/api/cairn/v1/cluster/join_tokens", post(join_token))
+        .route("/api/cairn/v1/cluster/metadata_hash", get(metadata_hash))
 }
 
 async fn status(
@@ -117,6 +140,14 @@ async fn status(
     _instance: Authorised<Instance, Own>,
 ) -> Result<Json<ClusterStatus>, ApiError> {
     Ok(Json(app.operator().status().await?))
+}
+
+/// What the node that is asked has made of the metadata; another node is asked by itself.
+async fn metadata_hash(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+) -> Result<Json<MetadataHash>, ApiError> {
+    Ok(Json(app.operator().metadata_hash().await?))
 }
 
 #[derive(Deserialize)]

@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cairn_cluster::{
-    BlobId, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtected, UnderProtectedPage, Waste,
-    WasteStage,
+    BlobId, Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtected,
+    UnderProtectedPage, Waste, WasteStage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,10 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/cairn/v1/tasks/{task}", post(set_task))
         .route("/api/cairn/v1/blobs/under_protected", get(under_protected))
         .route("/api/cairn/v1/blobs/waste", get(waste))
+        .route(
+            "/api/cairn/v1/blobs/retention",
+            get(retention).post(set_retention),
+        )
 }
 
 /// A kind of background work: what is set for it, and how it stands on each node.
@@ -246,6 +250,45 @@ async fn waste(
 ) -> Result<Json<Vec<ShownWaste>>, ApiError> {
     let waste = app.operator().waste(page.limit()).await?;
     Ok(Json(waste.into_iter().map(ShownWaste::from).collect()))
+}
+
+async fn retention(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+) -> Result<Json<Retention>, ApiError> {
+    Ok(Json(app.operator().retention().await?))
+}
+
+/// What is to be changed of the retention. What is left out stays as it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionChange {
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    orphan_seconds: Option<u64>,
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    quarantine_seconds: Option<u64>,
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    unknown_seconds: Option<u64>,
+}
+
+impl RetentionChange {
+    fn applied_to(self, retention: &Retention) -> Retention {
+        Retention {
+            orphan_seconds: self.orphan_seconds.unwrap_or(retention.orphan_seconds),
+            quarantine_seconds: self.quarantine_seconds.unwrap_or(retention.quarantine_seconds),
+            unknown_seconds: self.unknown_seconds.unwrap_or(retention.unknown_seconds),
+        }
+    }
+}
+
+async fn set_retention(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Params(change): Params<RetentionChange>,
+) -> Result<Json<Retention>, ApiError> {
+    let changed = change.applied_to(&app.operator().retention().await?);
+    app.operator().set_retention(&changed).await?;
+    Ok(Json(changed))
 }
 
 #[cfg(test)]
