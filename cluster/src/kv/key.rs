@@ -115,6 +115,21 @@ impl Collection {
         &self.0
     }
 
+    /// Its path: what [`Collection::new`] and [`Collection::at`] were given, as bytes.
+    pub fn segments(&self) -> Vec<Vec<u8>> {
+        let mut segments = Vec::new();
+        let mut segment = Vec::new();
+        let mut bytes = self.0.iter();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                // What comes after a 00 is 01 at the end of a segment, and FF inside of one.
+                0x00 if bytes.next() == Some(&0x01) => segments.push(std::mem::take(&mut segment)),
+                byte => segment.push(*byte),
+            }
+        }
+        segments
+    }
+
     /// What the encoded keys of this collection's items begin with.
     pub(crate) fn items_prefix(&self) -> Vec<u8> {
         [self.0.as_ref(), ITEM].concat()
@@ -175,8 +190,8 @@ impl Key {
         self.encoded.slice(self.collection_len + ITEM.len()..)
     }
 
-    /// Reads an encoded key, as found in a log entry or a store.
-    pub(crate) fn decode(encoded: Bytes) -> Option<Self> {
+    /// Reads an encoded key, as found in a log entry, a store or an export.
+    pub fn decode(encoded: Bytes) -> Option<Self> {
         // Inside a collection a 00 is followed by 01 or FF, so the first 00 00 ends it.
         let mut at = 0;
         while at + 1 < encoded.len() {
@@ -265,6 +280,7 @@ mod tests {
             let key = collection.key(&item);
             let decoded = Key::decode(key.as_bytes().clone()).unwrap();
             prop_assert_eq!(&decoded, &key);
+            prop_assert_eq!(decoded.collection().segments(), path);
             prop_assert_eq!(decoded.collection(), collection);
             prop_assert_eq!(decoded.item(), Bytes::from(item));
         }

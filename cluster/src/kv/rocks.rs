@@ -385,19 +385,16 @@ impl View for RocksView {
             IteratorMode::From(&range.start, Direction::Forward)
         };
         let family = self.pinned.borrow_owner().family(DATA);
-        let mut found = Vec::new();
-        for item in self
+        let entries = self
             .pinned
             .borrow_dependent()
-            .iterator_cf_opt(family, options, mode)
-            .take(range.limit)
-        {
+            .iterator_cf_opt(family, options, mode);
+        range.take(entries.map(|item| -> Result<_, StoreError> {
             let (key, stored) = item?;
             let version = split(&stored)?.0;
             let value = Bytes::from(stored.into_vec()).slice(8..);
-            found.push((Bytes::from(key.into_vec()), Versioned { version, value }));
-        }
-        Ok(found)
+            Ok((Bytes::from(key.into_vec()), Versioned { version, value }))
+        }))
     }
 }
 
