@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use cairn_cluster::membership::ClusterStatus;
 use cairn_cluster::{
-    BlobId, MetadataHash, Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp,
-    UnderProtectedPage, Waste,
+    BackupId, BlobId, BlobReadError, BlobReader, Hold, MetadataHash, ReadError, Retention, Space, TaskKind,
+    TaskSettings, TaskStatus, Timestamp, UnderProtectedPage, Waste,
 };
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use super::upkeep::TaskChange;
@@ -62,7 +64,28 @@ pub trait Operator: Send + Sync {
 
     /// What this node has made of the metadata so far.
     async fn metadata_hash(&self) -> Result<MetadataHash, ApiError>;
+
+    /// The backups that are being taken.
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError>;
+
+    /// Begins a backup for somebody: nothing that is there is collected meanwhile.
+    async fn begin_backup(&self, by: &str) -> Result<Hold, ApiError>;
+
+    /// Keeps a backup going.
+    async fn renew_backup(&self, backup: BackupId) -> Result<Hold, ApiError>;
+
+    /// Ends a backup.
+    async fn end_backup(&self, backup: BackupId) -> Result<(), ApiError>;
+
+    /// All that is kept in the metadata, as one consistent stream.
+    async fn export(&self, backup: BackupId) -> Result<Export, ApiError>;
+
+    /// Opens a blob.
+    async fn read_blob(&self, space: Space, blob: BlobId) -> Result<BlobReader, BlobReadError>;
 }
+
+/// An export, in its written form.
+pub type Export = BoxStream<'static, Result<Bytes, ReadError>>;
 
 /// A join token that was made now. It has no debug form, because it is a secret.
 pub struct Issued {
@@ -120,6 +143,30 @@ impl Operator for NoCluster {
 
     async fn metadata_hash(&self) -> Result<MetadataHash, ApiError> {
         Err(alone())
+    }
+
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError> {
+        Err(alone())
+    }
+
+    async fn begin_backup(&self, _: &str) -> Result<Hold, ApiError> {
+        Err(alone())
+    }
+
+    async fn renew_backup(&self, _: BackupId) -> Result<Hold, ApiError> {
+        Err(alone())
+    }
+
+    async fn end_backup(&self, _: BackupId) -> Result<(), ApiError> {
+        Err(alone())
+    }
+
+    async fn export(&self, _: BackupId) -> Result<Export, ApiError> {
+        Err(alone())
+    }
+
+    async fn read_blob(&self, _: Space, id: BlobId) -> Result<BlobReader, BlobReadError> {
+        Err(BlobReadError::Unknown { id })
     }
 }
 
