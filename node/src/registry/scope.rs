@@ -166,6 +166,11 @@ impl Scope {
         purge::order(txn, self.store(), self.project.root(), &work).await
     }
 
+    /// Random bytes, for a name that nobody else has.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        self.store().seams().random()
+    }
+
     /// Wall time.
     pub(crate) fn now(&self) -> Timestamp {
         self.store().now()
