@@ -5,6 +5,7 @@
 
 mod blob;
 mod cluster;
+mod departure;
 mod files;
 pub mod identity;
 mod kv;
@@ -20,12 +21,13 @@ pub mod trust;
 
 pub use blob::{
     BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
-    BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, LayOutError, Layout,
-    LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError, PutError, Retention,
-    RetentionError, Room, Space, StoredBlob, UnderProtected, UnderProtectedPage, Upkeep, UploadError,
-    UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
+    BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, Holding, LayOutError,
+    Layout, LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError, PutError, Retention,
+    RetentionError, Room, Space, StoredBlob, Succession, UnderProtected, UnderProtectedPage, Upkeep,
+    UploadError, UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
 };
 pub use cluster::{Cluster, ClusterConfig, EnterError, StartError};
+pub use departure::{Decision, Departure, DepartureError, Intent, Motion, Refusal};
 pub use kv::{
     Collection, CommitError, Entry, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES, ReadError, Scan,
     Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,

@@ -155,6 +155,11 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// Removes something and gets the answer.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::DELETE, path, None::<&()>).await
+    }
+
     /// Asks the nodes in turn until one can be reached.
     ///
     /// Only a request that was never sent goes to the next node, and one that changes nothing

@@ -5,6 +5,7 @@
 
 mod client;
 mod cluster;
+mod departure;
 mod dev;
 mod failure;
 mod group;
@@ -47,10 +48,10 @@ enum Command {
     Dev(dev::Arguments),
     /// Runs one node
     Serve(serve::Arguments),
-    /// Founds a cluster, lets nodes join, shows how it is
+    /// Founds a cluster, lets nodes join and leave, shows how it is
     #[command(subcommand)]
     Cluster(cluster::Command),
-    /// Background work: repair, scrub, collection, recoding
+    /// Background work: repair, rebalance, scrub, collection, recoding
     #[command(subcommand)]
     Tasks(upkeep::TasksCommand),
     /// Blobs that need attention
