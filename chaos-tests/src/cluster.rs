@@ -17,11 +17,16 @@ use crate::node::{BETWEEN_LOOKS, Node, WATCHDOG, say};
 /// Held by a cluster on its first address, so that no other takes the same network.
 const RESERVED_PORT: u16 = 7079;
 
+/// How many nodes a cluster begins with.
+const FOUNDING: u8 = 3;
+
 /// A running cluster in a folder of its own, with the group `acme` and its project 1,
 /// `acme/demo`. Dropping it kills its nodes, and keeps the folder for whoever looks into why;
 /// [`Cluster::stop`] removes it.
 pub struct Cluster {
+    /// The last of them may not have joined yet.
     nodes: Vec<Node>,
+    program: PathBuf,
     http: Http,
     folder: Option<TempDir>,
     _network: TcpListener,
@@ -37,6 +42,8 @@ pub struct Launch {
     /// The size of a disk of its own for each node; without one its data lies in the folder.
     /// Disks need root.
     pub disk_bytes: Option<u64>,
+    /// Nodes that are made and do not join: see [`Cluster::join`].
+    pub spares: u8,
 }
 
 impl Launch {
@@ -46,6 +53,7 @@ impl Launch {
             program: program_beside(&std::env::current_exe()?)?,
             parent: std::env::temp_dir(),
             disk_bytes: None,
+            spares: 0,
         })
     }
 }
@@ -65,10 +73,19 @@ impl Cluster {
         .await
     }
 
+    /// The same with nodes beside it that can join later.
+    pub async fn with_spares(spares: u8) -> anyhow::Result<Self> {
+        Self::launch(Launch {
+            spares,
+            ..Launch::of_tests()?
+        })
+        .await
+    }
+
     /// Starts a new cluster of three nodes and waits until all vote.
     pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
-        let (network, addresses) = reserve_network()?;
+        let (network, addresses) = reserve_network(FOUNDING + launch.spares)?;
         let mut nodes = Vec::new();
         for (number, address) in (1..).zip(addresses) {
             let folder = folder.path().join(format!("node-{number}"));
@@ -79,29 +96,68 @@ impl Cluster {
             };
             nodes.push(Node::new(number, &launch.program, folder, address, disk)?);
         }
-        let (founder, others) = nodes.split_first().context("no nodes")?;
+        let founder = nodes.first().context("no nodes")?;
         let founded = founder.run(&["cluster", "init", "--demo"], "").await?;
         let token = founded["token"].as_str().context("no token")?;
-        let mut cluster = Self {
+        let cluster = Self {
             http: Http::new(token)?,
-            nodes: Vec::new(),
+            nodes,
+            program: launch.program,
             folder: Some(folder),
             _network: network,
         };
-        founder.start()?;
-        founder.ready(&cluster.http.client).await?;
-        for node in others {
-            let url = format!("{}/api/cairn/v1/cluster/join_tokens", founder.url());
-            let answer = cluster.http.expect(Method::POST, &url, StatusCode::OK).await?;
-            let made: Value = serde_json::from_slice(&answer.body)?;
-            let join = made["token"].as_str().context("no join token")?;
-            node.run(&["cluster", "join", "--token-file", "-"], join).await?;
-            node.start()?;
-            node.ready(&cluster.http.client).await?;
+        cluster.restart(0).await?;
+        for node in 1..usize::from(FOUNDING) {
+            cluster.join(node, 0).await?;
         }
-        cluster.nodes = nodes;
         cluster.settled().await?;
         Ok(cluster)
+    }
+
+    /// Lets a node join through another one, and waits until it serves clients.
+    pub async fn join(&self, node: usize, through: usize) -> anyhow::Result<()> {
+        let url = format!("{}/api/cairn/v1/cluster/join_tokens", self.url(through));
+        let answer = self.http.expect(Method::POST, &url, StatusCode::OK).await?;
+        let made: Value = serde_json::from_slice(&answer.body)?;
+        let join = made["token"].as_str().context("no join token")?;
+        let joining = &self.nodes[node];
+        joining
+            .run(&["cluster", "join", "--token-file", "-"], join)
+            .await?;
+        self.restart(node).await
+    }
+
+    /// Runs a command of the program as the administrator does, against a node. Gives what it prints,
+    /// or says on standard error if it fails.
+    pub async fn cairn(&self, node: usize, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
+        let output = tokio::process::Command::new(&self.program)
+            .args(arguments)
+            .args(["--output", "json"])
+            .env("CAIRN_URL", self.url(node))
+            .env("CAIRN_TOKEN", self.token())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(WATCHDOG, output)
+            .await
+            .with_context(|| format!("{arguments:?} does not end"))??;
+        match output.status.success() {
+            true => Ok(Ok(serde_json::from_slice(&output.stdout)?)),
+            false => Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }
+    }
+
+    /// The id of a node.
+    pub async fn id(&self, node: usize, through: usize) -> anyhow::Result<String> {
+        let status = self.status(through).await?;
+        let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
+        let authority = self.url(node).trim_start_matches("http://");
+        let (host, _) = authority.rsplit_once(':').context("no port")?;
+        let here = |node: &&Value| {
+            let address = node["address"].as_str().unwrap_or_default();
+            address.rsplit_once(':').is_some_and(|(other, _)| other == host)
+        };
+        let found = nodes.iter().find(here).context("the status does not list it")?;
+        Ok(found["node"].to_string())
     }
 
     /// Waits until all nodes are up and vote.
@@ -113,7 +169,7 @@ impl Cluster {
                 let votes = |node: &&Value| {
                     node["up"] == true && (node["role"] == "leader" || node["role"] == "voter")
                 };
-                if nodes.iter().filter(votes).count() == self.size() {
+                if nodes.iter().filter(votes).count() == usize::from(FOUNDING) {
                     return anyhow::Ok(());
                 }
                 sleep(BETWEEN_LOOKS).await;
@@ -240,13 +296,13 @@ pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
 
 /// Finds addresses of this machine that nothing else uses, each node having its own, so that
 /// ports stay the same and are never taken by an outgoing connection.
-fn reserve_network() -> anyhow::Result<(TcpListener, [Ipv4Addr; 3])> {
+fn reserve_network(nodes: u8) -> anyhow::Result<(TcpListener, Vec<Ipv4Addr>)> {
     for _ in 0..100 {
         let [second, third]: [u8; 2] = rand::random();
         // The rest of 127.0.0.0/16 is what everybody uses.
         let address = |last| Ipv4Addr::new(127, second.max(1), third, last);
         if let Ok(held) = TcpListener::bind((address(1), RESERVED_PORT)) {
-            return Ok((held, [1, 2, 3].map(address)));
+            return Ok((held, (1..=nodes).map(address).collect()));
         }
     }
     anyhow::bail!("no free network in 127.0.0.0/8")
@@ -260,7 +316,7 @@ mod tests {
 
     #[test]
     fn two_clusters_never_share_a_network() {
-        let held: Vec<_> = (0..50).map(|_| reserve_network().unwrap()).collect();
+        let held: Vec<_> = (0..50).map(|_| reserve_network(3).unwrap()).collect();
         let mut first: Vec<_> = held.iter().map(|(_, addresses)| addresses[0]).collect();
         first.sort_unstable();
         first.dedup();
