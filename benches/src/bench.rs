@@ -44,6 +44,7 @@ pub async fn run(options: Options) -> anyhow::Result<Table> {
         program: options.cairn,
         parent: options.folder,
         disk_bytes: None,
+        spares: 0,
     })
     .await?;
     let mut bench = Bench {

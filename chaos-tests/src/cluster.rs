@@ -14,6 +14,9 @@ use crate::disk::Disk;
 use crate::http::Http;
 use crate::node::{BETWEEN_LOOKS, Node, WATCHDOG, say};
 
+/// How many nodes a cluster has at first, unless it is said.
+const FOUNDING: usize = 3;
+
 /// Held by a cluster on its first address, so that no other takes the same network.
 const RESERVED_PORT: u16 = 7079;
 
@@ -21,7 +24,9 @@ const RESERVED_PORT: u16 = 7079;
 /// `acme/demo`. Dropping it kills its nodes, and keeps the folder for whoever looks into why;
 /// [`Cluster::stop`] removes it.
 pub struct Cluster {
+    /// The last of them may not have joined yet.
     nodes: Vec<Node>,
+    founding: usize,
     http: Http,
     program: PathBuf,
     folder: Option<TempDir>,
@@ -38,6 +43,8 @@ pub struct Launch {
     /// The size of a disk of its own for each node; without one its data lies in the folder.
     /// Disks need root.
     pub disk_bytes: Option<u64>,
+    /// How many nodes there are beside the first that can join later.
+    pub spares: usize,
 }
 
 impl Launch {
@@ -47,6 +54,7 @@ impl Launch {
             program: program_beside(&std::env::current_exe()?)?,
             parent: std::env::temp_dir(),
             disk_bytes: None,
+            spares: 0,
         })
     }
 }
@@ -66,15 +74,67 @@ impl Cluster {
         .await
     }
 
+    /// The same with nodes beside it that can join later.
+    pub async fn with_spares(spares: usize) -> anyhow::Result<Self> {
+        Self::launch(Launch {
+            spares,
+            ..Launch::of_tests()?
+        })
+        .await
+    }
+
     /// Starts a new cluster of three nodes and waits until all vote.
     pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
-        let blank = Blank::prepare(launch, 3).await?;
+        let blank = Blank::prepare(launch, FOUNDING).await?;
         let founded = blank.nodes[0].run(&["cluster", "init", "--demo"], "").await?;
         let token = founded["token"].as_str().context("no token")?;
         blank.start(token).await
     }
 
-    /// Waits until all nodes are up and vote.
+    /// Lets a node join through another one, and waits until it serves clients.
+    pub async fn join(&self, node: usize, through: usize) -> anyhow::Result<()> {
+        let url = format!("{}/api/cairn/v1/cluster/join_tokens", self.url(through));
+        let answer = self.http.expect(Method::POST, &url, StatusCode::OK).await?;
+        let made: Value = serde_json::from_slice(&answer.body)?;
+        let join = made["token"].as_str().context("no join token")?;
+        self.nodes[node].join(join).await?;
+        self.ready(node).await
+    }
+
+    /// Runs a command of the program as the administrator does, against a node. Gives what it prints,
+    /// or says on standard error if it fails.
+    pub async fn cairn(&self, node: usize, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
+        let output = tokio::process::Command::new(&self.program)
+            .args(arguments)
+            .args(["--output", "json"])
+            .env("CAIRN_URL", self.url(node))
+            .env("CAIRN_TOKEN", self.token())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(WATCHDOG, output)
+            .await
+            .with_context(|| format!("{arguments:?} does not end"))??;
+        match output.status.success() {
+            true => Ok(Ok(serde_json::from_slice(&output.stdout)?)),
+            false => Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }
+    }
+
+    /// The id of a node.
+    pub async fn id(&self, node: usize, through: usize) -> anyhow::Result<String> {
+        let status = self.status(through).await?;
+        let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
+        let authority = self.url(node).trim_start_matches("http://");
+        let (host, _) = authority.rsplit_once(':').context("no port")?;
+        let here = |node: &&Value| {
+            let address = node["address"].as_str().unwrap_or_default();
+            address.rsplit_once(':').is_some_and(|(other, _)| other == host)
+        };
+        let found = nodes.iter().find(here).context("the status does not list it")?;
+        Ok(found["node"].to_string())
+    }
+
+    /// Waits until the first nodes are up and vote.
     async fn settled(&self) -> anyhow::Result<()> {
         let settled = async {
             loop {
@@ -83,7 +143,7 @@ impl Cluster {
                 let votes = |node: &&Value| {
                     node["up"] == true && (node["role"] == "leader" || node["role"] == "voter")
                 };
-                if nodes.iter().filter(votes).count() == self.size() {
+                if nodes.iter().filter(votes).count() == self.founding {
                     return anyhow::Ok(());
                 }
                 sleep(BETWEEN_LOOKS).await;
@@ -204,22 +264,23 @@ impl Drop for Cluster {
 /// Nodes that hold nothing yet, for tests that found a cluster in a way of their own.
 pub struct Blank {
     nodes: Vec<Node>,
+    founding: usize,
     program: PathBuf,
     folder: TempDir,
     network: TcpListener,
 }
 
 impl Blank {
-    /// Up to three nodes of the program that was built with these tests.
+    /// So many nodes of the program that was built with these tests.
     pub async fn nodes(count: usize) -> anyhow::Result<Self> {
         Self::prepare(Launch::of_tests()?, count).await
     }
 
-    async fn prepare(launch: Launch, count: usize) -> anyhow::Result<Self> {
+    async fn prepare(launch: Launch, founding: usize) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
-        let (network, addresses) = reserve_network()?;
+        let (network, addresses) = reserve_network(founding + launch.spares)?;
         let mut nodes = Vec::new();
-        for (number, address) in (1..).zip(addresses).take(count) {
+        for (number, address) in (1..).zip(addresses) {
             let folder = folder.path().join(format!("node-{number}"));
             std::fs::create_dir(&folder)?;
             let disk = match launch.disk_bytes {
@@ -230,6 +291,7 @@ impl Blank {
         }
         Ok(Self {
             nodes,
+            founding,
             program: launch.program,
             folder,
             network,
@@ -241,28 +303,24 @@ impl Blank {
         &self.nodes[node]
     }
 
-    /// Once the first node has been founded: starts all that do not run, those that are new after
-    /// they have joined, and waits until all vote. The token is an administrator's.
+    /// Once the first node has been founded: starts all but the spare ones that do not run, those
+    /// that are new after they have joined, and waits until all vote. The token is an
+    /// administrator's.
     pub async fn start(self, token: &str) -> anyhow::Result<Cluster> {
         let cluster = Cluster {
             http: Http::new(token)?,
             nodes: self.nodes,
+            founding: self.founding,
             program: self.program,
             folder: Some(self.folder),
             _network: self.network,
         };
-        let (founder, others) = cluster.nodes.split_first().context("no nodes")?;
-        founder.start()?;
-        founder.ready(&cluster.http.client).await?;
-        for node in others {
-            if !node.runs() {
-                let url = format!("{}/api/cairn/v1/cluster/join_tokens", founder.url());
-                let answer = cluster.http.expect(Method::POST, &url, StatusCode::OK).await?;
-                let made: Value = serde_json::from_slice(&answer.body)?;
-                node.join(made["token"].as_str().context("no join token")?)
-                    .await?;
+        cluster.restart(0).await?;
+        for node in 1..cluster.founding {
+            match cluster.nodes[node].runs() {
+                true => cluster.ready(node).await?,
+                false => cluster.join(node, 0).await?,
             }
-            node.ready(&cluster.http.client).await?;
         }
         cluster.settled().await?;
         Ok(cluster)
@@ -283,13 +341,13 @@ pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
 
 /// Finds addresses of this machine that nothing else uses, each node having its own, so that
 /// ports stay the same and are never taken by an outgoing connection.
-fn reserve_network() -> anyhow::Result<(TcpListener, [Ipv4Addr; 3])> {
+fn reserve_network(nodes: usize) -> anyhow::Result<(TcpListener, Vec<Ipv4Addr>)> {
     for _ in 0..100 {
         let [second, third]: [u8; 2] = rand::random();
         // The rest of 127.0.0.0/16 is what everybody uses.
         let address = |last| Ipv4Addr::new(127, second.max(1), third, last);
         if let Ok(held) = TcpListener::bind((address(1), RESERVED_PORT)) {
-            return Ok((held, [1, 2, 3].map(address)));
+            return Ok((held, (1..=nodes as u8).map(address).collect()));
         }
     }
     anyhow::bail!("no free network in 127.0.0.0/8")
@@ -303,7 +361,7 @@ mod tests {
 
     #[test]
     fn two_clusters_never_share_a_network() {
-        let held: Vec<_> = (0..50).map(|_| reserve_network().unwrap()).collect();
+        let held: Vec<_> = (0..50).map(|_| reserve_network(3).unwrap()).collect();
         let mut first: Vec<_> = held.iter().map(|(_, addresses)| addresses[0]).collect();
         first.sort_unstable();
         first.dedup();

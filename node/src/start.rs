@@ -11,9 +11,10 @@ use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{
-    BackupId, BlobId, BlobReadError, BlobReader, Cluster, ClusterConfig, ClusterId, ExportError, FailStop,
-    Hold, HoldError, MetadataHash, NodeId, ProtectionError, RaftConfig, Retention, RetentionError, Seams,
-    SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage, Waste,
+    BackupId, BlobId, BlobReadError, BlobReader, Cluster, ClusterConfig, ClusterId, Decision, ExportError,
+    FailStop, Hold, HoldError, Intent, MetadataHash, NodeId, ProtectionError, RaftConfig, Retention,
+    RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage,
+    Waste,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -272,6 +273,27 @@ impl Operator for Running {
             token: token.to_string(),
             expires_at,
         })
+    }
+
+    async fn drain(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError> {
+        Ok(self.cluster.drain(node, intent).await?)
+    }
+
+    async fn undrain(&self, node: NodeId) -> Result<Decision, ApiError> {
+        Ok(self.cluster.undrain(node).await?)
+    }
+
+    async fn replace(
+        &self,
+        node: NodeId,
+        with: Option<NodeId>,
+        intent: Intent,
+    ) -> Result<Decision, ApiError> {
+        Ok(self.cluster.replace(node, with, intent).await?)
+    }
+
+    async fn remove(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError> {
+        Ok(self.cluster.remove(node, intent).await?)
     }
 
     async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError> {

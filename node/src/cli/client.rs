@@ -158,8 +158,13 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    /// Deletes something.
-    pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
+    /// Removes something and gets the answer.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::DELETE, path, None::<&()>).await
+    }
+
+    /// Gives something up; there is nothing to be said about it.
+    pub(super) async fn give_up(&self, path: &str) -> Result<(), Failure> {
         let (node, answer) = self.ask(Method::DELETE, path, None::<&()>, DEADLINE, 0).await?;
         match answer.status().is_success() {
             true => Ok(()),

@@ -6,6 +6,7 @@
 mod backup;
 mod client;
 mod cluster;
+mod departure;
 mod dev;
 mod failure;
 mod group;
@@ -49,10 +50,10 @@ enum Command {
     Dev(dev::Arguments),
     /// Runs one node
     Serve(serve::Arguments),
-    /// Founds a cluster, lets nodes join, shows how it is
+    /// Founds a cluster, lets nodes join and leave, shows how it is
     #[command(subcommand)]
     Cluster(cluster::Command),
-    /// Background work: repair, scrub, collection, recoding
+    /// Background work: repair, rebalance, scrub, collection, recoding
     #[command(subcommand)]
     Tasks(upkeep::TasksCommand),
     /// Blobs that need attention

@@ -28,7 +28,7 @@ pub(super) enum TasksCommand {
 
 #[derive(Args)]
 pub(super) struct OneTask {
-    /// collection, recoding, repair or scrub
+    /// collection, rebalance, recoding, repair or scrub
     task: String,
 
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(super) struct OneTask {
 
 #[derive(Args)]
 pub(super) struct Limit {
-    /// collection, recoding, repair or scrub
+    /// collection, rebalance, recoding, repair or scrub
     task: String,
 
     /// Bytes per second, as in `20MiB`

@@ -75,7 +75,7 @@ pub(super) async fn take(
         _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted").next(GO_ON)),
     };
     // Otherwise it ends by itself, a little later.
-    let _ = taking.client.delete(&taking.base).await;
+    let _ = taking.client.give_up(&taking.base).await;
     let (manifest, counts) = taken?;
     let growing =
         Arc::into_inner(taking.growing).ok_or_else(|| Failure::failed("a file is still being written"))?;
