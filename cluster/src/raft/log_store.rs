@@ -16,6 +16,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -52,6 +53,21 @@ const QUEUED_WRITES: usize = 8192;
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
     writes: mpsc::Sender<Write>,
+    /// After the sender, which ends the thread with its last clone.
+    _writer: Arc<WriterThread>,
+}
+
+/// Waits for the thread that writes when the last clone of a log goes. RocksDB has globals that go
+/// when a process ends, and a thread that still closes a database then takes the process down.
+struct WriterThread(Option<JoinHandle<()>>);
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // If it panicked, consensus has ended already, and said so.
+            let _ = thread.join();
+        }
+    }
 }
 
 struct Shared {
@@ -161,10 +177,14 @@ impl LogStore {
             queue,
             fail_stop,
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("raft-log".into())
             .spawn(move || writer.run())?;
-        Ok(Self { shared, writes })
+        Ok(Self {
+            shared,
+            writes,
+            _writer: Arc::new(WriterThread(Some(thread))),
+        })
     }
 
     /// The newest log index behind which at least `bytes` bytes were appended, as far as this
