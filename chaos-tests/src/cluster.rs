@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
@@ -11,8 +13,10 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::disk::Disk;
-use crate::http::Http;
-use crate::node::{BETWEEN_LOOKS, Node, WATCHDOG, say};
+use crate::http::{self, Http};
+use crate::network::{self, Cable};
+use crate::node::{BETWEEN_LOOKS, Node, Place, WATCHDOG, say};
+use crate::room::Room;
 
 /// Held by a cluster on its first address, so that no other takes the same network.
 const RESERVED_PORT: u16 = 7079;
@@ -24,7 +28,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     http: Http,
     folder: Option<TempDir>,
-    _network: TcpListener,
+    _network: Option<TcpListener>,
 }
 
 /// How a cluster is started.
@@ -34,18 +38,55 @@ pub struct Launch {
     pub program: PathBuf,
     /// The folder in which the cluster gets one of its own.
     pub parent: PathBuf,
+    /// How many nodes there are.
+    pub nodes: usize,
     /// The size of a disk of its own for each node; without one its data lies in the folder.
     /// Disks need root.
     pub disk_bytes: Option<u64>,
+    /// Whether each node has a network namespace of its own, as [`isolate`](crate::isolate)
+    /// makes possible. Without, they have addresses of the loopback.
+    pub networks: bool,
+    /// Lines of the section `cluster` of each node's configuration.
+    pub cluster_settings: String,
+    /// How long a client waits for an answer; what became of the request is unknown then.
+    pub patience: Duration,
 }
 
 impl Launch {
+    /// A plain cluster of three nodes beside this process.
+    pub fn new(program: PathBuf, parent: PathBuf) -> Self {
+        Self {
+            program,
+            parent,
+            nodes: 3,
+            disk_bytes: None,
+            networks: false,
+            cluster_settings: String::new(),
+            patience: http::WATCHDOG,
+        }
+    }
+
     /// The program that was built with these tests, below the system's folder for such things.
     fn of_tests() -> anyhow::Result<Self> {
-        Ok(Self {
-            program: program_beside(&std::env::current_exe()?)?,
-            parent: std::env::temp_dir(),
-            disk_bytes: None,
+        let program = program_beside(&std::env::current_exe()?)?;
+        Ok(Self::new(program, std::env::temp_dir()))
+    }
+
+    async fn place(&self, number: usize, folder: &Path) -> anyhow::Result<Place> {
+        if self.disk_bytes.is_none() && !self.networks {
+            return Ok(Place::default());
+        }
+        let room = Arc::new(Room::new(self.networks).await?);
+        Ok(Place {
+            disk: match self.disk_bytes {
+                Some(size_bytes) => Some(Arc::new(Disk::new(room.clone(), folder, size_bytes).await?)),
+                None => None,
+            },
+            cable: match self.networks {
+                true => Some(Arc::new(Cable::new(room.clone(), number).await?)),
+                false => None,
+            },
+            room: Some(room),
         })
     }
 }
@@ -65,28 +106,42 @@ impl Cluster {
         .await
     }
 
-    /// Starts a new cluster of three nodes and waits until all vote.
+    /// Starts a new cluster and waits until all nodes vote.
     pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
-        let (network, addresses) = reserve_network()?;
+        let (held, addresses) = match launch.networks {
+            true => {
+                network::make_bridge().await?;
+                (None, (1..=launch.nodes).map(network::address).collect())
+            }
+            false => {
+                let (held, addresses) = reserve_network(launch.nodes)?;
+                (Some(held), addresses)
+            }
+        };
         let mut nodes = Vec::new();
         for (number, address) in (1..).zip(addresses) {
             let folder = folder.path().join(format!("node-{number}"));
             std::fs::create_dir(&folder)?;
-            let disk = match launch.disk_bytes {
-                Some(size_bytes) => Some(Disk::new(&folder, size_bytes).await?),
-                None => None,
-            };
-            nodes.push(Node::new(number, &launch.program, folder, address, disk)?);
+            let place = launch.place(number, &folder).await?;
+            let settings = &launch.cluster_settings;
+            nodes.push(Node::new(
+                number,
+                &launch.program,
+                folder,
+                address,
+                place,
+                settings,
+            )?);
         }
         let (founder, others) = nodes.split_first().context("no nodes")?;
         let founded = founder.run(&["cluster", "init", "--demo"], "").await?;
         let token = founded["token"].as_str().context("no token")?;
         let mut cluster = Self {
-            http: Http::new(token)?,
+            http: Http::new(token, launch.patience)?,
             nodes: Vec::new(),
             folder: Some(folder),
-            _network: network,
+            _network: held,
         };
         founder.start()?;
         founder.ready(&cluster.http.client).await?;
@@ -105,7 +160,7 @@ impl Cluster {
     }
 
     /// Waits until all nodes are up and vote.
-    async fn settled(&self) -> anyhow::Result<()> {
+    pub async fn settled(&self) -> anyhow::Result<()> {
         let settled = async {
             loop {
                 let status = self.status(0).await?;
@@ -122,6 +177,11 @@ impl Cluster {
         timeout(WATCHDOG, settled)
             .await
             .context("not all nodes came to vote")?
+    }
+
+    /// Where its nodes lie.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(TempDir::path)
     }
 
     /// How many nodes there are.
@@ -193,7 +253,12 @@ impl Cluster {
     /// Which node leads, by its place in the order of joining.
     pub async fn leader(&self) -> anyhow::Result<usize> {
         let running = self.nodes.iter().position(Node::runs);
-        let status = self.status(running.context("no node runs")?).await?;
+        self.leader_seen_by(running.context("no node runs")?).await
+    }
+
+    /// Which node leads, as one node sees it.
+    pub async fn leader_seen_by(&self, node: usize) -> anyhow::Result<usize> {
+        let status = self.status(node).await?;
         let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
         nodes
             .iter()
@@ -201,12 +266,17 @@ impl Cluster {
             .context("there is no leader")
     }
 
-    /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    /// Stops the nodes that run, which must go well.
+    pub async fn stop_nodes(&self) -> anyhow::Result<()> {
         for node in self.nodes.iter().filter(|node| node.runs()) {
             node.stop().await?;
         }
-        self.nodes.iter().try_for_each(Node::check_log)?;
+        self.nodes.iter().try_for_each(Node::check_log)
+    }
+
+    /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_nodes().await?;
         // Disks first: their images lie in the folder.
         self.nodes.clear();
         match self.folder.take() {
@@ -240,13 +310,13 @@ pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
 
 /// Finds addresses of this machine that nothing else uses, each node having its own, so that
 /// ports stay the same and are never taken by an outgoing connection.
-fn reserve_network() -> anyhow::Result<(TcpListener, [Ipv4Addr; 3])> {
+fn reserve_network(nodes: usize) -> anyhow::Result<(TcpListener, Vec<Ipv4Addr>)> {
     for _ in 0..100 {
         let [second, third]: [u8; 2] = rand::random();
         // The rest of 127.0.0.0/16 is what everybody uses.
         let address = |last| Ipv4Addr::new(127, second.max(1), third, last);
         if let Ok(held) = TcpListener::bind((address(1), RESERVED_PORT)) {
-            return Ok((held, [1, 2, 3].map(address)));
+            return Ok((held, (1..=nodes as u8).map(address).collect()));
         }
     }
     anyhow::bail!("no free network in 127.0.0.0/8")
@@ -260,7 +330,7 @@ mod tests {
 
     #[test]
     fn two_clusters_never_share_a_network() {
-        let held: Vec<_> = (0..50).map(|_| reserve_network().unwrap()).collect();
+        let held: Vec<_> = (0..50).map(|_| reserve_network(3).unwrap()).collect();
         let mut first: Vec<_> = held.iter().map(|(_, addresses)| addresses[0]).collect();
         first.sort_unstable();
         first.dedup();
