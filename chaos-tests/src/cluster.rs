@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
@@ -11,8 +13,10 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::disk::Disk;
-use crate::http::Http;
-use crate::node::{BETWEEN_LOOKS, Node, WATCHDOG, say};
+use crate::http::{self, Http};
+use crate::network::{self, Cable};
+use crate::node::{BETWEEN_LOOKS, Node, Place, WATCHDOG, say};
+use crate::room::Room;
 
 /// How many nodes a cluster has at first, unless it is said.
 const FOUNDING: usize = 3;
@@ -27,10 +31,10 @@ pub struct Cluster {
     /// The last of them may not have joined yet.
     nodes: Vec<Node>,
     founding: usize,
-    http: Http,
     program: PathBuf,
+    http: Http,
     folder: Option<TempDir>,
-    _network: TcpListener,
+    _network: Option<TcpListener>,
 }
 
 /// How a cluster is started.
@@ -40,21 +44,58 @@ pub struct Launch {
     pub program: PathBuf,
     /// The folder in which the cluster gets one of its own.
     pub parent: PathBuf,
+    /// How many nodes there are at first.
+    pub nodes: usize,
+    /// How many there are beside them that can join later.
+    pub spares: usize,
     /// The size of a disk of its own for each node; without one its data lies in the folder.
     /// Disks need root.
     pub disk_bytes: Option<u64>,
-    /// How many nodes there are beside the first that can join later.
-    pub spares: usize,
+    /// Whether each node has a network namespace of its own, as [`isolate`](crate::isolate)
+    /// makes possible. Without, they have addresses of the loopback.
+    pub networks: bool,
+    /// Lines of the section `cluster` of each node's configuration.
+    pub cluster_settings: String,
+    /// How long a client waits for an answer; what became of the request is unknown then.
+    pub patience: Duration,
 }
 
 impl Launch {
+    /// A plain cluster of three nodes beside this process.
+    pub fn new(program: PathBuf, parent: PathBuf) -> Self {
+        Self {
+            program,
+            parent,
+            nodes: FOUNDING,
+            spares: 0,
+            disk_bytes: None,
+            networks: false,
+            cluster_settings: String::new(),
+            patience: http::WATCHDOG,
+        }
+    }
+
     /// The program that was built with these tests, below the system's folder for such things.
     fn of_tests() -> anyhow::Result<Self> {
-        Ok(Self {
-            program: program_beside(&std::env::current_exe()?)?,
-            parent: std::env::temp_dir(),
-            disk_bytes: None,
-            spares: 0,
+        let program = program_beside(&std::env::current_exe()?)?;
+        Ok(Self::new(program, std::env::temp_dir()))
+    }
+
+    async fn place(&self, number: usize, folder: &Path) -> anyhow::Result<Place> {
+        if self.disk_bytes.is_none() && !self.networks {
+            return Ok(Place::default());
+        }
+        let room = Arc::new(Room::new(self.networks).await?);
+        Ok(Place {
+            disk: match self.disk_bytes {
+                Some(size_bytes) => Some(Arc::new(Disk::new(room.clone(), folder, size_bytes).await?)),
+                None => None,
+            },
+            cable: match self.networks {
+                true => Some(Arc::new(Cable::new(room.clone(), number).await?)),
+                false => None,
+            },
+            room: Some(room),
         })
     }
 }
@@ -83,10 +124,10 @@ impl Cluster {
         .await
     }
 
-    /// Starts a new cluster of three nodes and waits until all vote.
+    /// Starts a new cluster and waits until its first nodes vote.
     pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
-        let blank = Blank::prepare(launch, FOUNDING).await?;
-        let founded = blank.nodes[0].run(&["cluster", "init", "--demo"], "").await?;
+        let blank = Blank::prepare(launch).await?;
+        let founded = blank.node(0).run(&["cluster", "init", "--demo"], "").await?;
         let token = founded["token"].as_str().context("no token")?;
         blank.start(token).await
     }
@@ -135,7 +176,7 @@ impl Cluster {
     }
 
     /// Waits until the first nodes are up and vote.
-    async fn settled(&self) -> anyhow::Result<()> {
+    pub async fn settled(&self) -> anyhow::Result<()> {
         let settled = async {
             loop {
                 let status = self.status(0).await?;
@@ -152,6 +193,11 @@ impl Cluster {
         timeout(WATCHDOG, settled)
             .await
             .context("not all nodes came to vote")?
+    }
+
+    /// Where its nodes lie.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(TempDir::path)
     }
 
     /// How many nodes there are.
@@ -228,7 +274,12 @@ impl Cluster {
     /// Which node leads, by its place in the order of joining.
     pub async fn leader(&self) -> anyhow::Result<usize> {
         let running = self.nodes.iter().position(Node::runs);
-        let status = self.status(running.context("no node runs")?).await?;
+        self.leader_seen_by(running.context("no node runs")?).await
+    }
+
+    /// Which node leads, as one node sees it.
+    pub async fn leader_seen_by(&self, node: usize) -> anyhow::Result<usize> {
+        let status = self.status(node).await?;
         let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
         nodes
             .iter()
@@ -236,12 +287,17 @@ impl Cluster {
             .context("there is no leader")
     }
 
-    /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    /// Stops the nodes that run, which must go well.
+    pub async fn stop_nodes(&self) -> anyhow::Result<()> {
         for node in self.nodes.iter().filter(|node| node.runs()) {
             node.stop().await?;
         }
-        self.nodes.iter().try_for_each(Node::check_log)?;
+        self.nodes.iter().try_for_each(Node::check_log)
+    }
+
+    /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_nodes().await?;
         // Disks first: their images lie in the folder.
         self.nodes.clear();
         match self.folder.take() {
@@ -263,36 +319,53 @@ impl Drop for Cluster {
 
 /// Nodes that hold nothing yet, for tests that found a cluster in a way of their own.
 pub struct Blank {
+    launch: Launch,
     nodes: Vec<Node>,
-    founding: usize,
-    program: PathBuf,
     folder: TempDir,
-    network: TcpListener,
+    network: Option<TcpListener>,
 }
 
 impl Blank {
     /// So many nodes of the program that was built with these tests.
     pub async fn nodes(count: usize) -> anyhow::Result<Self> {
-        Self::prepare(Launch::of_tests()?, count).await
+        Self::prepare(Launch {
+            nodes: count,
+            ..Launch::of_tests()?
+        })
+        .await
     }
 
-    async fn prepare(launch: Launch, founding: usize) -> anyhow::Result<Self> {
+    async fn prepare(launch: Launch) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
-        let (network, addresses) = reserve_network(founding + launch.spares)?;
+        let count = launch.nodes + launch.spares;
+        let (network, addresses) = match launch.networks {
+            true => {
+                network::make_bridge().await?;
+                (None, (1..=count).map(network::address).collect())
+            }
+            false => {
+                let (held, addresses) = reserve_network(count)?;
+                (Some(held), addresses)
+            }
+        };
         let mut nodes = Vec::new();
         for (number, address) in (1..).zip(addresses) {
             let folder = folder.path().join(format!("node-{number}"));
             std::fs::create_dir(&folder)?;
-            let disk = match launch.disk_bytes {
-                Some(size_bytes) => Some(Disk::new(&folder, size_bytes).await?),
-                None => None,
-            };
-            nodes.push(Node::new(number, &launch.program, folder, address, disk)?);
+            let place = launch.place(number, &folder).await?;
+            let settings = &launch.cluster_settings;
+            nodes.push(Node::new(
+                number,
+                &launch.program,
+                folder,
+                address,
+                place,
+                settings,
+            )?);
         }
         Ok(Self {
+            launch,
             nodes,
-            founding,
-            program: launch.program,
             folder,
             network,
         })
@@ -308,10 +381,10 @@ impl Blank {
     /// administrator's.
     pub async fn start(self, token: &str) -> anyhow::Result<Cluster> {
         let cluster = Cluster {
-            http: Http::new(token)?,
+            http: Http::new(token, self.launch.patience)?,
             nodes: self.nodes,
-            founding: self.founding,
-            program: self.program,
+            founding: self.launch.nodes,
+            program: self.launch.program,
             folder: Some(self.folder),
             _network: self.network,
         };

@@ -210,7 +210,7 @@ async fn work(cluster: &Cluster, first: u64, stop: &AtomicBool) -> anyhow::Resul
             size_bytes: MEDIUM as u64 + number,
         };
         ensure!(generic::publish(cluster, node, passing).await);
-        generic::delete(cluster, node, passing.number).await?;
+        generic::delete_version(cluster, node, passing.number).await?;
         number += 1;
     }
     Ok(oracle)

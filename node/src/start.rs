@@ -16,6 +16,7 @@ use cairn_cluster::{
     RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage,
     Waste,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -37,6 +38,9 @@ use crate::registry::tasks;
 
 /// `EX_IOERR` of sysexits.h, which a node ends with when its storage failed.
 const STORAGE_FAILED: i32 = 74;
+
+/// How many files stores, shards that are read and written, and other nodes need.
+const FILES_OF_STORES: u64 = 2048;
 
 /// The version that other nodes are told.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -135,6 +139,15 @@ fn capacity_bytes(folder: &Path) -> u64 {
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     log_to_standard_error(&config.log);
     metrics::install().context("record metrics")?;
+    let open_files = raise_open_files();
+    if open_files < wanted_open_files(&config) {
+        warn!(
+            open_files,
+            "this process may open {open_files} files, which {} connections can use up; a node that can \
+             open none for its stores stops",
+            config.http.max_connections
+        );
+    }
     let mut signals = StopSignals::listen()?;
     let seams = Seams::system();
 
@@ -156,6 +169,26 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     }
     info!("stopped");
     outcome
+}
+
+/// Has this process open as many files as the system allows at all: the usual limit is for programs
+/// that do not expect any better. Gives how many that are.
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        // Whoever may open fewer goes on with fewer.
+        Err(_) => limit.current.unwrap_or(u64::MAX),
+    }
+}
+
+/// How many files a node has open with as many clients as it serves at once.
+fn wanted_open_files(config: &Config) -> u64 {
+    config.http.max_connections as u64 + FILES_OF_STORES
 }
 
 /// Serves clients until the node is told to stop, or must; then lets them finish.
@@ -424,6 +457,14 @@ fn log_to_standard_error(log: &Log) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_may_open_as_many_files_as_the_system_allows() {
+        let raised = raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        assert_eq!(limit.maximum.unwrap_or(u64::MAX), raised);
+    }
 
     #[test]
     fn the_disk_of_a_folder_that_is_not_there_yet_is_known() {
