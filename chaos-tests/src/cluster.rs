@@ -162,7 +162,7 @@ impl Cluster {
     }
 
     /// The id of a node.
-    pub async fn id(&self, node: usize, through: usize) -> anyhow::Result<String> {
+    pub async fn id(&self, node: usize, through: usize) -> anyhow::Result<u64> {
         let status = self.status(through).await?;
         let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
         let authority = self.url(node).trim_start_matches("http://");
@@ -172,7 +172,7 @@ impl Cluster {
             address.rsplit_once(':').is_some_and(|(other, _)| other == host)
         };
         let found = nodes.iter().find(here).context("the status does not list it")?;
-        Ok(found["node"].to_string())
+        found["node"].as_u64().context("the id of a node is a number")
     }
 
     /// Waits until the first nodes are up and vote.

@@ -269,10 +269,10 @@ pub(super) fn replace(facts: &Facts, node: NodeId, with: Option<NodeId>) -> Resu
         }
         None => {
             let staying = facts.staying(node);
-            let joined = staying
+            let mut joined = staying
                 .iter()
                 .filter(|(other, member)| **other > node && member.up);
-            let (newest, _) = joined.last().ok_or(Refusal::NoSuccessor { node })?;
+            let (newest, _) = joined.next_back().ok_or(Refusal::NoSuccessor { node })?;
             *newest
         }
     };
