@@ -407,7 +407,7 @@ impl Operator for Running {
 
     async fn read_blob(&self, space: Space, blob: BlobId) -> Result<BlobReader, BlobReadError> {
         let (kv, blobs) = (self.cluster.kv(), self.cluster.blobs());
-        // This node knows of the backup, and so of all that was there when it began.
+        // The request was let in on the latest state, which is no older than what the backup names.
         blobs.read(&kv.local(), space, &blob, None).await
     }
 }
