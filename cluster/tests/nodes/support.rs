@@ -146,15 +146,22 @@ pub(crate) async fn get(node: &Cluster, id: &BlobId) -> Bytes {
     parts.concat().into()
 }
 
-/// Starts a node on its data again, once its last process-wide holds on it are gone.
+/// Starts a node on its data again, once its last process-wide holds on it are gone, and waits until
+/// it takes part.
 pub(crate) async fn restart(config: &ClusterConfig) -> Cluster {
+    let node = reopen(config).await;
+    node.enter().await.unwrap();
+    node
+}
+
+/// The same without waiting.
+pub(crate) async fn reopen(config: &ClusterConfig) -> Cluster {
     loop {
         let fail_stop = FailStop::new(|reason| panic!("{reason}"));
         match Cluster::start(config.clone(), Seams::system(), fail_stop).await {
             Ok(node) => {
                 let follower = node.clone();
                 tokio::spawn(async move { follower.follow().await });
-                node.enter().await.unwrap();
                 return node;
             }
             Err(error) => {
