@@ -51,7 +51,16 @@ async fn operate(cluster: &Cluster, oracle: &Oracle) -> anyhow::Result<()> {
 
     // The fourth joins, and the founder, which may lead, goes.
     cluster.join(3, 1).await?;
-    let asked = done(cluster, &["cluster", "drain", "--dry-run", &first]).await?;
+    let asked = loop {
+        match cluster
+            .cairn(1, &["cluster", "drain", "--dry-run", &first])
+            .await?
+        {
+            Ok(asked) => break asked,
+            // It takes a moment until all know that the fourth is there.
+            Err(said) => ensure!(said.contains("bring nodes back first"), "{said}"),
+        }
+    };
     ensure!(asked["done"] == false, "{asked}");
     let drained = done(cluster, &["cluster", "drain", &first]).await?;
     ensure!(drained["safe_to_stop"] == true, "{drained}");

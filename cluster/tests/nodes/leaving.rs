@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_cluster::membership::{Departed, NodeStatus, Role};
-use cairn_cluster::{
-    BlobId, Blobs, Cluster, DepartureError, EnterError, FailStop, Intent, NodeId, Refusal, Seams,
-};
+use cairn_cluster::{BlobId, Blobs, Cluster, Decision, DepartureError, EnterError, Intent, NodeId, Refusal};
 
-use crate::support::{config, content, free_address, get, join_through, put, restart, three};
+use crate::support::{config, content, free_address, get, join_through, put, reopen, restart, three};
 
 /// How a node is, as another one sees it; none if it is not listed.
 async fn status_of(seen_by: &Cluster, node: NodeId) -> Option<NodeStatus> {
@@ -31,12 +29,17 @@ async fn until_safe_to_stop(seen_by: &Cluster, node: NodeId) {
     .await;
 }
 
-async fn until_up(seen_by: &Cluster, nodes: usize) {
-    until(async || {
-        let status = seen_by.status().await.unwrap();
-        status.nodes.iter().filter(|node| node.up).count() == nodes
-    })
-    .await;
+/// What would be moved. Right after a node has joined it may not be known yet that it answers.
+async fn asked(of: &Cluster, node: NodeId) -> Decision {
+    loop {
+        match of.drain(node, Intent::Ask).await {
+            Ok(decision) => return decision,
+            Err(DepartureError::Refused(Refusal::TooFewForTheCode { .. } | Refusal::BelowQuorum { .. })) => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn refusal(outcome: Result<impl std::fmt::Debug, DepartureError>) -> Refusal {
@@ -68,7 +71,6 @@ async fn the_leader_is_drained_and_removed_while_it_is_used_and_stops() {
     let joined = join_through(&three.nodes[0], &fourth).await;
     three.nodes.push(joined);
     let mut kept = keep(&three.nodes[1], &[10_000, 2_000_000, 3_000_001]).await;
-    until_up(&three.nodes[1], 4).await;
     let leader = three.nodes[1].status().await.unwrap().leader.unwrap();
     let at = three.nodes.iter().position(|node| node.node() == leader).unwrap();
     let (going, other) = (three.nodes[at].clone(), three.nodes[(at + 1) % 4].clone());
@@ -79,11 +81,12 @@ async fn the_leader_is_drained_and_removed_while_it_is_used_and_stops() {
 
     let refused = refusal(other.remove(leader, Intent::Do).await);
     assert_eq!(refused, Refusal::NotDrained { node: leader });
-    let asked = other.drain(leader, Intent::Ask).await.unwrap();
-    assert!(!asked.done && asked.shards > 0);
+    let decision = asked(&other, leader).await;
+    assert!(!decision.done && decision.shards > 0);
     assert!(status_of(&other, leader).await.unwrap().departure.is_none());
 
     // Any node takes the order, the one that it is about as well.
+    asked(&going, leader).await;
     assert!(going.drain(leader, Intent::Do).await.unwrap().done);
     kept.extend(keep(&going, &[20_000, 2_500_000]).await);
     until_safe_to_stop(&other, leader).await;
@@ -93,9 +96,9 @@ async fn the_leader_is_drained_and_removed_while_it_is_used_and_stops() {
     assert_eq!((drained.role, drained.up), (Role::Learner, true));
     check_all(&going, &kept).await;
 
-    // Those that would be left are three: with two of them there would still be two.
-    assert!(other.remove(leader, Intent::Ask).await.is_ok());
-    until(async || other.remove(leader, Intent::Do).await.is_ok()).await;
+    assert!(!other.remove(leader, Intent::Ask).await.unwrap().done);
+    assert!(status_of(&other, leader).await.is_some());
+    assert!(other.remove(leader, Intent::Do).await.unwrap().done);
     assert_eq!(followed.await.unwrap(), Some(Departed::Removed));
     assert!(status_of(&other, leader).await.is_none());
     assert_eq!(
@@ -116,8 +119,8 @@ async fn a_drain_goes_on_after_nodes_start_again_and_can_be_taken_back() {
     three.nodes.push(joined);
     three.configs.push(fourth);
     let kept = keep(&three.nodes[0], &[10_000, 2_000_000, 3_000_001]).await;
-    until_up(&three.nodes[1], 4).await;
     let going = three.nodes[3].node();
+    asked(&three.nodes[1], going).await;
     three.nodes[1].drain(going, Intent::Do).await.unwrap();
     // The one that goes and the one that may be counting start again.
     for at in [3, 0] {
@@ -157,7 +160,6 @@ async fn a_dead_node_is_replaced_at_once_and_removed_by_itself() {
     let stopped = three.nodes.remove(2);
     stopped.stop().await;
     drop(stopped);
-    until_up(&three.nodes[0], 2).await;
     until(async || {
         let refused = refusal(three.nodes[0].replace(dead, None, Intent::Do).await);
         refused == Refusal::NoSuccessor { node: dead }
@@ -191,10 +193,7 @@ async fn a_dead_node_is_replaced_at_once_and_removed_by_itself() {
     })
     .await;
     // The old one comes back, and is told that it is not a member any more.
-    let fail_stop = FailStop::new(|reason| panic!("{reason}"));
-    let old = Cluster::start(three.configs[2].clone(), Seams::system(), fail_stop)
-        .await
-        .unwrap();
+    let old = reopen(&three.configs[2]).await;
     let refused = old.enter().await;
     assert!(matches!(refused, Err(EnterError::Announce(_))), "{refused:?}");
     old.stop().await;

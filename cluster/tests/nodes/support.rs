@@ -160,10 +160,15 @@ pub(crate) async fn closed(data: &Path) {
     }
 }
 
-/// Starts a node on its data again, which was stopped.
+/// Starts a node on its data again, which was stopped, and waits until it takes part.
 pub(crate) async fn restart(config: &ClusterConfig) -> Cluster {
-    closed(&config.data).await;
-    let node = start(config.clone()).await;
+    let node = reopen(config).await;
     node.enter().await.unwrap();
     node
+}
+
+/// The same without waiting.
+pub(crate) async fn reopen(config: &ClusterConfig) -> Cluster {
+    closed(&config.data).await;
+    start(config.clone()).await
 }
