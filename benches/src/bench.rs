@@ -40,12 +40,7 @@ pub async fn run(options: Options) -> anyhow::Result<Table> {
     let measured = tokio::task::spawn_blocking(move || Machine::measure(&folder, time));
     let machine = measured.await??;
     say("starting a cluster");
-    let cluster = Cluster::launch(Launch {
-        program: options.cairn,
-        parent: options.folder,
-        disk_bytes: None,
-    })
-    .await?;
+    let cluster = Cluster::launch(Launch::new(options.cairn, options.folder)).await?;
     let mut bench = Bench {
         bare: Bare::start(&options.benches).await?,
         hosts: (0..cluster.size()).map(|node| host(cluster.url(node))).collect(),

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
@@ -11,8 +13,13 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::disk::Disk;
-use crate::http::Http;
-use crate::node::{BETWEEN_LOOKS, Node, WATCHDOG, say};
+use crate::http::{self, Http};
+use crate::network::{self, Cable};
+use crate::node::{BETWEEN_LOOKS, Node, Place, WATCHDOG, say};
+use crate::room::Room;
+
+/// How many nodes a cluster has at first, unless it is said.
+const FOUNDING: usize = 3;
 
 /// Held by a cluster on its first address, so that no other takes the same network.
 const RESERVED_PORT: u16 = 7079;
@@ -21,10 +28,13 @@ const RESERVED_PORT: u16 = 7079;
 /// `acme/demo`. Dropping it kills its nodes, and keeps the folder for whoever looks into why;
 /// [`Cluster::stop`] removes it.
 pub struct Cluster {
+    /// The last of them may not have joined yet.
     nodes: Vec<Node>,
+    founding: usize,
+    program: PathBuf,
     http: Http,
     folder: Option<TempDir>,
-    _network: TcpListener,
+    _network: Option<TcpListener>,
 }
 
 /// How a cluster is started.
@@ -34,18 +44,58 @@ pub struct Launch {
     pub program: PathBuf,
     /// The folder in which the cluster gets one of its own.
     pub parent: PathBuf,
+    /// How many nodes there are at first.
+    pub nodes: usize,
+    /// How many there are beside them that can join later.
+    pub spares: usize,
     /// The size of a disk of its own for each node; without one its data lies in the folder.
     /// Disks need root.
     pub disk_bytes: Option<u64>,
+    /// Whether each node has a network namespace of its own, as [`isolate`](crate::isolate)
+    /// makes possible. Without, they have addresses of the loopback.
+    pub networks: bool,
+    /// Lines of the section `cluster` of each node's configuration.
+    pub cluster_settings: String,
+    /// How long a client waits for an answer; what became of the request is unknown then.
+    pub patience: Duration,
 }
 
 impl Launch {
+    /// A plain cluster of three nodes beside this process.
+    pub fn new(program: PathBuf, parent: PathBuf) -> Self {
+        Self {
+            program,
+            parent,
+            nodes: FOUNDING,
+            spares: 0,
+            disk_bytes: None,
+            networks: false,
+            cluster_settings: String::new(),
+            patience: http::WATCHDOG,
+        }
+    }
+
     /// The program that was built with these tests, below the system's folder for such things.
     fn of_tests() -> anyhow::Result<Self> {
-        Ok(Self {
-            program: program_beside(&std::env::current_exe()?)?,
-            parent: std::env::temp_dir(),
-            disk_bytes: None,
+        let program = program_beside(&std::env::current_exe()?)?;
+        Ok(Self::new(program, std::env::temp_dir()))
+    }
+
+    async fn place(&self, number: usize, folder: &Path) -> anyhow::Result<Place> {
+        if self.disk_bytes.is_none() && !self.networks {
+            return Ok(Place::default());
+        }
+        let room = Arc::new(Room::new(self.networks).await?);
+        Ok(Place {
+            disk: match self.disk_bytes {
+                Some(size_bytes) => Some(Arc::new(Disk::new(room.clone(), folder, size_bytes).await?)),
+                None => None,
+            },
+            cable: match self.networks {
+                true => Some(Arc::new(Cable::new(room.clone(), number).await?)),
+                false => None,
+            },
+            room: Some(room),
         })
     }
 }
@@ -65,47 +115,68 @@ impl Cluster {
         .await
     }
 
-    /// Starts a new cluster of three nodes and waits until all vote.
-    pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
-        let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
-        let (network, addresses) = reserve_network()?;
-        let mut nodes = Vec::new();
-        for (number, address) in (1..).zip(addresses) {
-            let folder = folder.path().join(format!("node-{number}"));
-            std::fs::create_dir(&folder)?;
-            let disk = match launch.disk_bytes {
-                Some(size_bytes) => Some(Disk::new(&folder, size_bytes).await?),
-                None => None,
-            };
-            nodes.push(Node::new(number, &launch.program, folder, address, disk)?);
-        }
-        let (founder, others) = nodes.split_first().context("no nodes")?;
-        let founded = founder.run(&["cluster", "init", "--demo"], "").await?;
-        let token = founded["token"].as_str().context("no token")?;
-        let mut cluster = Self {
-            http: Http::new(token)?,
-            nodes: Vec::new(),
-            folder: Some(folder),
-            _network: network,
-        };
-        founder.start()?;
-        founder.ready(&cluster.http.client).await?;
-        for node in others {
-            let url = format!("{}/api/cairn/v1/cluster/join_tokens", founder.url());
-            let answer = cluster.http.expect(Method::POST, &url, StatusCode::OK).await?;
-            let made: Value = serde_json::from_slice(&answer.body)?;
-            let join = made["token"].as_str().context("no join token")?;
-            node.run(&["cluster", "join", "--token-file", "-"], join).await?;
-            node.start()?;
-            node.ready(&cluster.http.client).await?;
-        }
-        cluster.nodes = nodes;
-        cluster.settled().await?;
-        Ok(cluster)
+    /// The same with nodes beside it that can join later.
+    pub async fn with_spares(spares: usize) -> anyhow::Result<Self> {
+        Self::launch(Launch {
+            spares,
+            ..Launch::of_tests()?
+        })
+        .await
     }
 
-    /// Waits until all nodes are up and vote.
-    async fn settled(&self) -> anyhow::Result<()> {
+    /// Starts a new cluster and waits until its first nodes vote.
+    pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
+        let blank = Blank::prepare(launch).await?;
+        let founded = blank.node(0).run(&["cluster", "init", "--demo"], "").await?;
+        let token = founded["token"].as_str().context("no token")?;
+        blank.start(token).await
+    }
+
+    /// Lets a node join through another one, and waits until it serves clients.
+    pub async fn join(&self, node: usize, through: usize) -> anyhow::Result<()> {
+        let url = format!("{}/api/cairn/v1/cluster/join_tokens", self.url(through));
+        let answer = self.http.expect(Method::POST, &url, StatusCode::OK).await?;
+        let made: Value = serde_json::from_slice(&answer.body)?;
+        let join = made["token"].as_str().context("no join token")?;
+        self.nodes[node].join(join).await?;
+        self.ready(node).await
+    }
+
+    /// Runs a command of the program as the administrator does, against a node. Gives what it prints,
+    /// or says on standard error if it fails.
+    pub async fn cairn(&self, node: usize, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
+        let output = tokio::process::Command::new(&self.program)
+            .args(arguments)
+            .args(["--output", "json"])
+            .env("CAIRN_URL", self.url(node))
+            .env("CAIRN_TOKEN", self.token())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(WATCHDOG, output)
+            .await
+            .with_context(|| format!("{arguments:?} does not end"))??;
+        match output.status.success() {
+            true => Ok(Ok(serde_json::from_slice(&output.stdout)?)),
+            false => Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }
+    }
+
+    /// The id of a node.
+    pub async fn id(&self, node: usize, through: usize) -> anyhow::Result<String> {
+        let status = self.status(through).await?;
+        let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
+        let authority = self.url(node).trim_start_matches("http://");
+        let (host, _) = authority.rsplit_once(':').context("no port")?;
+        let here = |node: &&Value| {
+            let address = node["address"].as_str().unwrap_or_default();
+            address.rsplit_once(':').is_some_and(|(other, _)| other == host)
+        };
+        let found = nodes.iter().find(here).context("the status does not list it")?;
+        Ok(found["node"].to_string())
+    }
+
+    /// Waits until the first nodes are up and vote.
+    pub async fn settled(&self) -> anyhow::Result<()> {
         let settled = async {
             loop {
                 let status = self.status(0).await?;
@@ -113,7 +184,7 @@ impl Cluster {
                 let votes = |node: &&Value| {
                     node["up"] == true && (node["role"] == "leader" || node["role"] == "voter")
                 };
-                if nodes.iter().filter(votes).count() == self.size() {
+                if nodes.iter().filter(votes).count() == self.founding {
                     return anyhow::Ok(());
                 }
                 sleep(BETWEEN_LOOKS).await;
@@ -122,6 +193,11 @@ impl Cluster {
         timeout(WATCHDOG, settled)
             .await
             .context("not all nodes came to vote")?
+    }
+
+    /// Where its nodes lie.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(TempDir::path)
     }
 
     /// How many nodes there are.
@@ -142,6 +218,11 @@ impl Cluster {
     /// The administrator's token.
     pub fn token(&self) -> &str {
         self.http.token()
+    }
+
+    /// The program that its nodes run.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// What the administrator asks it with.
@@ -193,7 +274,12 @@ impl Cluster {
     /// Which node leads, by its place in the order of joining.
     pub async fn leader(&self) -> anyhow::Result<usize> {
         let running = self.nodes.iter().position(Node::runs);
-        let status = self.status(running.context("no node runs")?).await?;
+        self.leader_seen_by(running.context("no node runs")?).await
+    }
+
+    /// Which node leads, as one node sees it.
+    pub async fn leader_seen_by(&self, node: usize) -> anyhow::Result<usize> {
+        let status = self.status(node).await?;
         let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
         nodes
             .iter()
@@ -201,12 +287,17 @@ impl Cluster {
             .context("there is no leader")
     }
 
-    /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    /// Stops the nodes that run, which must go well.
+    pub async fn stop_nodes(&self) -> anyhow::Result<()> {
         for node in self.nodes.iter().filter(|node| node.runs()) {
             node.stop().await?;
         }
-        self.nodes.iter().try_for_each(Node::check_log)?;
+        self.nodes.iter().try_for_each(Node::check_log)
+    }
+
+    /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_nodes().await?;
         // Disks first: their images lie in the folder.
         self.nodes.clear();
         match self.folder.take() {
@@ -226,6 +317,89 @@ impl Drop for Cluster {
     }
 }
 
+/// Nodes that hold nothing yet, for tests that found a cluster in a way of their own.
+pub struct Blank {
+    launch: Launch,
+    nodes: Vec<Node>,
+    folder: TempDir,
+    network: Option<TcpListener>,
+}
+
+impl Blank {
+    /// So many nodes of the program that was built with these tests.
+    pub async fn nodes(count: usize) -> anyhow::Result<Self> {
+        Self::prepare(Launch {
+            nodes: count,
+            ..Launch::of_tests()?
+        })
+        .await
+    }
+
+    async fn prepare(launch: Launch) -> anyhow::Result<Self> {
+        let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
+        let count = launch.nodes + launch.spares;
+        let (network, addresses) = match launch.networks {
+            true => {
+                network::make_bridge().await?;
+                (None, (1..=count).map(network::address).collect())
+            }
+            false => {
+                let (held, addresses) = reserve_network(count)?;
+                (Some(held), addresses)
+            }
+        };
+        let mut nodes = Vec::new();
+        for (number, address) in (1..).zip(addresses) {
+            let folder = folder.path().join(format!("node-{number}"));
+            std::fs::create_dir(&folder)?;
+            let place = launch.place(number, &folder).await?;
+            let settings = &launch.cluster_settings;
+            nodes.push(Node::new(
+                number,
+                &launch.program,
+                folder,
+                address,
+                place,
+                settings,
+            )?);
+        }
+        Ok(Self {
+            launch,
+            nodes,
+            folder,
+            network,
+        })
+    }
+
+    /// A node, by its place in the order of joining.
+    pub fn node(&self, node: usize) -> &Node {
+        &self.nodes[node]
+    }
+
+    /// Once the first node has been founded: starts all but the spare ones that do not run, those
+    /// that are new after they have joined, and waits until all vote. The token is an
+    /// administrator's.
+    pub async fn start(self, token: &str) -> anyhow::Result<Cluster> {
+        let cluster = Cluster {
+            http: Http::new(token, self.launch.patience)?,
+            nodes: self.nodes,
+            founding: self.launch.nodes,
+            program: self.launch.program,
+            folder: Some(self.folder),
+            _network: self.network,
+        };
+        cluster.restart(0).await?;
+        for node in 1..cluster.founding {
+            match cluster.nodes[node].runs() {
+                true => cluster.ready(node).await?,
+                false => cluster.join(node, 0).await?,
+            }
+        }
+        cluster.settled().await?;
+        Ok(cluster)
+    }
+}
+
 /// The program `cairn` that was built with another one: a test, or one that lies beside it.
 pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
     let folders = other.ancestors().skip(1).take(2);
@@ -240,13 +414,13 @@ pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
 
 /// Finds addresses of this machine that nothing else uses, each node having its own, so that
 /// ports stay the same and are never taken by an outgoing connection.
-fn reserve_network() -> anyhow::Result<(TcpListener, [Ipv4Addr; 3])> {
+fn reserve_network(nodes: usize) -> anyhow::Result<(TcpListener, Vec<Ipv4Addr>)> {
     for _ in 0..100 {
         let [second, third]: [u8; 2] = rand::random();
         // The rest of 127.0.0.0/16 is what everybody uses.
         let address = |last| Ipv4Addr::new(127, second.max(1), third, last);
         if let Ok(held) = TcpListener::bind((address(1), RESERVED_PORT)) {
-            return Ok((held, [1, 2, 3].map(address)));
+            return Ok((held, (1..=nodes as u8).map(address).collect()));
         }
     }
     anyhow::bail!("no free network in 127.0.0.0/8")
@@ -260,7 +434,7 @@ mod tests {
 
     #[test]
     fn two_clusters_never_share_a_network() {
-        let held: Vec<_> = (0..50).map(|_| reserve_network().unwrap()).collect();
+        let held: Vec<_> = (0..50).map(|_| reserve_network(3).unwrap()).collect();
         let mut first: Vec<_> = held.iter().map(|(_, addresses)| addresses[0]).collect();
         first.sort_unstable();
         first.dedup();

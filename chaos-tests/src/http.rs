@@ -8,7 +8,10 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 
 /// Far longer than any request here takes, so that a hang ends; what became of it is unknown.
-const WATCHDOG: Duration = Duration::from_secs(300);
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(300);
+
+/// A machine that does not answer at all is not there.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A client with the administrator's token. Cheap to clone.
 #[derive(Clone)]
@@ -29,11 +32,12 @@ pub struct Answer {
 }
 
 impl Http {
-    pub(crate) fn new(token: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(token: &str, patience: Duration) -> anyhow::Result<Self> {
         // A client that follows or repeats by itself would hide what it was told.
         let client = Client::builder()
             .no_proxy()
-            .timeout(WATCHDOG)
+            .timeout(patience)
+            .connect_timeout(patience.min(CONNECT_WITHIN))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .build()?;

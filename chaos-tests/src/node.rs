@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -16,9 +16,14 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::disk::Disk;
+use crate::network::Cable;
+use crate::room::Room;
 
 /// Far longer than anything here takes, so that a hang ends.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(180);
+
+/// How a node says that its storage failed: `EX_IOERR` of sysexits.h.
+pub(crate) const STORAGE_FAILED: i32 = 74;
 
 /// Between two looks at something that takes a while.
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -26,14 +31,34 @@ pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const CLIENT_PORT: u16 = 7080;
 const PEER_PORT: u16 = 7081;
 
+/// How much of the disk blobs leave free; disks are small here.
+pub(crate) const RESERVE_BYTES: u64 = 32 << 20;
+
 /// A node, whether it runs or not. Dropping it kills it.
 pub struct Node {
     number: usize,
     program: PathBuf,
+    /// Where its configuration and log lie.
     folder: PathBuf,
+    address: Ipv4Addr,
     url: String,
-    disk: Option<Disk>,
+    /// Its data directory, as the node itself sees it.
+    data: PathBuf,
+    /// Lines of the section `cluster` of its configuration.
+    cluster_settings: String,
+    place: Place,
     process: Mutex<Option<Child>>,
+}
+
+/// What a node has for itself.
+#[derive(Clone, Default)]
+pub(crate) struct Place {
+    /// Where it runs, if not beside the tests.
+    pub(crate) room: Option<Arc<Room>>,
+    /// Where its data lies, if not in its folder.
+    pub(crate) disk: Option<Arc<Disk>>,
+    /// What connects it, if not the loopback of the tests.
+    pub(crate) cable: Option<Arc<Cable>>,
 }
 
 impl Node {
@@ -43,31 +68,65 @@ impl Node {
         program: &Path,
         folder: PathBuf,
         address: Ipv4Addr,
-        disk: Option<Disk>,
+        place: Place,
+        cluster_settings: &str,
     ) -> anyhow::Result<Self> {
+        let on = place.disk.as_deref().map_or(folder.as_path(), Disk::mount_point);
         let node = Self {
             number,
             program: program.to_owned(),
-            folder,
+            address,
             url: format!("http://{address}:{CLIENT_PORT}"),
-            disk,
+            data: on.join("data"),
+            cluster_settings: cluster_settings.to_owned(),
+            folder,
+            place,
             process: Mutex::default(),
         };
-        let data = node.data_inside();
+        node.write_config([CLIENT_PORT, PEER_PORT])?;
+        Ok(node)
+    }
+
+    /// Another node in the same place, whose data lies in a folder beside this one's, for what an
+    /// operator could do wrong. It may listen on other ports.
+    pub(crate) fn beside(&self, name: &str, ports_after: u16) -> anyhow::Result<Self> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder)?;
+        let [client, peer] = [CLIENT_PORT + ports_after, PEER_PORT + ports_after];
+        let node = Self {
+            number: self.number,
+            program: self.program.clone(),
+            address: self.address,
+            url: format!("http://{}:{client}", self.address),
+            data: self.data.with_file_name(name),
+            cluster_settings: self.cluster_settings.clone(),
+            folder,
+            place: self.place.clone(),
+            process: Mutex::default(),
+        };
+        node.write_config([client, peer])?;
+        Ok(node)
+    }
+
+    fn write_config(&self, ports: [u16; 2]) -> anyhow::Result<()> {
+        let [client, peer] = ports.map(|port| SocketAddr::from((self.address, port)));
         let config = format!(
             "[node]\n\
-             data = {data:?}\n\
-             # Disks are small here.\n\
-             reserve = \"32 MiB\"\n\
+             data = {:?}\n\
+             reserve = \"{RESERVE_BYTES} B\"\n\
              [http]\n\
-             listen = \"{}\"\n\
+             listen = \"{client}\"\n\
              [cluster]\n\
-             listen = \"{}\"\n",
-            SocketAddr::from((address, CLIENT_PORT)),
-            SocketAddr::from((address, PEER_PORT)),
+             listen = \"{peer}\"\n\
+             {}",
+            self.data, self.cluster_settings,
         );
-        fs::write(node.config(), config)?;
-        Ok(node)
+        Ok(fs::write(self.config(), config)?)
+    }
+
+    /// Which of its cluster it is, counted from 1.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Where clients find it, without a slash at the end.
@@ -77,15 +136,27 @@ impl Node {
 
     /// Its disk, if it has one of its own.
     pub fn disk(&self) -> anyhow::Result<&Disk> {
-        self.disk.as_ref().context("the node has no disk of its own")
+        let disk = self.place.disk.as_deref();
+        disk.context("the node has no disk of its own")
+    }
+
+    /// Its cable, if it has one of its own.
+    pub fn cable(&self) -> anyhow::Result<&Cable> {
+        let cable = self.place.cable.as_deref();
+        cable.context("the node has no network of its own")
     }
 
     /// Its data directory, for this process.
     pub fn data(&self) -> anyhow::Result<PathBuf> {
-        match &self.disk {
-            Some(disk) => Ok(disk.from_outside()?.join("data")),
-            None => Ok(self.data_inside()),
+        match &self.place.room {
+            Some(room) => room.seen_from_outside(&self.data),
+            None => Ok(self.data.clone()),
         }
+    }
+
+    /// Its data directory, as the node itself sees it.
+    pub fn data_inside(&self) -> &Path {
+        &self.data
     }
 
     /// Where its log lies.
@@ -119,6 +190,12 @@ impl Node {
             .spawn()?;
         *process = Some(child);
         Ok(())
+    }
+
+    /// Makes it a member of a cluster, and starts its process.
+    pub async fn join(&self, token: &str) -> anyhow::Result<()> {
+        self.run(&["cluster", "join", "--token-file", "-"], token).await?;
+        self.start()
     }
 
     /// Sends it a signal.
@@ -180,6 +257,28 @@ impl Node {
         }
     }
 
+    /// Starts its process, which must end by itself with a failure. Gives its last words.
+    pub async fn fails_to_start(&self) -> anyhow::Result<String> {
+        let before = fs::metadata(self.log()).map_or(0, |log| log.len());
+        self.start()?;
+        let status = self.ended().await?;
+        ensure!(
+            !status.success(),
+            "node {} should not start, and ended with {status}",
+            self.number
+        );
+        let log = fs::read(self.log())?;
+        Ok(String::from_utf8_lossy(&log[before as usize..]).into_owned())
+    }
+
+    /// Whether its process has ended by itself; how, if so.
+    pub fn has_ended(&self) -> anyhow::Result<Option<ExitStatus>> {
+        match &mut *self.process.lock().expect("no panic while held") {
+            Some(child) => Ok(child.try_wait()?),
+            None => Ok(None),
+        }
+    }
+
     /// Runs another command of the program for this node, and gives what it prints.
     pub(crate) async fn run(&self, arguments: &[&str], secret: &str) -> anyhow::Result<Value> {
         let mut child = self
@@ -224,8 +323,8 @@ impl Node {
     }
 
     fn tool(&self, arguments: &[&str]) -> anyhow::Result<Command> {
-        let mut command = match &self.disk {
-            Some(disk) => disk.run(&self.program)?,
+        let mut command = match &self.place.room {
+            Some(room) => room.run(&self.program)?,
             None => Command::new(&self.program),
         };
         command
@@ -241,17 +340,9 @@ impl Node {
         Ok(command)
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
         self.folder.join("cairn.toml")
-    }
-
-    /// Its data directory, as the node itself sees it.
-    fn data_inside(&self) -> PathBuf {
-        let folder = self
-            .disk
-            .as_ref()
-            .map_or(self.folder.as_path(), Disk::mount_point);
-        folder.join("data")
     }
 }
 

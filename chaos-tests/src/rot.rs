@@ -22,6 +22,7 @@ impl Rot {
     /// Lets a file rot. Fails if nothing changed.
     pub fn apply(self, path: &Path) -> anyhow::Result<()> {
         let before = fs::read(path)?;
+        ensure!(!before.is_empty(), "{} is empty", path.display());
         let mut after = before.clone();
         let at = |thousandths: u64| (before.len() as u64 * thousandths / 1000) as usize;
         match self {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join3;
 use futures::stream::BoxStream;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -15,9 +16,10 @@ use tonic::service::Routes;
 use crate::backup::{self, Begin, Restore, RestoreError};
 use crate::blob::{
     BackupId, BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, Leads, Member,
-    ProtectionError, RecodeTask, RepairTask, Retention, RetentionError, ScrubTask, Space, UnderProtectedPage,
-    Upkeep,
+    ProtectionError, RebalanceTask, RecodeTask, RepairTask, Retention, RetentionError, ScrubTask, Space,
+    Succession, UnderProtectedPage, Upkeep,
 };
+use crate::departure::{Decision, DepartureError, Departures, Intent, motion};
 use crate::identity::{DataDir, DirError, RegisterError};
 use crate::kv::{Kv, ReadError, Store, Unavailable};
 use crate::membership::{
@@ -45,6 +47,9 @@ const WAIT_FOR_MAJORITY: Duration = Duration::from_millis(200);
 
 /// How long it waits before it asks again whether the cluster may be used.
 const WAIT_FOR_RESTORE: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether the layout has changed.
+const LOOK_AT_LAYOUT_EVERY: Duration = Duration::from_millis(250);
 
 /// How a node takes part in its cluster.
 #[derive(Clone, Debug)]
@@ -319,6 +324,7 @@ impl Cluster {
             zone: shared.config.zone.clone().unwrap_or_default(),
             version: shared.config.version.clone(),
             capacity_bytes: disk_bytes(&shared.config.data),
+            leaving: None,
         };
         Ok(found(&shared.kv, &shared.dir, &own, &shared.seams).await?)
     }
@@ -337,7 +343,12 @@ impl Cluster {
         };
         // A node whose address has changed cannot be reached before it is announced, and is
         // announced through the peers that it can reach.
+        let removed = shared.peers.removed();
         loop {
+            if *removed.borrow() {
+                let node = self.node();
+                return Err(FoundError::Removed { node }.into());
+            }
             match self.make_known(&news).await {
                 Ok(()) => break,
                 Err(
@@ -401,11 +412,12 @@ impl Cluster {
         let replica = shared.replica.clone();
         let leads: Leads = Arc::new(move || replica.view().is_leader());
         let upkeep = &shared.upkeep;
-        let tasks: [(TaskKind, Arc<dyn Task>); 4] = [
+        let tasks: [(TaskKind, Arc<dyn Task>); 5] = [
             (
                 TaskKind::Collection,
                 Arc::new(CollectionTask::new(upkeep.clone(), leads)),
             ),
+            (TaskKind::Rebalance, Arc::new(RebalanceTask::new(upkeep.clone()))),
             (TaskKind::Recoding, Arc::new(RecodeTask::new(upkeep.clone()))),
             (TaskKind::Repair, Arc::new(RepairTask::new(upkeep.clone()))),
             (TaskKind::Scrub, Arc::new(ScrubTask::new(upkeep.clone()))),
@@ -415,6 +427,13 @@ impl Cluster {
                 .tasks
                 .spawn(kind, task, &shared.running, shared.shutdown.clone());
         }
+        let (follow_layout, stopped) = (self.clone().follow_layout(), shared.shutdown.clone());
+        shared.running.spawn(async move {
+            stopped.run_until_cancelled(follow_layout).await;
+        });
+        shared
+            .running
+            .spawn(self.departures().watch(shared.shutdown.clone()));
         let (tasks, upkeep, shutdown) = (shared.tasks.clone(), upkeep.clone(), shared.shutdown.clone());
         shared.running.spawn(async move {
             let stopped = shutdown.cancelled();
@@ -426,6 +445,23 @@ impl Cluster {
                 }
             }
         });
+    }
+
+    /// Has everything look that depends on where shards should be, when that has changed.
+    async fn follow_layout(self) {
+        let mut ticks = tokio::time::interval(LOOK_AT_LAYOUT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
+        loop {
+            ticks.tick().await;
+            let version = Blobs::layout_version(&self.shared.kv.local()).await;
+            let Ok(version) = version else { continue };
+            if seen.replace(version).is_some_and(|seen| seen != version) {
+                for kind in [TaskKind::Repair, TaskKind::Rebalance, TaskKind::Recoding] {
+                    self.shared.tasks.wake(kind);
+                }
+            }
+        }
     }
 
     /// Keeps in step with the records of the nodes until this node stops, or must.
@@ -479,7 +515,46 @@ impl Cluster {
             parity: layout.code.parity.into(),
         });
         let debt = Blobs::debt(&snapshot).await?;
-        cluster_status(&shared.kv, &shared.peers, &shared.reporter, coding, debt).await
+        let mut status = cluster_status(&shared.kv, &shared.peers, &shared.reporter, coding, debt).await?;
+        status.moving = motion(&self.tasks().await?);
+        Ok(status)
+    }
+
+    fn departures(&self) -> Departures {
+        let shared = &self.shared;
+        Departures {
+            kv: shared.kv.clone(),
+            seams: shared.seams.clone(),
+            peers: shared.peers.clone(),
+            control: shared.replica.clone(),
+            upkeep: shared.upkeep.clone(),
+        }
+    }
+
+    /// Lets a node give up its leadership, its vote and its shards. It goes on to serve everything.
+    pub async fn drain(&self, node: NodeId, intent: Intent) -> Result<Decision, DepartureError> {
+        self.departures().drain(node, intent).await
+    }
+
+    /// Lets a node that was drained hold shards and vote again.
+    pub async fn undrain(&self, node: NodeId) -> Result<Decision, DepartureError> {
+        self.departures().undrain(node).await
+    }
+
+    /// Lets a node take the places of one that is dead, which is removed when nothing counts on it
+    /// any more: `with`, or the one that joined last.
+    pub async fn replace(
+        &self,
+        node: NodeId,
+        with: Option<NodeId>,
+        intent: Intent,
+    ) -> Result<Decision, DepartureError> {
+        self.departures().replace(node, with, intent).await
+    }
+
+    /// Takes a node that has nothing any more out of the cluster, for ever.
+    pub async fn remove(&self, node: NodeId, intent: Intent) -> Result<Decision, DepartureError> {
+        self.departures().remove(node, intent).await
     }
 
     /// What this node has made of the metadata so far, to hold against the other nodes. Reads all
@@ -592,18 +667,28 @@ struct FollowLayout {
 #[async_trait]
 impl FollowMembers for FollowLayout {
     async fn follow(&self, members: &[NodeInfo]) -> anyhow::Result<()> {
+        let successions: Vec<Succession> = members
+            .iter()
+            .filter_map(|member| {
+                let new = member.leaving?.successor?;
+                Some(Succession { old: member.id, new })
+            })
+            .collect();
         let members: Vec<Member> = members
             .iter()
             .map(|member| Member {
                 node: member.id,
                 zone: member.zone.as_str().to_owned(),
-                // A disk that does not tell its size still takes its share.
-                capacity: member.capacity_bytes.max(1),
+                capacity: match member.leaving {
+                    Some(_) => 0,
+                    // A disk that does not tell its size still takes its share.
+                    None => member.capacity_bytes.max(1),
+                },
             })
             .collect();
         self.kv
             .transact(async |mut txn| {
-                Blobs::lay_out(&mut txn, &members, None).await?;
+                Blobs::lay_out(&mut txn, &members, &successions, None).await?;
                 Ok::<_, anyhow::Error>((txn, ()))
             })
             .await

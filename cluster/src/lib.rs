@@ -6,6 +6,7 @@
 mod backup;
 mod blob;
 mod cluster;
+mod departure;
 mod files;
 pub mod identity;
 mod kv;
@@ -25,11 +26,12 @@ pub use backup::{
 pub use blob::{
     BackupId, BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
     BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, Hold, HoldError,
-    LayOutError, Layout, LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError,
-    PutError, Retention, RetentionError, Room, Space, StoredBlob, UnderProtected, UnderProtectedPage, Upkeep,
-    UploadError, UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
+    Holding, LayOutError, Layout, LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError,
+    PutError, Retention, RetentionError, Room, Space, StoredBlob, Succession, UnderProtected,
+    UnderProtectedPage, Upkeep, UploadError, UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
 };
 pub use cluster::{Cluster, ClusterConfig, EnterError, ExportError, StartError};
+pub use departure::{Decision, Departure, DepartureError, Intent, Motion, Refusal};
 pub use kv::{
     Collection, CommitError, Entry, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES, ReadError, Scan,
     Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,

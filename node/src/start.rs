@@ -11,19 +11,22 @@ use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{
-    BlobId, Cluster, ClusterConfig, ClusterId, FailStop, MetadataHash, NodeId, ProtectionError, RaftConfig,
-    Retention, RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus,
-    UnderProtectedPage, Waste,
+    BackupId, BlobId, BlobReadError, BlobReader, Cluster, ClusterConfig, ClusterId, Decision, ExportError,
+    FailStop, Hold, HoldError, Intent, MetadataHash, NodeId, ProtectionError, RaftConfig, Retention,
+    RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage,
+    Waste,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::cluster::{Issued, Operator};
+use crate::admin::cluster::{Export, Issued, Operator};
 use crate::admin::upkeep::TaskChange;
 use crate::app::App;
+use crate::backup::restore;
 use crate::config::{Config, Log, LogFormat};
 use crate::http::error::ApiError;
 use crate::http::metrics;
@@ -35,6 +38,9 @@ use crate::registry::tasks;
 
 /// `EX_IOERR` of sysexits.h, which a node ends with when its storage failed.
 const STORAGE_FAILED: i32 = 74;
+
+/// How many files stores, shards that are read and written, and other nodes need.
+const FILES_OF_STORES: u64 = 2048;
 
 /// The version that other nodes are told.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -78,7 +84,7 @@ pub async fn found(config: &Config, first: &Bootstrap) -> anyhow::Result<Founded
 }
 
 /// Ends the process as [`FailStop::exit_process`] does, where nobody reads a log.
-fn say_and_exit(reason: &str) {
+pub(crate) fn say_and_exit(reason: &str) {
     // If even this cannot be written, the exit code still tells.
     let _ = writeln!(std::io::stderr(), "error: storage failed: {reason}");
     std::process::exit(STORAGE_FAILED);
@@ -133,9 +139,19 @@ fn capacity_bytes(folder: &Path) -> u64 {
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     log_to_standard_error(&config.log);
     metrics::install().context("record metrics")?;
+    let open_files = raise_open_files();
+    if open_files < wanted_open_files(&config) {
+        warn!(
+            open_files,
+            "this process may open {open_files} files, which {} connections can use up; a node that can \
+             open none for its stores stops",
+            config.http.max_connections
+        );
+    }
     let mut signals = StopSignals::listen()?;
     let seams = Seams::system();
 
+    restore::check_finished(&config.node.data)?;
     let cluster = Cluster::start(cluster_config(&config), seams.clone(), FailStop::exit_process()).await?;
     let (id, node) = (cluster.id(), cluster.node());
     info!(cluster = %id, node = %node, "node {node} takes part in cluster {id}");
@@ -155,6 +171,26 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     outcome
 }
 
+/// Has this process open as many files as the system allows at all: the usual limit is for programs
+/// that do not expect any better. Gives how many that are.
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        // Whoever may open fewer goes on with fewer.
+        Err(_) => limit.current.unwrap_or(u64::MAX),
+    }
+}
+
+/// How many files a node has open with as many clients as it serves at once.
+fn wanted_open_files(config: &Config) -> u64 {
+    config.http.max_connections as u64 + FILES_OF_STORES
+}
+
 /// Serves clients until the node is told to stop, or must; then lets them finish.
 async fn serve_clients(
     config: &Config,
@@ -162,6 +198,11 @@ async fn serve_clients(
     seams: Seams,
     signals: &mut StopSignals,
 ) -> anyhow::Result<()> {
+    tokio::select! {
+        () = cluster.usable() => {}
+        Some(departed) = cluster.follow() => return Err(departed.into()),
+        () = signals.stop() => return Ok(()),
+    }
     let serving = Serving::begin(config, cluster, seams).await?;
     let departed = tokio::select! {
         departed = cluster.follow() => departed,
@@ -267,6 +308,27 @@ impl Operator for Running {
         })
     }
 
+    async fn drain(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError> {
+        Ok(self.cluster.drain(node, intent).await?)
+    }
+
+    async fn undrain(&self, node: NodeId) -> Result<Decision, ApiError> {
+        Ok(self.cluster.undrain(node).await?)
+    }
+
+    async fn replace(
+        &self,
+        node: NodeId,
+        with: Option<NodeId>,
+        intent: Intent,
+    ) -> Result<Decision, ApiError> {
+        Ok(self.cluster.replace(node, with, intent).await?)
+    }
+
+    async fn remove(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError> {
+        Ok(self.cluster.remove(node, intent).await?)
+    }
+
     async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError> {
         Ok(self.cluster.tasks().await?)
     }
@@ -317,6 +379,46 @@ impl Operator for Running {
     async fn metadata_hash(&self) -> Result<MetadataHash, ApiError> {
         Ok(self.cluster.metadata_hash().await?)
     }
+
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError> {
+        Ok(self.cluster.blobs().holds().await?)
+    }
+
+    async fn begin_backup(&self, by: &str) -> Result<Hold, ApiError> {
+        self.cluster.blobs().hold(by).await.map_err(hold_error)
+    }
+
+    async fn renew_backup(&self, backup: BackupId) -> Result<Hold, ApiError> {
+        let renewed = self.cluster.blobs().renew_hold(&backup).await;
+        renewed.map_err(hold_error)
+    }
+
+    async fn end_backup(&self, backup: BackupId) -> Result<(), ApiError> {
+        Ok(self.cluster.blobs().end_hold(&backup).await?)
+    }
+
+    async fn export(&self, backup: BackupId) -> Result<Export, ApiError> {
+        let export = self.cluster.export(backup).await;
+        export.map_err(|error| match error {
+            ExportError::Unavailable(error) => ApiError::unavailable(error),
+            ExportError::Read(error) => error.into(),
+        })
+    }
+
+    async fn read_blob(&self, space: Space, blob: BlobId) -> Result<BlobReader, BlobReadError> {
+        let (kv, blobs) = (self.cluster.kv(), self.cluster.blobs());
+        // This node knows of the backup, and so of all that was there when it began.
+        blobs.read(&kv.local(), space, &blob, None).await
+    }
+}
+
+fn hold_error(error: HoldError) -> ApiError {
+    match error {
+        HoldError::TooMany => ApiError::conflict(error.to_string()),
+        HoldError::Over { .. } => ApiError::not_found(error.to_string()),
+        HoldError::Commit(error) => error.into(),
+        HoldError::Read(error) => error.into(),
+    }
 }
 
 /// What asks a node to stop: SIGTERM, or Ctrl-C.
@@ -355,6 +457,14 @@ fn log_to_standard_error(log: &Log) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_may_open_as_many_files_as_the_system_allows() {
+        let raised = raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        assert_eq!(limit.maximum.unwrap_or(u64::MAX), raised);
+    }
 
     #[test]
     fn the_disk_of_a_folder_that_is_not_there_yet_is_known() {

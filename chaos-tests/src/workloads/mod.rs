@@ -3,3 +3,4 @@
 pub mod generic;
 pub mod npm;
 pub mod oci;
+pub mod tokens;

@@ -1,6 +1,6 @@
 //! An npm package of a few versions, whose tags move.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use data_encoding::BASE64;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -43,6 +43,14 @@ pub async fn publish(cluster: &Cluster, node: usize, version: &str) -> anyhow::R
     Ok(())
 }
 
+/// Reads the tarball of a version through a node: all of it, byte for byte, or an error.
+pub async fn read(cluster: &Cluster, node: usize, version: &str) -> anyhow::Result<()> {
+    let url = url(cluster, node, &format!("{NAME}/-/{NAME}-{version}.tgz"));
+    let answer = cluster.http().expect(Method::GET, &url, StatusCode::OK).await?;
+    ensure!(answer.body == tarball(version)?, "{version} is served wrong");
+    Ok(())
+}
+
 /// Moves a tag through a node.
 pub async fn set_tag(cluster: &Cluster, node: usize, tag: &str, version: &str) -> anyhow::Result<()> {
     let url = url(cluster, node, &format!("-/package/{NAME}/dist-tags/{tag}"));
@@ -53,24 +61,35 @@ pub async fn set_tag(cluster: &Cluster, node: usize, tag: &str, version: &str) -
 
 /// The version a tag names, as a node lists tags.
 pub async fn tag(cluster: &Cluster, node: usize, tag: &str) -> anyhow::Result<String> {
+    find_tag(cluster, node, tag).await?.context("no such tag")
+}
+
+/// The same, if there is such a tag.
+pub async fn find_tag(cluster: &Cluster, node: usize, tag: &str) -> anyhow::Result<Option<String>> {
     let tags = get(cluster, node, &format!("-/package/{NAME}/dist-tags")).await?;
-    text(&tags[tag])
+    Ok(tags[tag].as_str().map(str::to_owned))
 }
 
 /// The version a tag names, as a node's packument has it.
 pub async fn tag_in_packument(cluster: &Cluster, node: usize, tag: &str) -> anyhow::Result<String> {
+    let found = find_tag_in_packument(cluster, node, tag).await?;
+    found.context("no such tag")
+}
+
+/// The same, if there is such a tag.
+pub async fn find_tag_in_packument(
+    cluster: &Cluster,
+    node: usize,
+    tag: &str,
+) -> anyhow::Result<Option<String>> {
     let packument = get(cluster, node, NAME).await?;
-    text(&packument["dist-tags"][tag])
+    Ok(packument["dist-tags"][tag].as_str().map(str::to_owned))
 }
 
 async fn get(cluster: &Cluster, node: usize, rest: &str) -> anyhow::Result<Value> {
     let url = url(cluster, node, rest);
     let answer = cluster.http().expect(Method::GET, &url, StatusCode::OK).await?;
     Ok(serde_json::from_slice(&answer.body)?)
-}
-
-fn text(value: &Value) -> anyhow::Result<String> {
-    Ok(value.as_str().context("no such tag")?.to_owned())
 }
 
 fn tarball(version: &str) -> anyhow::Result<Vec<u8>> {

@@ -5,7 +5,9 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
+use super::generic::Read;
 use crate::cluster::Cluster;
+use crate::invariants::{Violation, verified};
 use crate::payload::Payload;
 
 const REPOSITORY: &str = "/v2/acme/demo/chaos";
@@ -15,6 +17,15 @@ const EMPTY_DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77
 
 fn url(cluster: &Cluster, node: usize, rest: &str) -> String {
     format!("{}{REPOSITORY}/{rest}", cluster.url(node))
+}
+
+/// Where an upload stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// After so many bytes.
+    At(u64),
+    /// There is no such upload, or no longer.
+    Unknown,
 }
 
 /// An upload under way. Each step may go through another node.
@@ -65,12 +76,21 @@ impl Upload {
 
     /// Where the upload stands, as a node sees it.
     pub async fn offset(&self, cluster: &Cluster, node: usize) -> anyhow::Result<u64> {
-        let url = self.url(cluster, node);
-        let answer = cluster
-            .http()
-            .expect(Method::GET, &url, StatusCode::NO_CONTENT)
-            .await?;
-        offset(answer.header("range")?)
+        match self.stands(cluster, node).await? {
+            Stands::At(offset) => Ok(offset),
+            Stands::Unknown => bail!("node {} does not know the upload", node + 1),
+        }
+    }
+
+    /// Where the upload stands, as a node sees it, if it knows of the upload.
+    pub async fn stands(&self, cluster: &Cluster, node: usize) -> anyhow::Result<Stands> {
+        let request = cluster.http().request(Method::GET, &self.url(cluster, node));
+        let answer = cluster.http().send(request).await.context("no answer")?;
+        match answer.status {
+            StatusCode::NO_CONTENT => Ok(Stands::At(offset(answer.header("range")?)?)),
+            StatusCode::NOT_FOUND => Ok(Stands::Unknown),
+            status => bail!("answered {status}"),
+        }
     }
 
     /// Ends the upload: the repository holds the blob then.
@@ -100,13 +120,42 @@ fn offset(range: &str) -> anyhow::Result<u64> {
 
 /// Reads a blob through a node: all of it, byte for byte, or an error.
 pub async fn read(cluster: &Cluster, node: usize, blob: Payload, digest: &str) -> anyhow::Result<()> {
+    let read = find(cluster, node, blob, digest).await?;
+    ensure!(
+        read == Read::Whole,
+        "node {} says of blob {}: {read:?}",
+        node + 1,
+        blob.number
+    );
+    Ok(())
+}
+
+/// Reads a blob through a node. A wrong byte is an error.
+pub async fn find(cluster: &Cluster, node: usize, blob: Payload, digest: &str) -> Result<Read, Violation> {
     let url = url(cluster, node, &format!("blobs/{digest}"));
-    let answer = cluster.http().request(Method::GET, &url).send().await?;
-    if answer.status() != StatusCode::OK {
-        bail!("node {} answered {} for a blob", node + 1, answer.status());
+    let answer = match cluster.http().request(Method::GET, &url).send().await {
+        Ok(answer) => answer,
+        Err(error) => return Ok(Read::Failed(error.to_string())),
+    };
+    match answer.status() {
+        StatusCode::OK => match blob.verify(Box::pin(answer.bytes_stream())).await {
+            Ok(()) => Ok(Read::Whole),
+            Err(difference) => {
+                let what = format!("blob {}", blob.number);
+                verified::judge(&what, node, difference).map(Read::Failed)
+            }
+        },
+        StatusCode::NOT_FOUND => Ok(Read::Absent),
+        status => Ok(Read::Failed(status.to_string())),
     }
-    let read = blob.verify(Box::pin(answer.bytes_stream())).await;
-    read.with_context(|| format!("blob {} from node {}", blob.number, node + 1))
+}
+
+/// Deletes a blob through a node. Whatever comes of it, nobody asks for the blob any more.
+pub async fn delete(cluster: &Cluster, node: usize, digest: &str) -> bool {
+    let url = url(cluster, node, &format!("blobs/{digest}"));
+    let request = cluster.http().request(Method::DELETE, &url);
+    let answer = cluster.http().send(request).await;
+    answer.is_some_and(|answer| answer.status == StatusCode::ACCEPTED)
 }
 
 /// Pushes what every manifest here names.
@@ -124,6 +173,38 @@ pub async fn set_tag(cluster: &Cluster, node: usize, tag: &str, number: u64) -> 
     let request = request.header(CONTENT_TYPE, MANIFEST).body(manifest(number));
     cluster.http().expect_of(request, StatusCode::CREATED).await?;
     Ok(())
+}
+
+/// The number of the manifest that a tag names, if there is such a tag, as a node serves it. None
+/// if it does not tell.
+pub async fn find_tag(cluster: &Cluster, node: usize, tag: &str) -> Result<Option<Option<u64>>, Violation> {
+    let url = url(cluster, node, &format!("manifests/{tag}"));
+    let request = cluster
+        .http()
+        .request(Method::GET, &url)
+        .header("accept", MANIFEST);
+    let Some(answer) = cluster.http().send(request).await else {
+        return Ok(None);
+    };
+    match answer.status {
+        StatusCode::OK => match number(&answer.body) {
+            Some(number) => Ok(Some(Some(number))),
+            None => Err(verified::wrong(
+                &format!("the manifest of {tag}"),
+                node,
+                "nobody pushed that",
+            )),
+        },
+        StatusCode::NOT_FOUND => Ok(Some(None)),
+        _ => Ok(None),
+    }
+}
+
+/// The number of a manifest, if it is one of those here, byte for byte.
+fn number(body: &[u8]) -> Option<u64> {
+    let parsed: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let number = parsed["annotations"]["number"].as_str()?.parse().ok()?;
+    (body == manifest(number).as_bytes()).then_some(number)
 }
 
 /// Fails unless the tag names the manifest with this number, as a node serves it.

@@ -9,12 +9,16 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use super::coded::shard_of;
+use super::collect::Pages;
+use super::id::Space;
+use super::keys;
 use super::record::{Form, Located, SegmentId};
 use super::shard_error::ShardError;
 use super::shard_file::ShardName;
 use super::small::Listed;
 use super::upkeep::Upkeep;
 use super::walk::{Extent, Known, Owner, Walk};
+use crate::record::number;
 use crate::seams::Timestamp;
 use crate::tasks::Work;
 
@@ -91,6 +95,7 @@ impl<'a> Inventory<'a> {
             }
             work.moved(0, 0).await;
         }
+        self.cross_off_leftovers(&mut slice).await?;
         let shards = slice.shards.into_keys().map(Unknown::Shard);
         let small = slice.small.into_values().map(Unknown::Small);
         let unknown = shards.chain(small).collect();
@@ -133,6 +138,31 @@ impl<'a> Inventory<'a> {
         self.next_group = last.saturating_add(1);
         self.small_after = small_until.or(Some(SegmentId::MAX));
         Ok(slice)
+    }
+
+    /// What was moved away from here is known as well, and goes in its own time.
+    async fn cross_off_leftovers(&self, slice: &mut Slice) -> anyhow::Result<()> {
+        let mut spaces = Pages::of(keys::spaces());
+        while let Some(entries) = spaces.next(&self.upkeep.blobs).await? {
+            for entry in entries {
+                let space = Space(number(&entry.item)?);
+                let mut last = None;
+                loop {
+                    let page = self.upkeep.leftovers(space, last.as_deref()).await?;
+                    for name in &page.shards {
+                        slice.shards.remove(name);
+                    }
+                    for id in &page.small {
+                        slice.small.remove(id);
+                    }
+                    match page.last {
+                        Some(item) => last = Some(item),
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn cross_off(

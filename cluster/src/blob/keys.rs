@@ -13,6 +13,8 @@
 //! blobs/<space>/uploads                    upload id     UploadRecord
 //! blobs/<space>/orphans                    blob id       number: nothing has named it since, in ms
 //! blobs/<space>/garbage                    generation    GarbageRecord: what is to be removed
+//! blobs/<space>/strays                     blob id       empty: some of it was not where it should be
+//! blobs/<space>/leftovers                  see leftover  LeftoverRecord: what was moved away from a node
 //! cluster                                  "layout"      Layout
 //! cluster/holds                            backup id     HoldRecord: the collection is held back
 //! cluster                                  "retention"   Retention
@@ -101,6 +103,20 @@ pub(super) fn debts(space: Space) -> Collection {
 
 pub(super) fn debt(space: Space, id: &BlobId) -> Key {
     debts(space).key(id)
+}
+
+/// Blobs that were named with segments stored by an older layout.
+pub(super) fn strays(space: Space) -> Collection {
+    below(space, "strays")
+}
+
+pub(super) fn stray(space: Space, id: &BlobId) -> Key {
+    strays(space).key(id)
+}
+
+/// Shards that were moved away from nodes and still lie there, by node.
+pub(super) fn leftovers(space: Space) -> Collection {
+    below(space, "leftovers")
 }
 
 pub(super) fn uploads(space: Space) -> Collection {

@@ -73,6 +73,7 @@ impl Blobs {
                     let debt = DebtRecord::new(blob.generation, now);
                     txn.put_record(&keys::debt(blob.space, &blob.id), &debt);
                 }
+                self.note_if_astray(txn, blob).await?;
                 note_space(txn, blob.space).await?;
             }
         }

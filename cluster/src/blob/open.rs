@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cache::Cache;
+use super::claims::Claims;
 use super::coded::CodedSegments;
 use super::disk::{Disk, Folder};
 use super::peers::BlobPeers;
-use super::placement::{self, Layout, LayoutError, Member};
+use super::placement::{self, Layout, LayoutError, Member, Succession};
 use super::pool::Pool;
+use super::precedence::Precedence;
 use super::record::Code;
 use super::service::BlobService;
 use super::shard_store::ShardStore;
@@ -124,6 +126,8 @@ impl Blobs {
             stores,
             peers,
             disk: watch,
+            claims: Claims::default(),
+            precedence: Precedence::default(),
             lost_after: USUAL_LOSS,
         };
         Ok((blobs, service, upkeep))
@@ -132,6 +136,12 @@ impl Blobs {
     /// The layout of the cluster; none before the first was made.
     pub async fn layout(snapshot: &Snapshot) -> Result<Option<Layout>, ReadError> {
         snapshot.record(&keys::layout()).await
+    }
+
+    /// What changes whenever the layout does.
+    pub(crate) async fn layout_version(snapshot: &Snapshot) -> Result<Option<u64>, ReadError> {
+        let stored = snapshot.get(&keys::layout()).await?;
+        Ok(stored.map(|stored| stored.version))
     }
 
     /// How many blobs still lack some of their redundancy; at most [`crate::MAX_SCAN`] of each
@@ -146,19 +156,22 @@ impl Blobs {
     }
 
     /// Makes the layout fit the members, in the caller's transaction. Without a code it is the
-    /// one for so many nodes. Changes nothing if it fits already.
+    /// one for so many nodes with a capacity. Whoever succeeds a node that is to hold nothing more
+    /// takes its places. Changes nothing if it fits already.
     ///
     /// Only new segments follow the new layout; those that are there stay readable where they
     /// are, until they are moved.
     pub async fn lay_out(
         txn: &mut Txn,
         members: &[Member],
+        successions: &[Succession],
         code: Option<Code>,
     ) -> Result<Layout, LayOutError> {
         let previous = txn.record::<Layout>(&keys::layout()).await?;
         let with_capacity = members.iter().filter(|member| member.capacity > 0).count();
         let code = code.unwrap_or_else(|| Code::for_nodes(with_capacity));
-        let (members, before) = (members.to_vec(), previous.clone());
+        let members = members.to_vec();
+        let before = previous.clone().map(|previous| previous.handed_over(successions));
         let compute = move || placement::compute(&members, code, before.as_ref());
         let layout = Pool::of(1).run(compute).await?;
         match previous {

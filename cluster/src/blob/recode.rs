@@ -10,25 +10,25 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use metrics::{counter, describe_counter};
 
+use super::candidates::{Candidates, Source};
 use super::checked::Checked;
 use super::collect::DecideError;
 use super::id::{BlobId, Generation};
 use super::placement::Layout;
-use super::record::{DebtRecord, Form, GarbageRecord, Located, SegmentId, SegmentRecord, Segmentation};
+use super::record::{
+    DebtRecord, Form, GarbageRecord, Located, Placement, SegmentId, SegmentRecord, Segmentation,
+};
 use super::segments::{SegmentError, Segments};
+use super::sweep::Sweep;
 use super::upkeep::{Upkeep, View};
-use super::walk::{Extent, Known, Owner, Position, Walk};
+use super::walk::{Known, Owner};
 use super::writer::{Cutter, Unrecorded};
 use super::{keys, repair};
 use crate::kv::Txn;
-use crate::record::{decode, encode};
 use crate::tasks::{Next, Task, Work};
 
 const RECODED: &str = "cairn_blob_recoded_segments_total";
 const RECODED_BYTES: &str = "cairn_blob_recoded_bytes_total";
-
-/// The most of [`Walk::progress`].
-const WHOLE: u64 = 1 << 16;
 
 /// The re-coding of one node.
 pub(crate) struct RecodeTask {
@@ -57,13 +57,16 @@ impl Task for RecodeTask {
     async fn round(&self, work: &Work) -> anyhow::Result<Next> {
         let view = self.upkeep.view().await?;
         // With nodes missing, what is stored again would have too little redundancy again.
-        if !view.down.is_empty() {
+        if !view.is_complete() {
             return Ok(Next::Period);
         }
         let everywhere = self.settled() != Some(view.layout.version);
         let done = match everywhere {
             true => self.go_over_all(&view, work).await?,
-            false => self.go_over_debts(&view, work).await?,
+            false => {
+                self.go_over(Source::Debts, &view, work).await?
+                    & self.go_over(Source::Strays, &view, work).await?
+            }
         };
         if done && everywhere {
             *self.settled.lock().expect("no panic while held") = Some(view.layout.version);
@@ -74,26 +77,21 @@ impl Task for RecodeTask {
 
 impl RecodeTask {
     async fn go_over_all(&self, view: &View, work: &Work) -> anyhow::Result<bool> {
-        let cursor = work.cursor();
-        let position = match cursor.is_empty() {
-            true => Position::default(),
-            false => decode(&cursor)?,
-        };
-        let mut walk = Walk::from(Extent::Blobs, position);
+        let mut sweep = Sweep::resume(&self.upkeep, view, work);
         let mut done = true;
-        while let Some(page) = walk.next(&self.upkeep.blobs.kv().local()).await? {
+        while let Some(page) = sweep.next().await? {
             for known in page {
                 done &= self.recode_if_due(view, &known, work).await;
             }
-            work.progress(walk.progress(), WHOLE);
-            work.save(encode(walk.position())).await;
+            work.progress(sweep.progress(), Sweep::WHOLE);
+            sweep.save(work).await;
         }
-        Ok(done)
+        Ok(done && !sweep.is_outdated())
     }
 
-    async fn go_over_debts(&self, view: &View, work: &Work) -> anyhow::Result<bool> {
+    async fn go_over(&self, source: Source, view: &View, work: &Work) -> anyhow::Result<bool> {
         let mut done = true;
-        let mut candidates = repair::Candidates::new(&self.upkeep, false);
+        let mut candidates = Candidates::of(&self.upkeep, source);
         while let Some(page) = candidates.next().await? {
             for known in page {
                 done &= self.recode_if_due(view, &known, work).await;
@@ -108,7 +106,7 @@ impl RecodeTask {
         let Owner::Blob(blob) = known.owner else {
             return true;
         };
-        if !is_due(&view.layout, &known.segment) || !is_turn(view, &known.segment) {
+        if !is_due(&view.layout, &known.segment.record.placement) || !is_turn(view, &known.segment) {
             return true;
         }
         match self.recode(view, known, blob).await {
@@ -132,7 +130,7 @@ impl RecodeTask {
         let created = Unrecorded::new(blobs.segments());
         let fresh = self.store_again(known, blob).await?;
         created.push(fresh.clone());
-        if is_due(&view.layout, &fresh) {
+        if is_due(&view.layout, &fresh.record.placement) {
             // Nodes failed meanwhile: what is there already is no worse.
             anyhow::bail!("too few nodes take it in the cluster's code");
         }
@@ -226,8 +224,7 @@ impl RecodeTask {
 }
 
 /// Whether a segment is coded otherwise than a new one would be.
-fn is_due(layout: &Layout, segment: &Located) -> bool {
-    let placement = &segment.record.placement;
+pub(super) fn is_due(layout: &Layout, placement: &Placement) -> bool {
     let wanted = match placement.form {
         Form::Shards => layout.code,
         Form::Small => layout.code.of_copies(),

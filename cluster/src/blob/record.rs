@@ -107,6 +107,22 @@ impl Placement {
     pub(crate) fn indebted(&self) -> bool {
         !self.missing.is_empty() || self.recode
     }
+
+    /// Whether what a node keeps of the segment under an index belongs there. All copies of a small
+    /// segment are under one name.
+    pub(crate) fn is_kept_by(&self, node: NodeId, index: u8) -> bool {
+        match self.form {
+            Form::Shards => self.homes.get(usize::from(index)) == Some(&node),
+            Form::Small => self.homes.contains(&node),
+        }
+    }
+}
+
+impl SegmentRecord {
+    /// How many bytes of content one of its shards holds.
+    pub(crate) fn shard_bytes(&self) -> u64 {
+        self.len.div_ceil(u64::from(self.placement.code.data).max(1))
+    }
 }
 
 /// How many shards hold data, and how many parity. With one data shard all are copies.

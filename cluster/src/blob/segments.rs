@@ -2,6 +2,7 @@
 //! and sessions, below it codes, shards and peers.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use futures::stream::BoxStream;
 use tracing::debug;
 
 use super::id::BlobId;
+use super::placement::Layout;
 use super::record::{Located, Placement, SegmentId};
 use super::tree::SubtreeHash;
 
@@ -40,6 +42,12 @@ pub(crate) trait Segments: Send + Sync {
 
     /// Reads a part of a segment. Every piece is verified before it is given out.
     async fn open(&self, segment: &Located, range: Range<u64>) -> Result<SegmentStream, SegmentError>;
+
+    /// The layout by which segments are placed now; none if that is not known, or there is nothing
+    /// to place.
+    async fn layout(&self) -> Option<Arc<Layout>> {
+        None
+    }
 
     /// Removes segments that no record names any more; when this returns they are gone from all
     /// their homes. Those that are not there are no error.

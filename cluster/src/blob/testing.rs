@@ -21,7 +21,7 @@ use super::record::{BlobRecord, DebtRecord, Placement, Segmentation};
 use super::stores::Stores;
 use super::suite::{SPACE, Stage};
 use super::upkeep::Upkeep;
-use super::{BlobConfig, BlobId, BlobPeers, Blobs, LayOutError, Member, Wire, keys};
+use super::{BlobConfig, BlobId, BlobPeers, Blobs, LayOutError, Layout, Member, Succession, Wire, keys};
 use crate::FailStop;
 use crate::kv::{CommitError, Kv, Scan};
 use crate::node_id::NodeId;
@@ -209,18 +209,28 @@ impl Cluster {
 
     /// Makes the first `members` nodes those that hold shards.
     pub(super) async fn lay_out(&self, members: u64) {
+        self.lay_out_leaving(members, &[], &[]).await;
+    }
+
+    /// Of the first `members` nodes some are to hold nothing any more, and others take their places.
+    pub(super) async fn lay_out_leaving(
+        &self,
+        members: u64,
+        leaving: &[u64],
+        successions: &[Succession],
+    ) -> Layout {
         let members: Vec<Member> = (1..=members)
             .map(|node| Member {
                 node: NodeId(node),
                 zone: format!("zone {node}"),
-                capacity: 1,
+                capacity: u64::from(!leaving.contains(&node)),
             })
             .collect();
         let lay_out = async |mut txn| {
-            Blobs::lay_out(&mut txn, &members, None).await?;
-            Ok::<_, TestError>((txn, ()))
+            let layout = Blobs::lay_out(&mut txn, &members, successions, None).await?;
+            Ok::<_, TestError>((txn, layout))
         };
-        self.kv.transact(lay_out).await.unwrap();
+        self.kv.transact(lay_out).await.unwrap()
     }
 
     /// Decides what is garbage, and removes what is due.

@@ -9,20 +9,27 @@ use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
 use super::Blobs;
+use super::claims::Claims;
 use super::coded::CodedSegments;
 use super::metrics;
 use super::peers::BlobPeers;
 use super::placement::Layout;
+use super::precedence::Precedence;
 use super::segments::SegmentError;
 use super::stores::Stores;
 use super::suspects::Suspects;
 use crate::net::DiskGauge;
 use crate::node_id::NodeId;
+use crate::seams::Timestamp;
 use crate::storage::{DiskWatch, FailStop};
 
 /// How long a node may be away before its shards are built elsewhere: longer than a reboot or an
 /// upgrade takes.
 pub(crate) const USUAL_LOSS: Duration = Duration::from_secs(15 * 60);
+
+/// How long what was found everywhere stays true, if nobody comes or goes. There may be room by
+/// then for what there was none for.
+const SETTLED_FOR: Duration = Duration::from_secs(3600);
 
 /// How often it is measured how much room there is.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -36,6 +43,10 @@ pub struct Upkeep {
     pub(super) peers: Arc<dyn BlobPeers>,
     pub(super) suspects: Suspects,
     pub(super) disk: DiskWatch,
+    /// Segments that this node is at work on.
+    pub(super) claims: Claims,
+    /// Whether repair has something to do.
+    pub(super) precedence: Precedence,
     /// How long a node may be away before it counts as lost.
     pub(super) lost_after: Duration,
 }
@@ -47,10 +58,35 @@ pub(super) struct View {
     pub(super) layout: Arc<Layout>,
     /// Nodes that do not answer, but may come back with what they have.
     pub(super) down: BTreeSet<NodeId>,
-    /// Nodes that are not waited for any more.
+    /// Nodes that are not waited for any more. One that is leaving is not waited for at all.
     pub(super) lost: BTreeSet<NodeId>,
     /// Nodes without room.
     pub(super) full: BTreeSet<NodeId>,
+}
+
+/// That all segments were found to be as they should, as far as they can be.
+pub(super) struct Settled {
+    at: Timestamp,
+    /// Who was gone.
+    lost: BTreeSet<NodeId>,
+    /// The version of the layout.
+    layout: u64,
+}
+
+impl Settled {
+    /// All was found to be so in this view, at a time.
+    pub(super) fn new(view: &View, at: Timestamp) -> Self {
+        Self {
+            at,
+            lost: view.lost.clone(),
+            layout: view.layout.version,
+        }
+    }
+
+    /// Whether that still tells anything.
+    pub(super) fn holds(&self, view: &View, now: Timestamp) -> bool {
+        self.lost == view.lost && self.layout == view.layout.version && now < self.at.plus(SETTLED_FOR)
+    }
 }
 
 impl View {
@@ -65,9 +101,19 @@ impl View {
         self.is_home(node) && !self.down.contains(&node)
     }
 
+    /// Whether a node is to keep what it has.
+    pub(super) fn stays(&self, node: NodeId) -> bool {
+        self.layout.is_member(node) && !self.lost.contains(&node)
+    }
+
     /// Whether something new can be put on a node.
     pub(super) fn takes(&self, node: NodeId) -> bool {
-        self.answers(node) && !self.full.contains(&node)
+        self.stays(node) && !self.down.contains(&node) && !self.full.contains(&node)
+    }
+
+    /// Whether all that are to hold shards are there.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.down.iter().any(|node| self.layout.is_member(*node))
     }
 }
 
@@ -100,6 +146,12 @@ impl Upkeep {
         self.disk.run(fail_stop, |_| {}).await;
     }
 
+    /// How many bytes may still be written on this node, if its disk tells.
+    pub(crate) async fn room(&self) -> Option<u64> {
+        let shards = self.stores.shards.clone();
+        self.stores.disk.run(move || shards.room()).await.ok()
+    }
+
     /// This node.
     pub(super) fn me(&self) -> NodeId {
         self.peers.me()
@@ -108,9 +160,11 @@ impl Upkeep {
     /// Who is there.
     pub(super) async fn view(&self) -> Result<View, SegmentError> {
         let layout = self.coded.layout().await?;
-        let nodes: Vec<NodeId> = layout.members.iter().map(|member| member.node).collect();
+        let nodes: Vec<NodeId> = layout.nodes().collect();
         let away = |node: &NodeId| self.peers.down_for(*node);
-        let lost = |node: &NodeId| away(node).is_some_and(|time| time >= self.lost_after);
+        let lost = |node: &NodeId| {
+            away(node).is_some_and(|time| time >= self.lost_after || !layout.is_member(*node))
+        };
         Ok(View {
             me: self.me(),
             down: nodes

@@ -1,10 +1,15 @@
 //! Whether what this node keeps is what it should be: read from the disk, to the last byte.
 
 use super::coded::shard_of;
+use super::collect::DecideError;
+use super::id::BlobId;
 use super::record::{Form, Located};
+use super::segments::SegmentError;
 use super::shard_error::ShardError;
 use super::shard_file::ShardHeader;
 use super::upkeep::Upkeep;
+use super::walk::{Known, current};
+use crate::kv::Txn;
 
 /// How many cells are read at once: 2 MiB.
 const CELLS_AT_ONCE: u32 = 8;
@@ -36,6 +41,42 @@ impl Upkeep {
             bytes += some.iter().map(|cell| cell.len() as u64).sum::<u64>();
         }
         Ok(bytes)
+    }
+
+    /// Whether a shard lies on this node and says of itself what its record does. Not finding it is
+    /// nothing to be alarmed about.
+    pub(super) async fn has_here(&self, segment: &Located, index: u8) -> Result<bool, ShardError> {
+        if segment.record.placement.form == Form::Small {
+            // It is as cheap to fetch as to look at.
+            return Ok(false);
+        }
+        let (shards, name) = (self.stores.shards.clone(), shard_of(segment, index));
+        match self.stores.disk.run(move || shards.header(&name)).await {
+            Ok(header) => Ok(is_of(&header, segment)),
+            Err(ShardError::Missing | ShardError::Corrupt(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a shard of this node, unless the record of its segment names it here after all. The
+    /// segment is claimed.
+    pub(super) async fn drop_unneeded(
+        &self,
+        known: &Known,
+        blob: &BlobId,
+        index: u8,
+    ) -> Result<(), SegmentError> {
+        let unavailable = |error: &dyn std::fmt::Display| SegmentError::Unavailable(error.to_string());
+        let look = async |mut txn: Txn| {
+            let now = current(&mut txn, known.space, blob, known.segment.id).await?;
+            Ok::<_, DecideError>((txn, now))
+        };
+        let now = self.blobs.kv().transact(look).await;
+        let now = now.map_err(|error| unavailable(&error))?;
+        if now.is_some_and(|now| now.placement.is_kept_by(self.me(), index)) {
+            return Ok(());
+        }
+        Ok(self.drop_here(&known.segment, index).await?)
     }
 
     /// Removes a shard of this node that nobody needs.

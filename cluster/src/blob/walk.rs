@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{BlobId, Generation, Space};
 use super::keys;
-use super::record::{BlobRecord, GarbageRecord, Located, SegmentRecord, Segmentation, UploadRecord};
+use super::record::{
+    BlobRecord, GarbageRecord, Located, SegmentId, SegmentRecord, Segmentation, UploadRecord,
+};
 use super::tree::SEGMENT_BYTES;
-use crate::kv::{Collection, Entry, ReadError, Scan, Snapshot};
+use crate::kv::{Collection, Entry, ReadError, Scan, Snapshot, Txn};
 use crate::record::{DecodeError, Record, byte_string, number};
 
 /// How many records one page holds.
@@ -299,6 +301,31 @@ pub(super) async fn of_blob(
         }
     }
     Ok(out)
+}
+
+/// The record of a segment of a blob as a transaction sees it, which then depends on it; none if it
+/// is not the blob's any more.
+pub(super) async fn current(
+    txn: &mut Txn,
+    space: Space,
+    blob: &BlobId,
+    id: SegmentId,
+) -> Result<Option<SegmentRecord>, ReadError> {
+    let Some(record) = txn.record::<BlobRecord>(&keys::record(space, blob)).await? else {
+        return Ok(None);
+    };
+    let generation = record.generation;
+    let found = match record.segments {
+        Segmentation::Inline(mut segments) => {
+            let at = id.number as usize;
+            (at < segments.len()).then(|| segments.swap_remove(at))
+        }
+        Segmentation::Apart(_) => {
+            txn.record::<SegmentRecord>(&keys::segment(space, &generation, id.number))
+                .await?
+        }
+    };
+    Ok(found.filter(|segment| segment.generation.unwrap_or(generation) == id.generation))
 }
 
 /// The bytes of an id.

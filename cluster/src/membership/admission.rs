@@ -189,6 +189,7 @@ impl JoinService {
                     zone: candidate.zone.clone(),
                     version: candidate.version.clone(),
                     capacity_bytes: candidate.capacity_bytes,
+                    leaving: stored.as_ref().and_then(|stored| stored.leaving),
                 };
                 let joined = stored.map_or(now, |stored| stored.joined);
                 txn.put_record(&NodeRecord::key(node), &record(&info, joined));

@@ -56,6 +56,9 @@ pub trait RaftControl: Send + Sync {
     /// learner. Returns when the change is committed.
     async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ControlError>;
 
+    /// Ends to send the log to a node that does not vote.
+    async fn forget(&self, node: NodeId) -> Result<(), ControlError>;
+
     /// Hands leadership to a voter that has caught up.
     async fn transfer_leader(&self, to: NodeId) -> Result<(), ControlError>;
 }

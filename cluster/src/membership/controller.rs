@@ -18,6 +18,9 @@ use crate::kv::{Kv, ReadError};
 use crate::net::{Liveness, Peers};
 use crate::node_id::NodeId;
 
+/// How long a node that was removed is still sent the log, so that it learns of it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// How patient the controller is.
 #[derive(Clone, Copy, Debug)]
 pub struct ControllerConfig {
@@ -60,6 +63,8 @@ pub struct Controller {
     followers: Vec<Arc<dyn FollowMembers>>,
     /// Since when each learner has kept up.
     keeping_up: BTreeMap<NodeId, Instant>,
+    /// Since when learners are known to be removed.
+    removed: BTreeMap<NodeId, Instant>,
     /// The members that the followers were told of.
     told: Vec<NodeInfo>,
 }
@@ -85,6 +90,7 @@ impl Controller {
             control,
             followers: Vec::new(),
             keeping_up: BTreeMap::new(),
+            removed: BTreeMap::new(),
             told: Vec::new(),
         }
     }
@@ -124,7 +130,8 @@ impl Controller {
     async fn step(&mut self, view: RaftView) -> Result<(), StepError> {
         let records = nodes(&self.kv.local()).await?;
         self.note_who_keeps_up(&view);
-        let seen = self.observe(&view, &records);
+        let removed = self.note_the_removed(&view, &records);
+        let seen = self.observe(&view, &records, removed);
         match decide(&seen) {
             None => debug!("the consensus group is as it should be"),
             Some(Step::AddLearner(node, address)) => {
@@ -135,17 +142,42 @@ impl Controller {
                 info!(before = ?seen.voters, after = ?voters, "changing the voters");
                 self.control.change_voters(voters).await?;
             }
+            Some(Step::HandOver(to)) => {
+                info!(%to, "this node is leaving and hands over the leadership to node {to}");
+                self.control.transfer_leader(to).await?;
+            }
+            Some(Step::Forget(node)) => {
+                info!(%node, "node {node} was removed and is not sent the log any more");
+                self.control.forget(node).await?;
+            }
         }
         self.tell_followers(&view, records).await
     }
 
-    fn observe(&self, view: &RaftView, records: &[NodeInfo]) -> Observation {
+    /// Learners that were removed, once they have had the time to learn of it.
+    fn note_the_removed(&mut self, view: &RaftView, records: &[NodeInfo]) -> BTreeSet<NodeId> {
+        let is_member = |node: &NodeId| records.iter().any(|record| record.id == *node);
+        let removed = view.learners.iter().copied().filter(|node| !is_member(node));
+        let removed: BTreeSet<NodeId> = removed.collect();
+        self.removed.retain(|node, _| removed.contains(node));
+        for node in removed {
+            self.removed.entry(node).or_insert_with(Instant::now);
+        }
+        let told = self
+            .removed
+            .iter()
+            .filter(|(_, since)| since.elapsed() >= FAREWELL);
+        told.map(|(node, _)| *node).collect()
+    }
+
+    fn observe(&self, view: &RaftView, records: &[NodeInfo], removed: BTreeSet<NodeId>) -> Observation {
         let members = records.iter().map(|record| {
             let liveness = self.peers.liveness(record.id);
             let kept_up = self.keeping_up.get(&record.id).map(Instant::elapsed);
             let member = Member {
                 up: liveness == Liveness::Up,
                 lost: matches!(liveness, Liveness::Down { since } if since.elapsed() >= self.config.lost_after),
+                leaving: record.leaving.is_some(),
                 ready: kept_up.is_some_and(|time| time >= self.config.settle),
                 address: record.address.clone(),
                 zone: record.zone.clone(),
@@ -158,6 +190,7 @@ impl Controller {
             voters: view.voters.clone(),
             changing_voters: view.changing_voters,
             learners: view.learners.clone(),
+            removed,
         }
     }
 

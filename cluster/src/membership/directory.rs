@@ -64,9 +64,11 @@ impl Directory {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = None;
         let mut renewal_checked: Option<Instant> = None;
+        let mut removed = self.peers.removed();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return None,
+                Ok(_) = removed.wait_for(|removed| *removed) => return Some(Departed::Removed),
                 _ = ticks.tick() => {}
             }
             let snapshot = self.kv.local();

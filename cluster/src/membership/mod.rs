@@ -31,8 +31,8 @@ pub use controller::{Controller, ControllerConfig, FollowMembers};
 pub use directory::{Departed, Directory};
 pub use join::{JoinError, JoinPlan, Joined, join};
 pub use record::{
-    Announcement, FoundError, NodeAddress, NodeInfo, NodeRecord, ParseAddressError, ParseZoneError, Zone,
-    announce, found, nodes,
+    Announcement, FoundError, Leaving, NodeAddress, NodeInfo, NodeRecord, ParseAddressError, ParseZoneError,
+    Zone, announce, found, nodes,
 };
 pub use status::{ClusterStatus, NodeStatus, Reporter, Role, cluster_status};
 pub use survival::{Coding, Facts, NodeFacts, survival};

@@ -164,9 +164,22 @@ pub struct NodeRecord {
     /// When it was removed, if it was.
     #[serde(default)]
     pub removed: Option<Timestamp>,
+    /// That it is to be removed, and gives up what it has.
+    #[serde(default)]
+    pub leaving: Option<Leaving>,
 }
 
 impl Record for NodeRecord {}
+
+/// A node that gives up its vote and its shards: it was drained, or another takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// When that was decided.
+    pub since: Timestamp,
+    /// Who takes its places. The node is removed by itself when it has nothing any more.
+    #[serde(default)]
+    pub successor: Option<NodeId>,
+}
 
 impl NodeRecord {
     /// Where the records are.
@@ -202,6 +215,8 @@ pub struct NodeInfo {
     pub version: String,
     /// The size of the disk under its data.
     pub capacity_bytes: u64,
+    /// That it gives up what it has.
+    pub leaving: Option<Leaving>,
 }
 
 /// The members of the cluster by id, without those that were removed.
@@ -215,6 +230,7 @@ pub async fn nodes(snapshot: &Snapshot) -> Result<Vec<NodeInfo>, ReadError> {
             zone: record.zone,
             version: record.version,
             capacity_bytes: record.capacity_bytes,
+            leaving: record.leaving,
         })
         .collect())
 }
@@ -295,6 +311,7 @@ pub async fn announce(kv: &Kv, node: NodeId, news: &Announcement) -> Result<(), 
             capacity_bytes: news.capacity_bytes,
             joined: stored.joined,
             removed: None,
+            leaving: stored.leaving,
         };
         if current != stored {
             txn.put_record(&key, &current);
@@ -312,6 +329,7 @@ pub(crate) fn record(info: &NodeInfo, joined: Timestamp) -> NodeRecord {
         capacity_bytes: info.capacity_bytes,
         joined,
         removed: None,
+        leaving: info.leaving,
     }
 }
 

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::control::{RaftControl, RaftView};
 use super::record::{NodeInfo, Zone, nodes};
 use super::survival::{Coding, Facts, NodeFacts, survival};
+use crate::departure::{Departure, Motion, departures};
 use crate::kv::{Kv, ReadError};
 use crate::net::{Lane, Peers};
 use crate::node_id::NodeId;
@@ -60,6 +61,8 @@ pub struct NodeStatus {
     pub disk_used_bytes: Option<u64>,
     /// The size of the disk under its data.
     pub disk_total_bytes: Option<u64>,
+    /// How far it is with leaving, if it is.
+    pub departure: Option<Departure>,
 }
 
 /// The cluster, as the status shows it.
@@ -71,6 +74,8 @@ pub struct ClusterStatus {
     pub leader: Option<NodeId>,
     /// The members, by id.
     pub nodes: Vec<NodeStatus>,
+    /// What is on its way to the nodes that are to have it.
+    pub moving: Option<Motion>,
 }
 
 /// Tells what only this node knows of itself. Cheap to clone.
@@ -136,8 +141,10 @@ pub async fn cluster_status(
     coding: Coding,
     shard_debt: u64,
 ) -> Result<ClusterStatus, ReadError> {
-    let members = nodes(&kv.local()).await?;
+    let snapshot = kv.local();
+    let members = nodes(&snapshot).await?;
     let view = own.control.view();
+    let departures = departures(&snapshot, &view).await?;
     let asked = members.iter().map(async |member| {
         let report = match member.id == peers.me() {
             true => Some(own.report().await),
@@ -150,7 +157,9 @@ pub async fn cluster_status(
         .into_iter()
         .filter_map(|(node, report)| Some((node, report?)))
         .collect();
-    Ok(assemble(&members, &view, &reports, coding, shard_debt))
+    Ok(assemble(
+        &members, &view, &reports, departures, coding, shard_debt,
+    ))
 }
 
 async fn ask(peers: &Peers, node: NodeId) -> Option<v1::StatusResponse> {
@@ -166,6 +175,7 @@ fn assemble(
     members: &[NodeInfo],
     view: &RaftView,
     reports: &BTreeMap<NodeId, v1::StatusResponse>,
+    mut departures: BTreeMap<NodeId, Departure>,
     coding: Coding,
     shard_debt: u64,
 ) -> ClusterStatus {
@@ -177,9 +187,16 @@ fn assemble(
         _ if view.learners.contains(&node) => Role::Learner,
         _ => Role::Joining,
     };
+    let is_gone = |node: &NodeId| {
+        departures
+            .get(node)
+            .is_some_and(|departure| departure.safe_to_stop)
+    };
     let facts = Facts {
+        // One that has given up everything may be lost as well as not.
         nodes: members
             .iter()
+            .filter(|member| !is_gone(&member.id))
             .map(|member| NodeFacts {
                 id: member.id,
                 zone: member.zone.clone(),
@@ -204,11 +221,13 @@ fn assemble(
             lag: applied_index.map(|applied| newest - applied),
             disk_used_bytes: report.map(|report| report.disk_used_bytes),
             disk_total_bytes: report.map(|report| report.disk_total_bytes),
+            departure: departures.remove(&member.id),
         }
     });
     ClusterStatus {
         survives: survival(&facts),
         leader: view.leader.filter(|leader| reports.contains_key(leader)),
         nodes: nodes.collect(),
+        moving: None,
     }
 }

@@ -57,6 +57,7 @@ fn info(id: NodeId, address: &NodeAddress) -> NodeInfo {
         zone: Zone::default(),
         version: VERSION.into(),
         capacity_bytes: 1 << 30,
+        leaving: None,
     }
 }
 
@@ -508,6 +509,11 @@ impl RaftControl for Obedient {
         view.learners.extend(retired);
         view.learners.retain(|node| !voters.contains(node));
         view.voters = voters;
+        Ok(())
+    }
+
+    async fn forget(&self, node: NodeId) -> Result<(), ControlError> {
+        self.view.lock().unwrap().learners.remove(&node);
         Ok(())
     }
 

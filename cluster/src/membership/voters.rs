@@ -8,6 +8,7 @@
 //!   is replaced when a learner can take its place.
 //! - A change that an earlier leader left half done is ended before anything else: until then a
 //!   majority of the old voters is needed as well, however many new ones there are.
+//! - A node that is leaving does not vote. If it leads, it first hands over to another voter.
 //! - Nothing is changed unless a majority of the old and of the new voters is up, so that the
 //!   change cannot leave the cluster waiting.
 
@@ -28,6 +29,8 @@ pub(crate) struct Member {
     pub(crate) lost: bool,
     /// It has been up and close behind the log for a while.
     pub(crate) ready: bool,
+    /// It gives up its vote.
+    pub(crate) leaving: bool,
 }
 
 /// What the leader sees.
@@ -40,6 +43,8 @@ pub(crate) struct Observation {
     pub(crate) learners: BTreeSet<NodeId>,
     /// Who belongs to the cluster.
     pub(crate) members: BTreeMap<NodeId, Member>,
+    /// Who was removed so long ago that it has had the time to learn of it.
+    pub(crate) removed: BTreeSet<NodeId>,
 }
 
 /// The next change to make.
@@ -47,6 +52,10 @@ pub(crate) struct Observation {
 pub(crate) enum Step {
     AddLearner(NodeId, NodeAddress),
     ChangeVoters(BTreeSet<NodeId>),
+    /// Hand the leadership to this voter.
+    HandOver(NodeId),
+    /// This node was removed, and is not sent the log any more.
+    Forget(NodeId),
 }
 
 /// The next change, if there is one to make now.
@@ -60,10 +69,30 @@ pub(crate) fn decide(seen: &Observation) -> Option<Step> {
     if let Some((&node, member)) = newcomer.filter(|_| !seen.changing_voters) {
         return Some(Step::AddLearner(node, member.address.clone()));
     }
+    let gone = seen.removed.iter().find(|node| seen.learners.contains(node));
+    if let Some(&node) = gone.filter(|_| !seen.changing_voters) {
+        return Some(Step::Forget(node));
+    }
+    if let Some(successor) = successor(seen).filter(|_| !seen.changing_voters) {
+        return Some(Step::HandOver(successor));
+    }
     let chosen = choose(seen);
     let wanted = chosen != seen.voters || seen.changing_voters;
     let possible = wanted && has_majority(seen, &seen.voters) && has_majority(seen, &chosen);
     possible.then_some(Step::ChangeVoters(chosen))
+}
+
+/// The voter that takes over the leadership from a leader that gives up its vote. Without one the
+/// voters are changed under the leader, which costs an election.
+fn successor(seen: &Observation) -> Option<NodeId> {
+    let leader = seen.members.get(&seen.leader)?;
+    let fit = |node: &NodeId| {
+        let member = seen.members.get(node);
+        *node != seen.leader && member.is_some_and(|member| member.up && !member.leaving)
+    };
+    let fit = seen.voters.iter().copied().filter(fit);
+    fit.min()
+        .filter(|_| leader.leaving && seen.voters.contains(&seen.leader))
 }
 
 fn has_majority(seen: &Observation, voters: &BTreeSet<NodeId>) -> bool {
@@ -80,14 +109,13 @@ impl Observation {
 /// Who should vote, whatever it takes to get there.
 fn choose(seen: &Observation) -> BTreeSet<NodeId> {
     let may_vote = |(node, member): &(&NodeId, &Member)| seen.voters.contains(node) || member.ready;
-    let candidates: BTreeMap<NodeId, &Member> = seen
-        .members
-        .iter()
+    let staying = || seen.members.iter().filter(|(_, member)| !member.leaving);
+    let candidates: BTreeMap<NodeId, &Member> = staying()
         .filter(may_vote)
         .map(|(&node, member)| (node, member))
         .collect();
-    let sound = seen.members.values().filter(|member| !member.lost).count();
-    let wanted = match (sound, seen.members.len()) {
+    let sound = staying().filter(|(_, member)| !member.lost).count();
+    let wanted = match (sound, staying().count()) {
         (5.., _) => 5,
         (_, 3..) => 3,
         _ => 1,
@@ -136,7 +164,7 @@ mod tests {
     use super::*;
 
     /// Members are described by words: an id, then `V`oter, `L`earner or `-` for neither, then
-    /// what differs: `down`, `lost`, `behind`, `@zone`. The leader is the first voter. A voter
+    /// what differs: `down`, `lost`, `behind`, `leaving`, `removed`, `@zone`. The leader is the first voter. A voter
     /// that is `new` votes by a change that is half done.
     fn observe(description: &str) -> Observation {
         let mut seen = Observation {
@@ -145,6 +173,7 @@ mod tests {
             changing_voters: description.contains("new"),
             learners: BTreeSet::new(),
             members: BTreeMap::new(),
+            removed: BTreeSet::new(),
         };
         for part in description.split(',') {
             let words: Vec<&str> = part.split_whitespace().collect();
@@ -173,19 +202,24 @@ mod tests {
                 up,
                 lost: has("lost"),
                 ready: up && !has("behind"),
+                leaving: has("leaving"),
             };
-            if !has("removed") {
-                seen.members.insert(node, member);
-            }
+            match has("removed") {
+                true => seen.removed.insert(node),
+                false => seen.members.insert(node, member).is_none(),
+            };
         }
         seen
     }
 
-    /// `expected` is "+4" for a new learner, "1 2 3" for new voters, "" for nothing.
+    /// `expected` is "+4" for a new learner, "-4" for one that is forgotten, ">4" for the next leader,
+    /// "1 2 3" for new voters, "" for nothing.
     fn check(description: &str, expected: &str) {
         let text = match decide(&observe(description)) {
             None => String::new(),
             Some(Step::AddLearner(node, _)) => format!("+{node}"),
+            Some(Step::Forget(node)) => format!("-{node}"),
+            Some(Step::HandOver(node)) => format!(">{node}"),
             Some(Step::ChangeVoters(voters)) => {
                 let voters: Vec<String> = voters.iter().map(NodeId::to_string).collect();
                 voters.join(" ")
@@ -228,6 +262,36 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_learner_is_forgotten() {
+        check("1 V, 2 V, 3 V, 4 L removed", "-4");
+        check("1 V, 2 V, 3 V removed, 4 L removed", "-4");
+        check("1 V, 2 V new, 3 V new, 4 L removed", "1 2 3");
+    }
+
+    #[test]
+    fn a_node_that_is_leaving_does_not_vote() {
+        check("1 V, 2 V, 3 V leaving, 4 L", "1 2 4");
+        check("1 V, 2 V, 3 V leaving", "1");
+        check("1 V, 2 V, 3 V leaving down, 4 L", "1 2 4");
+        check("1 V, 2 V, 3 V, 4 V, 5 V leaving", "1 2 3");
+        check("1 V, 2 V, 3 V, 4 L leaving", "");
+        check("1 V, 2 V, 3 V leaving, 4 L behind", "1");
+    }
+
+    #[test]
+    fn a_leader_that_is_leaving_hands_over_first() {
+        check("1 V leaving, 2 V, 3 V, 4 L", ">2");
+        check("1 V leaving, 2 V down, 3 V, 4 L", ">3");
+        check("1 V leaving, 2 V leaving, 3 V, 4 L", ">3");
+        // There is no other voter to hand over to.
+        check("1 V leaving, 2 L", "2");
+        check("1 V leaving, 2 L behind", "");
+        check("1 V leaving, 2 L leaving", "");
+        // Half a change is ended first.
+        check("1 V leaving, 2 V new, 3 V new, 4 L", "2 3 4");
+    }
+
+    #[test]
     fn a_change_that_was_left_half_done_is_ended() {
         check("1 V, 2 V new, 3 V new", "1 2 3");
         check("1 V, 2 V new, 3 V new, 4 -", "1 2 3");
@@ -254,17 +318,20 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_member()(role in 0..3usize, zone in 0..3, state in 0..5usize) -> String {
+        fn any_member()(role in 0..3usize, zone in 0..3, state in 0..7usize) -> String {
             let role_text = ["V", "L", "-"][role];
-            let state = ["", "down", "lost", "behind", ""][state];
+            let state = ["", "down", "lost", "behind", "", "leaving", "leaving down"][state];
             format!("{role_text} @{zone} {state}")
         }
     }
 
     proptest! {
         #[test]
-        fn every_decision_is_safe_and_the_last(members in prop::collection::vec(any_member(), 0..9)) {
-            let parts = std::iter::once("1 V".to_owned())
+        fn every_decision_is_safe_and_the_last(
+            leader in prop::sample::select(vec!["1 V", "1 V leaving"]),
+            members in prop::collection::vec(any_member(), 0..9),
+        ) {
+            let parts = std::iter::once(leader.to_owned())
                 .chain(members.iter().enumerate().map(|(at, text)| format!("{} {text}", at + 2)));
             let mut seen = observe(&parts.collect::<Vec<_>>().join(","));
             let had_majority = has_majority(&seen, &seen.voters);
@@ -282,7 +349,8 @@ mod tests {
                         prop_assert!(had_majority);
                         prop_assert_eq!(voters.len() % 2, 1);
                         prop_assert!(voters.len() <= 5);
-                        prop_assert!(voters.contains(&seen.leader));
+                        let leaves = seen.members[&seen.leader].leaving;
+                        prop_assert!(leaves || voters.contains(&seen.leader));
                         prop_assert!(has_majority(&seen, &voters));
                         for node in &voters {
                             prop_assert!(seen.voters.contains(node) || seen.members[node].ready);
@@ -290,9 +358,20 @@ mod tests {
                         let retired: Vec<_> = seen.voters.difference(&voters).copied().collect();
                         seen.learners.extend(retired);
                         seen.learners.retain(|node| !voters.contains(node));
+                        prop_assert!(voters.iter().all(|node| !seen.members[node].leaving));
                         seen.voters = voters;
                         seen.changing_voters = false;
+                        if !seen.voters.contains(&seen.leader) {
+                            // It steps down, and those that are up elect another.
+                            return Ok(());
+                        }
                     }
+                    Some(Step::HandOver(node)) => {
+                        prop_assert!(seen.members[&seen.leader].leaving);
+                        prop_assert!(seen.voters.contains(&node) && seen.members[&node].up);
+                        seen.leader = node;
+                    }
+                    Some(Step::Forget(node)) => prop_assert!(false, "{node} was not removed"),
                 }
             }
             prop_assert!(false, "it goes on for ever: {:?}", seen);

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Status;
+use tonic::metadata::MetadataValue;
 
 use super::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
 use crate::identity::Instance;
@@ -15,6 +16,9 @@ const PROTOCOL_HEADER: HeaderName = HeaderName::from_static("cairn-protocol");
 
 /// Which start of the calling node this is; see [`Instance`].
 const INSTANCE_HEADER: HeaderName = HeaderName::from_static("cairn-instance");
+
+/// Told to a caller that was removed from the cluster: it may not have heard of it.
+pub(crate) const REMOVED_HEADER: &str = "cairn-removed";
 
 /// Who is calling, as its certificate says: an extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,10 +164,15 @@ impl Standing {
         let peer = self.peer;
         match self.roster.verdict(peer.node, Some(self.instance)) {
             Verdict::Welcome => Ok(()),
-            Verdict::Removed => Err(Status::permission_denied(format!(
-                "node {} was removed from cluster {}",
-                peer.node, peer.cluster
-            ))),
+            Verdict::Removed => {
+                let mut refused = Status::permission_denied(format!(
+                    "node {} was removed from cluster {}",
+                    peer.node, peer.cluster
+                ));
+                let told = MetadataValue::from_static("true");
+                refused.metadata_mut().insert(REMOVED_HEADER, told);
+                Err(refused)
+            }
             Verdict::Superseded => Err(Status::failed_precondition(format!(
                 "another copy of node {}'s data directory has been started since",
                 peer.node

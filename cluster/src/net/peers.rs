@@ -78,6 +78,8 @@ struct Shared {
     table: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     suspected: Notify,
     changes: watch::Sender<u64>,
+    /// Whether another node has said that this one was removed.
+    removed: watch::Sender<bool>,
 }
 
 struct Peer {
@@ -111,6 +113,7 @@ impl Peers {
             table: RwLock::default(),
             suspected: Notify::new(),
             changes: watch::Sender::new(0),
+            removed: watch::Sender::new(false),
         };
         Self {
             shared: Arc::new(shared),
@@ -120,6 +123,18 @@ impl Peers {
     /// This node.
     pub fn me(&self) -> NodeId {
         self.shared.tls.name().node
+    }
+
+    /// Tells when another node has said that this one was removed from the cluster. Whoever was
+    /// away then cannot learn of it in any other way: nobody sends it the log any more.
+    pub fn removed(&self) -> watch::Receiver<bool> {
+        self.shared.removed.subscribe()
+    }
+
+    pub(super) fn note_removed(&self) {
+        self.shared
+            .removed
+            .send_if_modified(|removed| !std::mem::replace(removed, true));
     }
 
     /// Notes where a node listens. A new address takes effect with the next call.

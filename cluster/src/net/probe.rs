@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::gate::REMOVED_HEADER;
 use super::lane::Lane;
 use super::peers::Peers;
 use crate::node_id::NodeId;
@@ -118,7 +119,12 @@ impl Peers {
         let began = Instant::now();
         match timeout(ANSWER_WITHIN, client.ping(v1::PingRequest {})).await {
             Ok(Ok(answer)) => self.answered(node, began.elapsed(), &answer.into_inner()),
-            Ok(Err(status)) => self.missed(node, status.message()),
+            Ok(Err(status)) => {
+                if status.metadata().contains_key(REMOVED_HEADER) {
+                    self.note_removed();
+                }
+                self.missed(node, status.message());
+            }
             Err(_) => self.missed(node, "it does not answer"),
         }
     }

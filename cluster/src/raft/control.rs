@@ -50,6 +50,10 @@ impl RaftControl for Replica {
         Replica::change_voters(self, voters).await.map_err(control_error)
     }
 
+    async fn forget(&self, node: NodeId) -> Result<(), ControlError> {
+        Replica::forget(self, node.0).await.map_err(control_error)
+    }
+
     async fn transfer_leader(&self, to: NodeId) -> Result<(), ControlError> {
         Replica::transfer_leader(self, to.0).await.map_err(control_error)
     }

@@ -16,7 +16,7 @@ use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::raft::WriteResponse;
-use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
+use openraft::{BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -359,6 +359,15 @@ impl Replica {
     pub(crate) async fn change_voters(&self, voters: BTreeSet<u64>) -> io::Result<()> {
         self.raft
             .change_membership(voters, true)
+            .await
+            .map(|_| ())
+            .map_err(io::Error::other)
+    }
+
+    /// Takes a member that does not vote out of the group.
+    pub(crate) async fn forget(&self, node: u64) -> io::Result<()> {
+        self.raft
+            .change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([node])), false)
             .await
             .map(|_| ())
             .map_err(io::Error::other)

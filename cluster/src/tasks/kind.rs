@@ -14,6 +14,8 @@ use crate::kv::Segment;
 pub enum TaskKind {
     /// Removes what nothing names any more.
     Collection,
+    /// Brings shards to the nodes that the layout names.
+    Rebalance,
     /// Stores segments again whose code is not the cluster's.
     Recoding,
     /// Rebuilds shards that are missing or corrupt.
@@ -26,12 +28,19 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl TaskKind {
     /// All of them, by name.
-    pub const ALL: [Self; 4] = [Self::Collection, Self::Recoding, Self::Repair, Self::Scrub];
+    pub const ALL: [Self; 5] = [
+        Self::Collection,
+        Self::Rebalance,
+        Self::Recoding,
+        Self::Repair,
+        Self::Scrub,
+    ];
 
     /// The word for it in commands, URLs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Collection => "collection",
+            Self::Rebalance => "rebalance",
             Self::Recoding => "recoding",
             Self::Repair => "repair",
             Self::Scrub => "scrub",
@@ -42,6 +51,8 @@ impl TaskKind {
     pub fn usual_period(self) -> Duration {
         match self {
             Self::Collection => Duration::from_secs(10 * 60),
+            // A round costs little when nothing has changed, and operators wait for it.
+            Self::Rebalance => Duration::from_secs(5),
             Self::Recoding | Self::Repair => Duration::from_secs(60),
             Self::Scrub => 14 * DAY,
         }
@@ -54,6 +65,7 @@ impl TaskKind {
     pub fn usual_rate(self) -> Option<u64> {
         match self {
             Self::Collection | Self::Repair => None,
+            Self::Rebalance => Some(64 << 20),
             Self::Recoding | Self::Scrub => Some(32 << 20),
         }
     }
@@ -67,7 +79,7 @@ impl fmt::Display for TaskKind {
 
 /// Text that names no kind of background work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a task: there are collection, recoding, repair and scrub")]
+#[error("{text:?} is not a task: there are collection, rebalance, recoding, repair and scrub")]
 pub struct ParseTaskKindError {
     text: String,
 }

@@ -1,18 +1,21 @@
-//! What operators ask of the cluster: how it is, and a token with which a node can join.
+//! What operators ask of the cluster: how it is, a token with which a node can join, and to let a node
+//! leave.
 //!
 //! GitLab has nothing like it, so it lies below `/api/cairn/v1`.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::extract::State;
-use axum::routing::{get, post};
+use axum::extract::{Path, State};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use cairn_cluster::membership::ClusterStatus;
 use cairn_cluster::{
-    BlobId, MetadataHash, Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp,
-    UnderProtectedPage, Waste,
+    BackupId, BlobId, BlobReadError, BlobReader, Decision, Hold, Intent, MetadataHash, NodeId, ReadError,
+    Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtectedPage, Waste,
 };
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use super::upkeep::TaskChange;
@@ -34,6 +37,20 @@ pub trait Operator: Send + Sync {
 
     /// Makes a token with which one node can join, once.
     async fn join_token(&self, lifetime: Duration) -> Result<Issued, ApiError>;
+
+    /// Lets a node give up its vote and its shards.
+    async fn drain(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError>;
+
+    /// Lets a node that was drained hold shards and vote again.
+    async fn undrain(&self, node: NodeId) -> Result<Decision, ApiError>;
+
+    /// Lets another node take the places of one that is dead: the one that joined last, if none is
+    /// named.
+    async fn replace(&self, node: NodeId, with: Option<NodeId>, intent: Intent)
+    -> Result<Decision, ApiError>;
+
+    /// Takes a node that has nothing any more out of the cluster.
+    async fn remove(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError>;
 
     /// How the background work of all nodes stands.
     async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError>;
@@ -62,7 +79,28 @@ pub trait Operator: Send + Sync {
 
     /// What this node has made of the metadata so far.
     async fn metadata_hash(&self) -> Result<MetadataHash, ApiError>;
+
+    /// The backups that are being taken.
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError>;
+
+    /// Begins a backup for somebody: nothing that is there is collected meanwhile.
+    async fn begin_backup(&self, by: &str) -> Result<Hold, ApiError>;
+
+    /// Keeps a backup going.
+    async fn renew_backup(&self, backup: BackupId) -> Result<Hold, ApiError>;
+
+    /// Ends a backup.
+    async fn end_backup(&self, backup: BackupId) -> Result<(), ApiError>;
+
+    /// All that is kept in the metadata, as one consistent stream.
+    async fn export(&self, backup: BackupId) -> Result<Export, ApiError>;
+
+    /// Opens a blob.
+    async fn read_blob(&self, space: Space, blob: BlobId) -> Result<BlobReader, BlobReadError>;
 }
+
+/// An export, in its written form.
+pub type Export = BoxStream<'static, Result<Bytes, ReadError>>;
 
 /// A join token that was made now. It has no debug form, because it is a secret.
 pub struct Issued {
@@ -83,6 +121,22 @@ impl Operator for NoCluster {
     }
 
     async fn join_token(&self, _: Duration) -> Result<Issued, ApiError> {
+        Err(alone())
+    }
+
+    async fn drain(&self, _: NodeId, _: Intent) -> Result<Decision, ApiError> {
+        Err(alone())
+    }
+
+    async fn undrain(&self, _: NodeId) -> Result<Decision, ApiError> {
+        Err(alone())
+    }
+
+    async fn replace(&self, _: NodeId, _: Option<NodeId>, _: Intent) -> Result<Decision, ApiError> {
+        Err(alone())
+    }
+
+    async fn remove(&self, _: NodeId, _: Intent) -> Result<Decision, ApiError> {
         Err(alone())
     }
 
@@ -121,6 +175,30 @@ impl Operator for NoCluster {
     async fn metadata_hash(&self) -> Result<MetadataHash, ApiError> {
         Err(alone())
     }
+
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError> {
+        Err(alone())
+    }
+
+    async fn begin_backup(&self, _: &str) -> Result<Hold, ApiError> {
+        Err(alone())
+    }
+
+    async fn renew_backup(&self, _: BackupId) -> Result<Hold, ApiError> {
+        Err(alone())
+    }
+
+    async fn end_backup(&self, _: BackupId) -> Result<(), ApiError> {
+        Err(alone())
+    }
+
+    async fn export(&self, _: BackupId) -> Result<Export, ApiError> {
+        Err(alone())
+    }
+
+    async fn read_blob(&self, _: Space, id: BlobId) -> Result<BlobReader, BlobReadError> {
+        Err(BlobReadError::Unknown { id })
+    }
 }
 
 fn alone() -> ApiError {
@@ -133,6 +211,10 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/cairn/v1/cluster", get(status))
         .route("/api/cairn/v1/cluster/join_tokens", post(join_token))
         .route("/api/cairn/v1/cluster/metadata_hash", get(metadata_hash))
+        .route("/api/cairn/v1/cluster/nodes/{node}", delete(remove))
+        .route("/api/cairn/v1/cluster/nodes/{node}/drain", post(drain))
+        .route("/api/cairn/v1/cluster/nodes/{node}/undrain", post(undrain))
+        .route("/api/cairn/v1/cluster/nodes/{node}/replace", post(replace))
 }
 
 async fn status(
@@ -182,6 +264,79 @@ async fn join_token(
     }))
 }
 
+/// How a node is to leave.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Leave {
+    /// Only finds out whether it may.
+    #[serde(default, deserialize_with = "crate::http::form::boolean")]
+    dry_run: Option<bool>,
+    /// The node that takes its places.
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    with: Option<u64>,
+}
+
+impl Leave {
+    fn intent(&self) -> Intent {
+        match self.dry_run {
+            Some(true) => Intent::Ask,
+            Some(false) | None => Intent::Do,
+        }
+    }
+
+    /// Only a replacement is by somebody.
+    fn alone(self) -> Result<Self, ApiError> {
+        match self.with {
+            Some(_) => Err(ApiError::parameter("with is of no use here")),
+            None => Ok(self),
+        }
+    }
+}
+
+fn node(id: &str) -> Result<NodeId, ApiError> {
+    let parsed = id.parse::<NodeId>();
+    parsed.map_err(|_| ApiError::not_found("404 Node Not Found"))
+}
+
+async fn drain(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Path(id): Path<String>,
+    Params(leave): Params<Leave>,
+) -> Result<Json<Decision>, ApiError> {
+    let leave = leave.alone()?;
+    Ok(Json(app.operator().drain(node(&id)?, leave.intent()).await?))
+}
+
+async fn undrain(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Path(id): Path<String>,
+) -> Result<Json<Decision>, ApiError> {
+    Ok(Json(app.operator().undrain(node(&id)?).await?))
+}
+
+async fn replace(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Path(id): Path<String>,
+    Params(leave): Params<Leave>,
+) -> Result<Json<Decision>, ApiError> {
+    let with = leave.with.map(NodeId);
+    let replaced = app.operator().replace(node(&id)?, with, leave.intent());
+    Ok(Json(replaced.await?))
+}
+
+async fn remove(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Path(id): Path<String>,
+    Params(leave): Params<Leave>,
+) -> Result<Json<Decision>, ApiError> {
+    let leave = leave.alone()?;
+    Ok(Json(app.operator().remove(node(&id)?, leave.intent()).await?))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::TestNode;
@@ -213,6 +368,26 @@ mod tests {
             let target = format!("/api/cairn/v1/cluster/join_tokens?lifetime_seconds={seconds}");
             let answer = node.post(&target).by("root").send().await;
             assert_eq!(answer.status, 400, "{seconds}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lets_a_node_leave_is_read_strictly() {
+        let node = TestNode::start().await;
+        for (target, expected) in [
+            ("3/drain", 501),
+            ("3/drain?dry_run=true", 501),
+            ("3/drain?dry_run=perhaps", 400),
+            ("3/drain?with=4", 400),
+            ("3/replace?with=4", 501),
+            ("3/replace?with=x", 400),
+            ("3/undrain", 501),
+            ("three/drain", 404),
+            ("-1/drain", 404),
+        ] {
+            let target = format!("/api/cairn/v1/cluster/nodes/{target}");
+            let answer = node.post(&target).by("root").send().await;
+            assert_eq!(answer.status, expected, "{target}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `cairn cluster`: founds a cluster, lets nodes join, shows how it is.
+//! `cairn cluster`: founds a cluster, lets nodes join and leave, shows how it is.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Connection, read_secret};
+use super::departure::{self, Progress, Time};
 use super::failure::{Code, Failure};
 use super::output::Output;
 use super::serve::Node;
@@ -28,8 +29,16 @@ pub(super) enum Command {
     Join(Join),
     /// Makes a token with which one node can join, once
     Token(TokenArguments),
-    /// Shows the nodes, and what the cluster survives
+    /// Shows the nodes, what the cluster survives, and what is moving
     Status(Connection),
+    /// Moves leadership, vote and shards away from a node, and says when it is safe to stop
+    Drain(departure::Drain),
+    /// Lets a drained node hold shards and vote again
+    Undrain(departure::Undrain),
+    /// Lets a node that joined take the place of a dead one, at once
+    Replace(departure::Replace),
+    /// Takes a drained or dead node out of the cluster, unless something would be lost
+    Remove(departure::Remove),
 }
 
 #[derive(Args)]
@@ -125,6 +134,10 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
             let client = connection.open()?;
             output.show(&status(&client).await?);
         }
+        Command::Drain(arguments) => departure::drain(arguments, output).await?,
+        Command::Undrain(arguments) => departure::undrain(arguments, output).await?,
+        Command::Replace(arguments) => departure::replace(arguments, output).await?,
+        Command::Remove(arguments) => departure::remove(arguments, output).await?,
     }
     Ok(())
 }
@@ -201,6 +214,30 @@ pub(super) struct Status {
     survives: String,
     leader: Option<u64>,
     nodes: Vec<NodeStatus>,
+    /// What is on its way to the nodes that are to have it.
+    moving: Option<Motion>,
+}
+
+/// What is on its way, as the API shows it.
+#[derive(Serialize, Deserialize)]
+struct Motion {
+    nodes: usize,
+    bytes: u64,
+    bytes_per_second: u64,
+    eta_seconds: Option<u64>,
+}
+
+/// How far a node is with leaving, as the API shows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Departure {
+    pub(super) successor: Option<u64>,
+    pub(super) safe_to_stop: bool,
+    pub(super) waits_for: Vec<String>,
+    pub(super) shards: u64,
+    pub(super) bytes: u64,
+    pub(super) bytes_at_first: u64,
+    pub(super) bytes_per_second: u64,
+    pub(super) eta_seconds: Option<u64>,
 }
 
 /// How one node is.
@@ -218,6 +255,7 @@ struct NodeStatus {
     lag: Option<u64>,
     disk_used_bytes: Option<u64>,
     disk_total_bytes: Option<u64>,
+    departure: Option<Departure>,
 }
 
 /// The part that a node has in consensus.
@@ -250,6 +288,16 @@ impl Status {
     }
 }
 
+impl Status {
+    /// How far a node is with leaving; none of none if it stays, and none if it is not listed.
+    pub(super) fn into_departure(self, node: u64) -> Option<Option<Departure>> {
+        let mut nodes = self.nodes.into_iter();
+        nodes
+            .find(|status| status.node == node)
+            .map(|status| status.departure)
+    }
+}
+
 impl Role {
     fn votes(self) -> bool {
         matches!(self, Self::Leader | Self::Voter)
@@ -274,14 +322,54 @@ impl fmt::Display for Status {
                 node.address.clone(),
                 node.zone.clone(),
                 node.role.to_string(),
-                if node.up { "up" } else { "down" }.to_owned(),
+                node.state(),
                 node.version.clone(),
                 node.applied_index.map_or_else(unknown, |index| index.to_string()),
                 node.lag.map_or_else(unknown, |lag| lag.to_string()),
                 disk,
             ]);
         }
-        table.fmt(out)
+        table.fmt(out)?;
+        for node in &self.nodes {
+            if let Some(departure) = &node.departure {
+                write!(out, "\n\nnode {}: {}", node.node, Progress(departure))?;
+                if let Some(successor) = departure.successor {
+                    write!(out, "; node {successor} takes its place")?;
+                }
+            }
+        }
+        match &self.moving {
+            Some(motion) => write!(out, "\n\n{motion}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl NodeStatus {
+    fn state(&self) -> String {
+        let up = if self.up { "up" } else { "down" };
+        match &self.departure {
+            Some(departure) if departure.safe_to_stop => format!("{up}, drained"),
+            Some(_) => format!("{up}, leaving"),
+            None => up.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Motion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = match self.nodes {
+            1 => "1 node".to_owned(),
+            nodes => format!("{nodes} nodes"),
+        };
+        write!(out, "{} are on their way to {nodes}", ByteSize(self.bytes))?;
+        if self.bytes_per_second > 0 {
+            write!(out, ", {}/s", ByteSize(self.bytes_per_second))?;
+        }
+        match self.eta_seconds {
+            Some(seconds) => write!(out, ", about {} to go", Time(seconds)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -301,11 +389,13 @@ mod tests {
             lag: up.then_some(2),
             disk_used_bytes: up.then_some(1 << 30),
             disk_total_bytes: up.then_some(1 << 40),
+            departure: None,
         };
         Status {
             survives: "the cluster survives the loss of any one node".into(),
             leader: Some(1),
             nodes: (1..).zip(roles).map(node).collect(),
+            moving: None,
         }
     }
 
@@ -332,6 +422,36 @@ mod tests {
              NODE  ADDRESS        ZONE     ROLE    STATE  VERSION  APPLIED  LAG  DISK\n\
              1     10.0.0.1:7081  default  leader  up     0.1.0    40       2    1.0 GiB of 1.0 TiB\n\
              2     10.0.0.2:7081  default  voter   down   0.1.0    -        -    -"
+        );
+    }
+
+    #[test]
+    fn what_leaves_and_what_moves_is_told_below_the_table() {
+        let mut status = status(&[(Role::Leader, true), (Role::Learner, true)]);
+        status.nodes[1].departure = Some(Departure {
+            successor: None,
+            safe_to_stop: true,
+            waits_for: Vec::new(),
+            shards: 0,
+            bytes: 0,
+            bytes_at_first: 9,
+            bytes_per_second: 0,
+            eta_seconds: None,
+        });
+        status.moving = Some(Motion {
+            nodes: 1,
+            bytes: 2 << 20,
+            bytes_per_second: 1 << 10,
+            eta_seconds: Some(2048),
+        });
+        let text = status.to_string();
+        assert!(text.contains("up, drained"), "{text}");
+        assert!(
+            text.ends_with(
+                "\n\nnode 2: drained, safe to stop\n\n\
+                 2.0 MiB are on their way to 1 node, 1.0 KiB/s, about 35 min to go"
+            ),
+            "{text}"
         );
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::http::header::{HeaderName, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use cairn_cluster::{CommitError, ReadError, Unavailable, UploadError, WriteError};
+use cairn_cluster::{CommitError, DepartureError, ReadError, Refusal, Unavailable, UploadError, WriteError};
 
 /// What went wrong, as far as a client can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -256,6 +256,20 @@ impl From<Unavailable> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<DepartureError> for ApiError {
+    fn from(error: DepartureError) -> Self {
+        match error {
+            DepartureError::Refused(refusal @ Refusal::Unknown { .. }) => {
+                Self::not_found(refusal.to_string())
+            }
+            DepartureError::Refused(refusal) => Self::conflict(refusal.to_string()),
+            DepartureError::Commit(error) => error.into(),
+            DepartureError::Read(error) => error.into(),
+            DepartureError::Count(_) => Self::unavailable(error),
+        }
     }
 }
 

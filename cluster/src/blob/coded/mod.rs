@@ -5,15 +5,19 @@
 //!   whole copies does, and what fits the log of small segments without holding others up.
 //! - Anything larger is coded while it streams ([`write`]), and read from whichever shards are
 //!   nearest ([`read`]).
-//! - What is missing or corrupt is built again from the rest ([`rebuild`]).
+//! - What is missing or corrupt is built again from the rest ([`rebuild`]), and what is to be
+//!   elsewhere is copied ([`copy`]).
 //! - Where it goes is chosen when it begins, from the layout and from who is there ([`plan`]).
 
+mod copy;
 mod plan;
 mod read;
 mod rebuild;
 #[cfg(test)]
 mod tests;
 mod write;
+
+pub(super) use plan::homes_of_copies;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -145,6 +149,10 @@ impl Segments for CodedSegments {
             Form::Small => read::open_small(&self.shared, segment, range).await,
             Form::Shards => read::open_shards(&self.shared, segment, range, read::Reader::Client).await,
         }
+    }
+
+    async fn layout(&self) -> Option<Arc<Layout>> {
+        self.shared.layout().await.ok()
     }
 
     async fn remove(&self, segments: &[Located]) -> Result<(), SegmentError> {

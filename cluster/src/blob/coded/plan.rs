@@ -74,10 +74,7 @@ impl Plan {
     ) -> Option<Self> {
         let (group, nodes) = best_group(layout, first_group, &is_up)?;
         let code = layout.code.of_copies();
-        // A group's first nodes hold its data shards; copies go to all of its nodes alike.
-        let mut nodes = nodes.to_vec();
-        let turn = usize::from(group) % nodes.len().max(1);
-        nodes.rotate_left(turn);
+        let nodes = turned(group, nodes);
         let mut homes = spread(layout, &nodes, &is_up, code.shards());
         // Those that are not there get theirs when they are.
         let others = nodes.iter().filter(|node| !homes.contains(node)).copied();
@@ -92,6 +89,22 @@ impl Plan {
             recode: false,
         })
     }
+}
+
+/// The nodes of a group in the order in which they get copies: its first nodes hold its data shards,
+/// and copies go to all of its nodes alike.
+fn turned(group: u16, nodes: &[NodeId]) -> Vec<NodeId> {
+    let mut nodes = nodes.to_vec();
+    let turn = usize::from(group) % nodes.len().max(1);
+    nodes.rotate_left(turn);
+    nodes
+}
+
+/// The nodes that hold the copies of a small segment of a group, if all are there.
+pub(in crate::blob) fn homes_of_copies(layout: &Layout, group: u16) -> Vec<NodeId> {
+    let nodes = layout.groups.get(usize::from(group));
+    let nodes = turned(group, nodes.map_or(&[], Vec::as_slice));
+    spread(layout, &nodes, |_| true, layout.code.of_copies().shards())
 }
 
 fn absent(nodes: &[NodeId], is_up: impl Fn(NodeId) -> bool) -> Vec<u8> {

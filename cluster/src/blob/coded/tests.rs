@@ -590,7 +590,7 @@ async fn the_same_members_keep_their_layout() {
     let before = Blobs::layout(&cluster.kv.local()).await.unwrap().unwrap();
     let members = before.members.clone();
     let lay_out = async |mut txn| {
-        let layout = Blobs::lay_out(&mut txn, &members, None).await?;
+        let layout = Blobs::lay_out(&mut txn, &members, &[], None).await?;
         assert!(txn.is_empty());
         Ok::<_, TestError>((txn, layout))
     };

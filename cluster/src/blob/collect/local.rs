@@ -1,5 +1,5 @@
-//! What each node clears away by itself: shards that the metadata does not know, what has been in
-//! quarantine for long, and the space of small segments that were removed.
+//! What each node clears away by itself: shards that were moved elsewhere or that the metadata does
+//! not know, what has been in quarantine for long, and the space of small segments that were removed.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -28,6 +28,7 @@ impl Local {
         let retention = Retention::load(&snapshot).await?;
         let now = upkeep.blobs.seams().clock.now();
         self.empty_quarantine(upkeep, &retention, now).await?;
+        upkeep.remove_leftovers(&retention, work).await?;
         if self.is_due(now, work) {
             self.clear_unknown(upkeep, &retention, now, work).await?;
             *self.looked.lock().expect("no panic while held") = Some(now);

@@ -15,8 +15,8 @@
 //!   told that there is no such blob.
 //! - Garbage stays on its disks for a while, for those who are reading it, and is then removed from
 //!   all its homes, and only when all have confirmed it is it forgotten ([`remove`]).
-//! - Each node looks by itself for shards that the metadata does not know, and gives back the space
-//!   of small segments that were removed ([`local`]).
+//! - Each node removes by itself what was moved away from it, looks for shards that the metadata does
+//!   not know, and gives back the space of small segments that were removed ([`local`]).
 
 mod decide;
 mod local;
@@ -37,7 +37,7 @@ pub use waste::{Waste, WasteStage};
 use super::id::Space;
 use super::retention::Retention;
 use super::upkeep::Upkeep;
-use super::{Blobs, keys};
+use super::{Blobs, keys, leftover};
 use crate::kv::{Collection, Entry, ReadError, Scan};
 use crate::record::number;
 use crate::tasks::{Next, Task, Work};
@@ -99,6 +99,9 @@ impl<'a> Collector<'a> {
         for space in self.spaces().await? {
             self.decide(space, work).await?;
             self.remove(space, work).await?;
+            if let Some(layout) = self.blobs.segments().layout().await {
+                leftover::forget_departed(self.blobs, space, |node| layout.zone(node).is_some()).await?;
+            }
         }
         metrics::waste(&self.blobs.waste_in_sum().await?);
         Ok(())

@@ -26,31 +26,23 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use tracing::{info, warn};
 
-use super::collect::Pages;
-use super::id::{BlobId, Space};
-use super::keys;
-use super::record::Located;
+use super::candidates::{Candidates, Source};
 use super::segments::SegmentError;
-use super::upkeep::{Upkeep, View};
-use super::walk::{Extent, Known, Owner, Walk, fixed, of_blob};
-use crate::node_id::NodeId;
-use crate::record::number;
+use super::upkeep::{Settled, Upkeep, View};
+use super::walk::{Known, Owner};
 use crate::seams::Timestamp;
 use crate::tasks::{Next, Task, Work};
 
-use plan::{Assessment, Job, assess};
+pub(super) use plan::Job;
+use plan::{Assessment, assess};
 pub use protection::{Protection, ProtectionError, UnderProtected, UnderProtectedPage};
-pub(super) use record::{edit, note_missing};
+pub(super) use record::{edit, forget_debt, note_missing, settle};
 
 /// How many segments are built at a time.
 const AT_ONCE: usize = 4;
 
 /// How soon what could not be done is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(20);
-
-/// How long only debts are gone over, if nobody comes or goes. There may be room by then for what
-/// there was none for.
-const SETTLED_FOR: Duration = Duration::from_secs(3600);
 
 /// The repair of one node.
 pub(crate) struct RepairTask {
@@ -63,22 +55,6 @@ struct State {
     /// When the disks were last compared with the metadata.
     looked: Option<Timestamp>,
     settled: Option<Settled>,
-}
-
-/// That all segments were found to be where they should, as far as there is a place for them.
-struct Settled {
-    at: Timestamp,
-    /// Who was gone.
-    lost: BTreeSet<NodeId>,
-    /// The version of the layout.
-    layout: u64,
-}
-
-impl Settled {
-    /// Whether that still tells anything.
-    fn holds(&self, view: &View, now: Timestamp) -> bool {
-        self.lost == view.lost && self.layout == view.layout.version && now < self.at.plus(SETTLED_FOR)
-    }
 }
 
 /// What a round found that it could not do.
@@ -131,11 +107,7 @@ impl Task for RepairTask {
             return Ok(Next::Within(TRY_AGAIN));
         }
         if everywhere {
-            self.state().settled = Some(Settled {
-                at: now,
-                lost: view.lost,
-                layout: view.layout.version,
-            });
+            self.state().settled = Some(Settled::new(&view, now));
         }
         Ok(Next::Period)
     }
@@ -146,7 +118,11 @@ impl RepairTask {
     async fn repair(&self, view: &View, everywhere: bool, work: &Work) -> anyhow::Result<Left> {
         let mut left = Left::default();
         let mut levels = BTreeMap::<usize, u64>::new();
-        let mut candidates = Candidates::new(&self.upkeep, everywhere);
+        let source = match everywhere {
+            true => Source::Everywhere,
+            false => Source::Debts,
+        };
+        let mut candidates = Candidates::of(&self.upkeep, source);
         while let Some(page) = candidates.next().await? {
             for known in page {
                 match assess(view, &known.segment) {
@@ -172,9 +148,10 @@ impl RepairTask {
         }
         let total = levels.values().sum();
         let mut done = 0;
+        let _urgent = (!levels.is_empty()).then(|| self.upkeep.precedence.begin());
         work.progress(done, total);
         for level in levels.into_keys() {
-            let mut candidates = Candidates::new(&self.upkeep, everywhere);
+            let mut candidates = Candidates::of(&self.upkeep, source);
             while let Some(page) = candidates.next().await? {
                 let due = page
                     .into_iter()
@@ -195,7 +172,7 @@ impl RepairTask {
         }
         if everywhere {
             // Debts that are paid by now are forgotten where they are gone over.
-            let mut debts = Candidates::new(&self.upkeep, false);
+            let mut debts = Candidates::of(&self.upkeep, Source::Debts);
             while debts.next().await?.is_some() {}
         }
         Ok(left)
@@ -235,6 +212,10 @@ impl RepairTask {
             return Ok(0);
         };
         let segment = &known.segment;
+        let Some(_claim) = self.upkeep.claims.take(segment.id) else {
+            let busy = "this node is at work on another shard of it";
+            return Err(SegmentError::Unavailable(busy.into()));
+        };
         let built = coded
             .rebuild(stores, segment, known.offset, Some(blob), job.index)
             .await;
@@ -255,7 +236,7 @@ impl RepairTask {
         if !settled && job.from != view.me {
             // Another node was faster, or the blob is gone.
             info!(%blob, index = job.index, "a shard that was rebuilt is not needed any more");
-            self.upkeep.drop_here(segment, job.index).await?;
+            self.upkeep.drop_unneeded(known, &blob, job.index).await?;
         }
         Ok(segment.record.len)
     }
@@ -270,82 +251,4 @@ impl RepairTask {
             warn!(%blob, %error, problem, "that a blob cannot be repaired was not noted");
         }
     }
-}
-
-/// Segments that may need repair: those of blobs in debt, or all.
-pub(super) struct Candidates<'a> {
-    upkeep: &'a Upkeep,
-    from: From,
-}
-
-enum From {
-    Everywhere(Walk),
-    Debts {
-        spaces: Pages,
-        /// The spaces that were read and not gone over yet.
-        waiting: Vec<Space>,
-        debts: Option<(Space, Pages)>,
-    },
-}
-
-impl<'a> Candidates<'a> {
-    pub(super) fn new(upkeep: &'a Upkeep, everywhere: bool) -> Self {
-        let from = match everywhere {
-            true => From::Everywhere(Walk::new(Extent::Blobs)),
-            false => From::Debts {
-                spaces: Pages::of(keys::spaces()),
-                waiting: Vec::new(),
-                debts: None,
-            },
-        };
-        Self { upkeep, from }
-    }
-
-    /// The next segments; none at the end.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Vec<Known>>> {
-        let blobs = &self.upkeep.blobs;
-        let (spaces, waiting, debts) = match &mut self.from {
-            From::Everywhere(walk) => return Ok(walk.next(&blobs.kv().local()).await?),
-            From::Debts {
-                spaces,
-                waiting,
-                debts,
-            } => (spaces, waiting, debts),
-        };
-        loop {
-            if let Some((space, pages)) = debts {
-                let Some(page) = pages.next(blobs).await? else {
-                    *debts = None;
-                    continue;
-                };
-                let mut segments = Vec::new();
-                for entry in page {
-                    let blob = BlobId(fixed(&entry.item)?);
-                    segments.extend(in_debt(self.upkeep, *space, blob).await?);
-                }
-                return Ok(Some(segments));
-            }
-            if let Some(space) = waiting.pop() {
-                *debts = Some((space, Pages::of(keys::debts(space))));
-                continue;
-            }
-            let Some(page) = spaces.next(blobs).await? else {
-                return Ok(None);
-            };
-            for entry in page {
-                waiting.push(Space(number(&entry.item)?));
-            }
-        }
-    }
-}
-
-/// The segments of a blob that are in debt. Where there are none any more, the debt goes.
-async fn in_debt(upkeep: &Upkeep, space: Space, blob: BlobId) -> anyhow::Result<Vec<Known>> {
-    let snapshot = upkeep.blobs.kv().local();
-    let indebted = |segment: &Located| segment.record.placement.indebted();
-    let segments = of_blob(&snapshot, space, blob, indebted).await?;
-    if segments.is_empty() {
-        record::forget_debt(&upkeep.blobs, space, &blob).await?;
-    }
-    Ok(segments)
 }

@@ -11,10 +11,10 @@ use crate::node_id::NodeId;
 
 /// A shard that this node is to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Job {
-    pub(super) index: u8,
+pub(in crate::blob) struct Job {
+    pub(in crate::blob) index: u8,
     /// Its home as it is recorded: this node, or one that is gone.
-    pub(super) from: NodeId,
+    pub(in crate::blob) from: NodeId,
 }
 
 /// How a segment is.
@@ -66,7 +66,8 @@ pub(super) fn assess(view: &View, segment: &Located) -> Assessment {
         .collect();
     let (mut jobs, mut homeless) = (Vec::new(), 0);
     for (index, from) in lacking {
-        let to = match view.is_home(from) {
+        // One that is leaving gives back what it has, and gets nothing new.
+        let to = match view.stays(from) {
             true => Some(from),
             false => substitute(view, segment, index, &taken),
         };

@@ -7,7 +7,7 @@ use crate::blob::collect::DecideError;
 use crate::blob::id::{BlobId, Space};
 use crate::blob::record::{BlobRecord, DebtRecord, SegmentRecord, Segmentation};
 use crate::blob::walk::{Known, Owner, of_blob};
-use crate::blob::{Blobs, keys};
+use crate::blob::{Blobs, keys, leftover};
 use crate::kv::{ReadError, Txn};
 use crate::node_id::NodeId;
 
@@ -44,8 +44,9 @@ pub(in crate::blob) async fn note_missing(
 }
 
 /// Notes that a shard that was built is at its home, `to`; shards that turned out to be other than
-/// they should are missing from now on. False if the shard has another home by now, or none.
-pub(super) async fn settle(
+/// they should are missing from now on. What lies at the home that it had, if that is another one, is
+/// to be removed there in time. False if the shard has another home by now, or none.
+pub(in crate::blob) async fn settle(
     blobs: &Blobs,
     known: &Known,
     blob: &BlobId,
@@ -54,13 +55,19 @@ pub(super) async fn settle(
     liars: &BTreeSet<u8>,
 ) -> Result<bool, DecideError> {
     let settle = async |mut txn: Txn| {
+        let mut leaves = None;
         let edited = edit(&mut txn, known, blob, |segment| {
             let placement = &mut segment.placement;
+            let others = (0..)
+                .zip(&placement.homes)
+                .filter(|(index, _)| *index != job.index);
+            let has_another = others.map(|(_, home)| *home).any(|home| home == to);
             let Some(home) = placement.homes.get_mut(usize::from(job.index)) else {
                 return false;
             };
-            let mine = *home == job.from || *home == to;
+            let mine = (*home == job.from || *home == to) && !has_another;
             if mine {
+                leaves = (*home != to).then_some(*home);
                 *home = to;
                 placement.missing.retain(|index| *index != job.index);
                 placement.missing.extend(liars);
@@ -72,6 +79,11 @@ pub(super) async fn settle(
         let Some(record) = edited.await? else {
             return Ok((txn, false));
         };
+        leftover::arrive(&mut txn, known, job.index, to).await?;
+        if let Some(from) = leaves {
+            let now = blobs.seams().clock.now();
+            leftover::leave_behind(&mut txn, known, blob, job.index, from, now);
+        }
         let key = keys::debt(known.space, blob);
         match &record.segments {
             Segmentation::Inline(segments) => {
@@ -133,7 +145,11 @@ pub(in crate::blob) async fn edit(
 }
 
 /// Takes back the debt of a blob, if it has none.
-pub(super) async fn forget_debt(blobs: &Blobs, space: Space, blob: &BlobId) -> Result<(), DecideError> {
+pub(in crate::blob) async fn forget_debt(
+    blobs: &Blobs,
+    space: Space,
+    blob: &BlobId,
+) -> Result<(), DecideError> {
     let forget = async |mut txn: Txn| {
         let key = keys::debt(space, blob);
         if txn.get(&key).await?.is_some() {

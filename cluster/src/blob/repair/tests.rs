@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::blob::disk::Disk;
 use crate::blob::disk::testing::TestDisk;
-use crate::blob::record::{DebtRecord, Form};
+use crate::blob::id::BlobId;
+use crate::blob::keys;
+use crate::blob::record::{DebtRecord, Form, Located};
 use crate::blob::shard_file::{HEADER_BYTES, ShardHeader, checksum};
 use crate::blob::suite::{SPACE, content, keep, read};
 use crate::blob::testing::Cluster;
+use crate::node_id::NodeId;
 use crate::tasks::TaskKind;
 
 const MIB: usize = 1 << 20;

@@ -18,6 +18,7 @@ mod decide;
 mod extract;
 mod identify;
 mod image;
+mod link;
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -30,8 +31,8 @@ use cairn_cluster::{Scan, Snapshot, Timestamp, Txn};
 use crate::app::App;
 use crate::auth::action::{Action, Decision, Freshness, Verb};
 use crate::auth::caller::{Caller, Identity};
-use crate::auth::credentials::{self, BadCredentials};
-use crate::auth::derived::Grants;
+use crate::auth::credentials::{self, BadCredentials, Presented};
+use crate::auth::derived::{Grants, MAX_LIFETIME};
 use crate::http::error::ApiError;
 use crate::http::host::{BaseUrl, ClientAddress};
 use crate::registry::group::{self, Group};
@@ -91,8 +92,18 @@ impl<T, A> Clone for Authorised<T, A> {
 impl Access {
     /// Takes a snapshot and reads the credentials of a request.
     pub async fn of(app: &App, parts: &Parts, freshness: Freshness) -> Result<Self, ApiError> {
-        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
         let presented = credentials::presented(&parts.headers, parts.uri.query(), app.http().query_tokens);
+        Self::presenting(app, parts, freshness, presented).await
+    }
+
+    /// The same with credentials that were read already.
+    async fn presenting(
+        app: &App,
+        parts: &Parts,
+        freshness: Freshness,
+        presented: Result<Option<Presented>, BadCredentials>,
+    ) -> Result<Self, ApiError> {
+        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
         let (snapshot, is_latest) = snapshot(app, &parts.method, freshness).await?;
         let identified = match presented {
             Ok(None) => Ok(Some(Caller::anonymous())),
@@ -214,6 +225,10 @@ impl Access {
         grants: Grants,
         lifetime: Duration,
     ) -> Result<String, ApiError> {
+        self.sign(audience, grants, lifetime.min(MAX_LIFETIME)).await
+    }
+
+    async fn sign(&self, audience: &str, grants: Grants, lifetime: Duration) -> Result<String, ApiError> {
         let store = self.app.store();
         let signer = &store.secrets().await?.signer;
         let nonce = store.seams().random();

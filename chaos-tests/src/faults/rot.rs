@@ -1,0 +1,236 @@
+//! What lies on the disk of a node changes behind its back.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, RngExt as _};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{Strike, operator};
+use crate::driver::{CODED_BYTES, Run};
+use crate::invariants::{Invariant, redundant};
+use crate::rot::{Rot, shard_files, small_blob_files};
+
+/// The most files of a node that rot at once.
+const FILES: usize = 40;
+
+/// Small enough to be copied rather than coded.
+const SMALL_BYTES: usize = 30_000;
+
+/// The stores whose last write can be torn: folders of a node's data.
+const STORES: [&str; 3] = ["raft-log", "blobs/small", "state"];
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+/// F19. As much rots as the code can mend: files of one node. Scrub must find every one.
+pub(super) async fn shards(run: &Run, strike: &Strike) -> anyhow::Result<String> {
+    let (victim, mut dice) = (strike.victim(run), strike.dice());
+    run.store(CODED_BYTES).await?;
+    let mut files = shard_files(&run.cluster.node(victim).data()?)?;
+    files.shuffle(&mut dice);
+    let mut rotten = Vec::new();
+    for file in files {
+        let rot = match dice.random_range(0..4) {
+            0 => Rot::Cut,
+            1 => Rot::Zeros(dice.random_range(0..1000)),
+            _ => Rot::Bit(dice.random_range(0..1000)),
+        };
+        // It may have been removed meanwhile.
+        if rot.apply(&file).is_ok() {
+            rotten.push((fs::read(&file)?, file));
+        }
+        if rotten.len() == FILES {
+            break;
+        }
+    }
+    ensure!(!rotten.is_empty(), "node {} holds no shards", victim + 1);
+    let (begun, within) = (Instant::now(), run.patience(redundant::WITHIN));
+    loop {
+        scrub(run).await?;
+        // What is on its way out is not read; what is being uploaded is not a blob yet.
+        let is_left = |(bytes, file): &&(Vec<u8>, PathBuf)| fs::read(file).is_ok_and(|now| now == *bytes);
+        let left: Vec<_> = rotten.iter().filter(is_left).map(|(_, file)| file).collect();
+        if left.is_empty() {
+            break;
+        }
+        if begun.elapsed() > within {
+            return Err(Invariant::Redundant
+                .violated(format!(
+                    "of {} rotten shards of node {} scrub leaves these as they are: {left:?}",
+                    rotten.len(),
+                    victim + 1
+                ))
+                .into());
+        }
+    }
+    redundant::regained(&run.cluster, run.patience(redundant::WITHIN)).await?;
+    Ok(format!(
+        "{} shards of node {} rotted, and were mended",
+        rotten.len(),
+        victim + 1
+    ))
+}
+
+/// F19. Values of small blobs rot in the files of one node.
+pub(super) async fn small(run: &Run, strike: &Strike) -> anyhow::Result<String> {
+    let (victim, mut dice) = (strike.victim(run), strike.dice());
+    let node = run.cluster.node(victim);
+    run.store(SMALL_BYTES).await?;
+    // A restart writes what is in the log and in memory to files.
+    node.stop().await?;
+    run.cluster.restart(victim).await?;
+    let mut files = small_blob_files(&node.data()?)?;
+    files.shuffle(&mut dice);
+    let rotten = files
+        .iter()
+        .take(3)
+        .filter(|file| Rot::Bit(dice.random_range(100..900)).apply(file).is_ok())
+        .count();
+    ensure!(rotten > 0, "node {} holds no small blobs in files", victim + 1);
+    scrub(run).await?;
+    redundant::regained(&run.cluster, run.patience(redundant::WITHIN)).await?;
+    Ok(format!(
+        "{rotten} files of small blobs of node {} rotted",
+        victim + 1
+    ))
+}
+
+/// F19. A node that is down finds its log rotten. It must not go on with less than it has
+/// confirmed: it refuses to start, or has lost nothing.
+pub(super) async fn log(run: &Run, strike: &Strike) -> anyhow::Result<String> {
+    let victim = strike.victim(run);
+    let node = run.cluster.node(victim);
+    node.kill().await?;
+    let folder = node.data()?.join("raft-log");
+    // Opening a log that is rotten changes it further.
+    let whole = folder.with_file_name("raft-log-whole");
+    operator::copy(&folder, &whole).await?;
+    let file = newest_log(&folder)?;
+    Rot::Bit(strike.dice().random_range(0..1000)).apply(&file)?;
+    node.start()?;
+    let verdict = loop {
+        if node.has_ended()?.is_some() {
+            let status = node.ended().await?;
+            ensure!(
+                !status.success(),
+                "a node whose log is rotten ended with {status}"
+            );
+            fs::remove_dir_all(&folder)?;
+            operator::copy(&whole, &folder).await?;
+            node.start()?;
+            break "it refused to start";
+        }
+        let ready = format!("{}/-/ready", node.url());
+        let ready = run.cluster.http().client.get(ready).send().await;
+        if ready.is_ok_and(|answer| answer.status().is_success()) {
+            break "it had lost nothing that it must have";
+        }
+        sleep(BETWEEN_LOOKS).await;
+    };
+    fs::remove_dir_all(&whole)?;
+    Ok(format!(
+        "a bit of the log of node {} changed; {verdict}",
+        victim + 1
+    ))
+}
+
+/// F20. A node that was killed finds the beginning of a write that was under way at the end of one
+/// of its logs.
+pub(super) async fn torn_tail(run: &Run, strike: &Strike) -> anyhow::Result<String> {
+    let (victim, mut dice) = (strike.victim(run), strike.dice());
+    let node = run.cluster.node(victim);
+    node.kill().await?;
+    let mut torn = Vec::new();
+    for store in STORES {
+        let folder = match store {
+            "state" => state(&node.data()?)?,
+            other => node.data()?.join(other),
+        };
+        let file = newest_log(&folder)?;
+        tear(&file, &mut dice)?;
+        torn.push(store);
+    }
+    run.cluster.restart(victim).await?;
+    Ok(format!(
+        "the last writes to {} of node {} were torn",
+        torn.join(", "),
+        victim + 1
+    ))
+}
+
+/// Appends what a write leaves that never came to its end.
+fn tear(file: &Path, dice: &mut StdRng) -> anyhow::Result<()> {
+    let mut rest = vec![0; dice.random_range(1..5000)];
+    dice.fill_bytes(&mut rest);
+    let before = fs::metadata(file)?.len();
+    File::options().append(true).open(file)?.write_all(&rest)?;
+    ensure!(fs::metadata(file)?.len() > before, "nothing was appended");
+    Ok(())
+}
+
+/// The write-ahead log that a store has written to last.
+fn newest_log(folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            logs.push(path);
+        }
+    }
+    // They are numbered.
+    logs.sort();
+    let newest = logs.pop();
+    newest.with_context(|| format!("{} has no log", folder.display()))
+}
+
+/// The folder of the state that a node works on.
+fn state(data: &Path) -> anyhow::Result<PathBuf> {
+    let name = fs::read_to_string(data.join("state/current"))?;
+    Ok(data.join("state").join(name.trim()))
+}
+
+/// Has all nodes read everything, and waits until they have.
+async fn scrub(run: &Run) -> anyhow::Result<()> {
+    let before = completed(run).await?;
+    let url = format!("{}/api/cairn/v1/tasks/scrub?run=true", run.cluster.url(0));
+    run.cluster
+        .http()
+        .expect(Method::POST, &url, StatusCode::OK)
+        .await?;
+    let within = run.patience(redundant::WITHIN);
+    let begun = Instant::now();
+    loop {
+        let now = completed(run).await?;
+        let all = now.iter().zip(&before).all(|(now, before)| now != before);
+        if all && now.len() == run.cluster.size() {
+            return Ok(());
+        }
+        ensure!(
+            begun.elapsed() < within,
+            "scrub has not come to its end within {within:?}"
+        );
+        sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+/// When each node has last come to the end of a scrub.
+async fn completed(run: &Run) -> anyhow::Result<Vec<Value>> {
+    let url = format!("{}/api/cairn/v1/tasks", run.cluster.url(0));
+    let answer = run
+        .cluster
+        .http()
+        .expect(Method::GET, &url, StatusCode::OK)
+        .await?;
+    let tasks: Vec<Value> = serde_json::from_slice(&answer.body)?;
+    let scrub = tasks.iter().find(|task| task["task"] == "scrub");
+    let nodes = scrub.context("there is no scrub")?["nodes"].as_array();
+    let nodes = nodes.context("no nodes")?.iter();
+    Ok(nodes.map(|node| node["completed_at"].clone()).collect())
+}

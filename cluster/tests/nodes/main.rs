@@ -1,0 +1,7 @@
+//! Several nodes in one process, over loopback and mutual TLS.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+mod leaving;
+mod support;
+mod three_nodes;
