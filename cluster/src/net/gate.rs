@@ -131,26 +131,52 @@ pub(crate) fn check_protocol(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
-/// Refuses a caller whose certificate no longer counts.
-pub(crate) fn check_caller(peer: PeerIdentity, headers: &HeaderMap, roster: &Roster) -> Result<(), Status> {
-    let instance = headers
-        .get(INSTANCE_HEADER)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .ok_or_else(|| Status::invalid_argument("the caller does not name its instance"))?;
-    match roster.verdict(peer.node, Some(instance)) {
-        Verdict::Welcome => Ok(()),
-        Verdict::Removed => {
-            let mut refused = Status::permission_denied(format!(
-                "node {} was removed from cluster {}",
-                peer.node, peer.cluster
-            ));
-            let told = MetadataValue::from_static("true");
-            refused.metadata_mut().insert(REMOVED_HEADER, told);
-            Err(refused)
+/// What a caller's certificate counts for. A request is let through by it, and on a stream that stays
+/// open each message is.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    peer: PeerIdentity,
+    instance: Instance,
+    roster: Roster,
+}
+
+impl Standing {
+    /// Of the caller with these headers.
+    pub(crate) fn new(peer: PeerIdentity, headers: &HeaderMap, roster: &Roster) -> Result<Self, Status> {
+        let instance = headers
+            .get(INSTANCE_HEADER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .ok_or_else(|| Status::invalid_argument("the caller does not name its instance"))?;
+        Ok(Self {
+            peer,
+            instance,
+            roster: roster.clone(),
+        })
+    }
+
+    /// Of the caller of a request; none if it did not come through the server, as in tests.
+    pub(crate) fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
+        request.extensions().get().cloned()
+    }
+
+    /// Refuses a caller whose certificate no longer counts.
+    pub(crate) fn check(&self) -> Result<(), Status> {
+        let peer = self.peer;
+        match self.roster.verdict(peer.node, Some(self.instance)) {
+            Verdict::Welcome => Ok(()),
+            Verdict::Removed => {
+                let mut refused = Status::permission_denied(format!(
+                    "node {} was removed from cluster {}",
+                    peer.node, peer.cluster
+                ));
+                let told = MetadataValue::from_static("true");
+                refused.metadata_mut().insert(REMOVED_HEADER, told);
+                Err(refused)
+            }
+            Verdict::Superseded => Err(Status::failed_precondition(format!(
+                "another copy of node {}'s data directory has been started since",
+                peer.node
+            ))),
         }
-        Verdict::Superseded => Err(Status::failed_precondition(format!(
-            "another copy of node {}'s data directory has been started since",
-            peer.node
-        ))),
     }
 }

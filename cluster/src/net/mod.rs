@@ -33,7 +33,7 @@ pub use probe::DiskGauge;
 pub use server::{Server, ServerConfig};
 
 pub(crate) use connect::Dialer;
-pub(crate) use gate::{Known, protocol_header};
+pub(crate) use gate::{Known, Standing, protocol_header};
 pub(crate) use lane::JOIN_ALPN;
 
 /// The version of what nodes say to each other. A node talks to those of the version before.

@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 use tower::Service;
 use tracing::{debug, warn};
 
-use super::gate::{self, PeerIdentity, Roster};
+use super::gate::{self, PeerIdentity, Roster, Standing};
 use super::lane::{JOIN_ALPN, JOIN_SHAPE, Lane, Shape};
 use super::probe::{DiskGauge, LivenessService};
 use super::{Listener, Stream};
@@ -291,8 +291,10 @@ impl Answer {
     fn check(&self, request: &mut http::Request<Body>) -> Result<(), Status> {
         gate::check_protocol(request.headers())?;
         if let Some(peer) = self.peer {
-            gate::check_caller(peer, request.headers(), &self.roster)?;
+            let standing = Standing::new(peer, request.headers(), &self.roster)?;
+            standing.check()?;
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(standing);
         }
         Ok(())
     }

@@ -280,6 +280,32 @@ async fn a_removed_node_is_refused_also_on_connections_that_it_has() {
     assert_eq!(fixture.calls(), 1);
 }
 
+/// What came on it before was welcome.
+#[test]
+fn a_caller_loses_its_standing_while_its_stream_is_open() {
+    let peer = PeerIdentity {
+        node: CLIENT,
+        cluster: ClusterId::random(&Seams::system()),
+    };
+    let roster = Roster::default();
+    let standing = Standing::new(peer, &gate::caller_headers(instance(3)), &roster).unwrap();
+    let standing_with = |removed, replaced_by: Option<Instance>| {
+        let known = Known {
+            removed,
+            instance: replaced_by,
+        };
+        roster.replace(BTreeMap::from([(CLIENT, known)]));
+        standing.check().map_err(|refused| refused.code())
+    };
+    assert_eq!(standing_with(false, None), Ok(()));
+    assert_eq!(standing_with(false, Some(instance(3))), Ok(()));
+    assert_eq!(
+        standing_with(false, Some(instance(4))),
+        Err(Code::FailedPrecondition)
+    );
+    assert_eq!(standing_with(true, None), Err(Code::PermissionDenied));
+}
+
 #[tokio::test]
 async fn a_start_that_another_has_replaced_is_refused() {
     let fixture = Fixture::start().await;

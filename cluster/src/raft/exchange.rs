@@ -53,19 +53,32 @@ pub(super) struct Exchange<P: Protocol> {
 
 struct Asked<P: Protocol> {
     request: P::Request,
-    answer: oneshot::Sender<P::Answer>,
+    answer: oneshot::Sender<Answered<P>>,
 }
 
-type Waiting<P> = Vec<oneshot::Sender<<P as Protocol>::Answer>>;
+/// An answer, or why the stream ended before.
+type Answered<P> = Result<<P as Protocol>::Answer, Status>;
+
+type Waiting<P> = Vec<oneshot::Sender<Answered<P>>>;
 
 impl<P: Protocol> Exchange<P> {
     /// Opens a stream to `peer`.
     pub(super) fn open(peer: u64, client: Client) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            if let Err(status) = carry::<P>(client, queued).await {
-                // Those who wait for an answer learn that there is none.
-                tracing::debug!(peer, %status, "a stream to a peer ended");
+            let (sent, mut unanswered) = mpsc::unbounded_channel();
+            let carried = carry::<P>(client, messages::<P>(queued, sent), &mut unanswered).await;
+            // Whatever the peer or the way to it said, it may have got what it did not answer.
+            let reason = match &carried {
+                Ok(()) => "the stream ended",
+                Err(status) => status.message(),
+            };
+            let ended = Status::unavailable(reason);
+            tracing::debug!(peer, status = %ended, "a stream to a peer ended");
+            while let Ok(waiting) = unanswered.try_recv() {
+                for caller in waiting {
+                    let _ = caller.send(Err(ended.clone()));
+                }
             }
         });
         Self { peer, queue }
@@ -78,23 +91,26 @@ impl<P: Protocol> Exchange<P> {
 
     /// Sends a request. The answer comes by what is returned, unless the stream ends before: then
     /// the peer may or may not have got it.
-    pub(super) fn send(&self, request: P::Request) -> oneshot::Receiver<P::Answer> {
+    pub(super) fn send(&self, request: P::Request) -> impl Future<Output = Answered<P>> + Send + use<P> {
         let (answer, answered) = oneshot::channel();
         // If the stream has ended, so has the wait for the answer.
         let _ = self.queue.send(Asked { request, answer });
-        answered
+        answered.map(|answer| answer.unwrap_or_else(|_| Err(Status::unavailable("the peer went away"))))
     }
 }
 
-/// Carries requests there and answers back, until either side ends.
-async fn carry<P: Protocol>(client: Client, queued: mpsc::UnboundedReceiver<Asked<P>>) -> Result<(), Status> {
-    let (sent, mut unanswered) = mpsc::unbounded_channel();
-    let mut replies = P::call(client, messages::<P>(queued, sent)).await?.into_inner();
+/// Carries messages there and answers back, until either side ends.
+async fn carry<P: Protocol>(
+    client: Client,
+    messages: impl Stream<Item = P::Message> + Send + 'static,
+    unanswered: &mut mpsc::UnboundedReceiver<Waiting<P>>,
+) -> Result<(), Status> {
+    let mut replies = P::call(client, messages).await?.into_inner();
     while let Some(reply) = replies.message().await? {
-        let waiting: Waiting<P> = unanswered.recv().await.unwrap_or_default();
+        let waiting = unanswered.recv().await.unwrap_or_default();
         for (caller, answer) in waiting.into_iter().zip(P::unpack(reply)) {
             // A caller that has given up needs no answer.
-            let _ = caller.send(answer);
+            let _ = caller.send(Ok(answer));
         }
     }
     Ok(())

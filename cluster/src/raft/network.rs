@@ -127,10 +127,10 @@ impl Peer {
         let answer = async move {
             match answered.await {
                 Ok(answer) => append_result_from(answer),
-                Err(_) => {
+                Err(status) => {
                     // Every question for the read index sends one.
                     tokio::time::sleep(RETRY_PEER_AFTER).await;
-                    Err(rpc_error(&tonic::Status::unavailable("the peer went away")))
+                    Err(rpc_error(&status))
                 }
             }
         };

@@ -19,7 +19,7 @@ use openraft::raft::WriteResponse;
 use openraft::{BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -43,9 +43,6 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Why a question was not waited for.
 const OTHER_LEADER: &str = "the leader has changed meanwhile";
-
-/// Why a question was not answered.
-const GONE: &str = "the leader went away";
 
 /// When questions to the leader, and its own to the majority, are asked.
 ///
@@ -464,8 +461,7 @@ impl Replica {
                 return self.submit_as_leader(transaction.clone()).await;
             }
             let answer = self.ask(&self.submissions, leader, transaction.clone());
-            let submitted = answer.map_err(Status::failed_precondition)?.await;
-            forward::accepted(submitted.map_err(|_| Status::unavailable(GONE))?)
+            forward::accepted(answer.map_err(Status::failed_precondition)?.await?)
         };
         let answer = self.while_leading(leader, submit).await;
         answer.unwrap_or_else(|| Err(Status::unavailable(OTHER_LEADER)))
@@ -477,7 +473,7 @@ impl Replica {
         exchange: &Mutex<Option<Exchange<P>>>,
         leader: u64,
         request: P::Request,
-    ) -> Result<oneshot::Receiver<P::Answer>, String> {
+    ) -> Result<impl Future<Output = Result<P::Answer, Status>> + Send + use<P>, String> {
         let mut exchange = exchange.lock().expect("no panic while held");
         let open = match exchange.take().filter(|exchange| exchange.leads_to(leader)) {
             Some(open) => open,
@@ -524,7 +520,7 @@ impl Replica {
                 return self.confirm_read_index_as_leader().await;
             }
             let answer = self.ask(&self.questions, leader, v1::ReadIndexRequest {})?.await;
-            match answer.map_err(|_| GONE)?.result {
+            match answer.map_err(|status| status.message().to_owned())?.result {
                 Some(Answered::Index(index)) => Ok(index),
                 Some(Answered::Refusal(refusal)) => Err(refusal),
                 None => Err("the leader gave no answer".into()),

@@ -62,6 +62,8 @@ impl<I: Send + 'static, T: Send + 'static> Rounds<I, T> {
                     gathering.go_on(&mut party, over).await;
                 }
                 let slot = slots.clone().acquire_owned().await.expect("never closed");
+                // Those who can ask by now, do.
+                tokio::task::yield_now().await;
                 gathering.complete(&mut party);
                 let answers = round(party.brought);
                 let answering = async move {

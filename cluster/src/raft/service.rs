@@ -22,7 +22,7 @@ use super::replica::Replica;
 use super::snapshot::hash_file;
 use super::types::{Snapshot, SnapshotMeta, TypeConfig, Vote};
 use super::wire;
-use crate::net::{Lane, MAX_MESSAGE_BYTES, PeerIdentity};
+use crate::net::{Lane, MAX_MESSAGE_BYTES, PeerIdentity, Standing};
 use crate::node_id::NodeId;
 
 /// How many bytes of a snapshot file travel in one message.
@@ -103,8 +103,8 @@ impl raft_server::Raft for Service {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let peer = proven(&request);
         // openraft's stream has no place for a failed request: the first one ends it.
-        let requests = request
-            .into_inner()
+        let requests = self
+            .until_stopping(request)
             .map(move |request| {
                 let request = append_request_from(request?)?;
                 check_claim(peer, request.vote.leader_id.node_id)?;
@@ -112,9 +112,7 @@ impl raft_server::Raft for Service {
             })
             .inspect_err(|status| tracing::warn!(%status, "replication from a peer ended"))
             .take_while(|request| std::future::ready(request.is_ok()))
-            .filter_map(|request| std::future::ready(request.ok()))
-            // An idle stream would otherwise hold up the end of this node's server.
-            .take_until(self.replica.stopping());
+            .filter_map(|request| std::future::ready(request.ok()));
         let results = self.replica.raft().stream_append(requests);
         let results = results.map(|result| result.map(append_result_to).map_err(fatal));
         // A leader whose stream just ends opens the next one at once; an error makes it wait.
@@ -272,13 +270,18 @@ impl raft_server::Raft for Service {
 }
 
 impl Service {
-    /// What comes on a stream until this node stops: an idle one would hold up the end of its
-    /// server.
+    /// What comes on a stream while its caller counts, until this node stops: an idle one would
+    /// hold up the end of its server.
     fn until_stopping<T>(
         &self,
         request: Request<Streaming<T>>,
     ) -> impl Stream<Item = Result<T, Status>> + use<T> {
-        request.into_inner().take_until(self.replica.stopping())
+        let standing = Standing::of(&request);
+        let messages = request.into_inner().map(move |message| {
+            standing.as_ref().map_or(Ok(()), Standing::check)?;
+            message
+        });
+        messages.take_until(self.replica.stopping())
     }
 
     /// Pulls an offered checkpoint, installs it, and returns this node's vote.
