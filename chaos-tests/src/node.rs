@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, PowerCut};
 use crate::network::Cable;
 use crate::room::Room;
 
@@ -208,6 +208,44 @@ impl Node {
         self.signal(Signal::KILL)?;
         self.ended().await?;
         Ok(())
+    }
+
+    /// Cuts the power of its disk while it runs.
+    ///
+    /// It stands still meanwhile. A machine without power does not return from fsync; the file
+    /// system that is shut down may let one return that was under way, with success and without
+    /// having written what it should.
+    pub async fn cut_power(&self) -> anyhow::Result<PowerCut> {
+        self.signal(Signal::STOP)?;
+        let stopped = async {
+            while !self.stands_still()? {
+                sleep(BETWEEN_LOOKS).await;
+            }
+            anyhow::Ok(())
+        };
+        timeout(WATCHDOG, stopped)
+            .await
+            .with_context(|| format!("node {} does not stand still", self.number))??;
+        let cut = self.disk()?.cut_power().await?;
+        self.signal(Signal::CONT)?;
+        Ok(cut)
+    }
+
+    /// Whether none of its threads runs or waits for a disk: what they were in the middle of is
+    /// done.
+    pub fn stands_still(&self) -> anyhow::Result<bool> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid()?.as_raw_nonzero()))?;
+        for task in tasks {
+            // Threads come and go until the signal has reached all.
+            let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else {
+                return Ok(false);
+            };
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Asks it to stop and waits until it has.

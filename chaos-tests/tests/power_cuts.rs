@@ -69,7 +69,7 @@ async fn acknowledge(oracle: &Oracle, more: usize) {
 /// Cuts the power of one node, which must end by itself: the others give it work.
 async fn cut_one(cluster: &Cluster, node: usize) -> anyhow::Result<PowerCut> {
     let node = cluster.node(node);
-    let cut = node.disk()?.cut_power().await?;
+    let cut = node.cut_power().await?;
     let status = node.ended().await?;
     ensure!(
         status.code() == Some(STORAGE_FAILED),
@@ -83,7 +83,7 @@ async fn cut_one(cluster: &Cluster, node: usize) -> anyhow::Result<PowerCut> {
 /// others are gone; of them too the processes end.
 async fn cut_all(cluster: &Cluster) -> anyhow::Result<Vec<PowerCut>> {
     let all = || (0..cluster.size()).map(|node| cluster.node(node));
-    let cuts = try_join_all(all().map(async |node| node.disk()?.cut_power().await)).await?;
+    let cuts = try_join_all(all().map(Node::cut_power)).await?;
     try_join_all(all().map(Node::kill)).await?;
     Ok(cuts)
 }

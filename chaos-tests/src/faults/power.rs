@@ -14,7 +14,7 @@ pub(super) async fn cut_one(run: &Run, strike: &Strike) -> anyhow::Result<String
     let node = run.cluster.node(victim);
     // Both faults of two that overlap may want the same node.
     ensure!(node.runs(), "node {} does not run", victim + 1);
-    let cut = node.disk()?.cut_power().await?;
+    let cut = node.cut_power().await?;
     let status = node.ended().await?;
     ensure!(
         status.code() == Some(STORAGE_FAILED),
@@ -30,7 +30,7 @@ pub(super) async fn cut_one(run: &Run, strike: &Strike) -> anyhow::Result<String
 /// F6. Some may not come to touch their disk any more before the others are gone.
 pub(super) async fn cut_all(run: &Run, _strike: &Strike) -> anyhow::Result<String> {
     let all = || (0..run.cluster.size()).map(|node| run.cluster.node(node));
-    let cuts = try_join_all(all().map(async |node| node.disk()?.cut_power().await)).await?;
+    let cuts = try_join_all(all().map(Node::cut_power)).await?;
     try_join_all(all().map(Node::kill)).await?;
     for (node, cut) in all().zip(cuts) {
         node.disk()?.restore_power(cut).await?;

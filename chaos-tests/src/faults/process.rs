@@ -1,6 +1,6 @@
 //! Processes that are killed or stand still.
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use rand::RngExt as _;
 use rustix::process::Signal;
 use tokio::time::sleep;
@@ -51,15 +51,8 @@ pub(super) async fn pause(run: &Run, strike: &Strike) -> anyhow::Result<String> 
     let node = run.cluster.node(victim);
     node.signal(Signal::STOP)?;
     sleep(strike.hold).await;
-    let state = state(node.pid()?.as_raw_nonzero().get())?;
+    let stood_still = node.stands_still()?;
     node.signal(Signal::CONT)?;
-    ensure!(state == 'T', "node {} did not stand still: {state}", victim + 1);
+    ensure!(stood_still, "node {} did not stand still", victim + 1);
     Ok(format!("node {} stood still for {:?}", victim + 1, strike.hold))
-}
-
-/// The state of a process, as the kernel has it.
-fn state(pid: i32) -> anyhow::Result<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, after_name) = stat.rsplit_once(") ").context("not the state of a process")?;
-    after_name.chars().next().context("no state")
 }
