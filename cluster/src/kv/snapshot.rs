@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::key::{Collection, Key};
 use super::view::{KeyRange, StoreError, Versioned, View};
+use crate::off_thread::off_thread;
 use crate::record::{self, Record};
 
 /// The most entries that one scan returns.
@@ -149,7 +150,7 @@ impl Snapshot {
             return Ok(found?);
         }
         let key = key.clone();
-        self.off_thread(move |view| view.get(key.as_bytes())).await
+        self.read(move |view| view.get(key.as_bytes())).await
     }
 
     /// The record under `key`.
@@ -176,8 +177,7 @@ impl Snapshot {
             return Ok(found?);
         }
         let collection = collection.clone();
-        self.off_thread(move |view| view.revision(collection.as_bytes()))
-            .await
+        self.read(move |view| view.revision(collection.as_bytes())).await
     }
 
     /// The items that `scan` asks for, in its order.
@@ -187,7 +187,7 @@ impl Snapshot {
             return Ok(Vec::new());
         }
         let skip = scan.collection.items_prefix().len();
-        let found = self.off_thread(move |view| view.scan(&range)).await?;
+        let found = self.read(move |view| view.scan(&range)).await?;
         Ok(found
             .into_iter()
             .map(|(key, Versioned { version, value })| Entry {
@@ -199,12 +199,12 @@ impl Snapshot {
     }
 
     /// Reads that may touch a disk wait on a thread that is made for waiting.
-    async fn off_thread<T: Send + 'static>(
+    async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn View) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let view = self.view.clone();
-        let read = tokio::task::spawn_blocking(move || read(view.as_ref()));
-        Ok(read.await.map_err(|gone| StoreError(gone.to_string()))??)
+        let read = off_thread(move || read(view.as_ref())).await;
+        Ok(read.map_err(|gone| StoreError(gone.to_string()))??)
     }
 }

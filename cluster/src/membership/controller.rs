@@ -102,6 +102,7 @@ impl Controller {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
@@ -112,6 +113,7 @@ impl Controller {
                 continue;
             }
             let step = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 step = self.step(view) => step,
             };

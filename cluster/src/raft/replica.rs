@@ -15,7 +15,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -27,6 +27,7 @@ use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
 use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable, check_form};
 use crate::net::Lane;
+use crate::off_thread::off_thread;
 use crate::storage::FailStop;
 
 /// How long a caller waits for the cluster to answer, an election included.
@@ -100,7 +101,7 @@ pub(crate) struct Replica {
     log: LogStore,
     state_machine: StateMachine,
     dial: Arc<dyn Dial>,
-    applied: watch::Receiver<u64>,
+    applied: WatchReceiverOf<TypeConfig, u64>,
     /// The read index, confirmed by a majority; asked of this node as leader.
     leader_rounds: Rounds<Result<u64, String>>,
     /// Brings this node up to date with the leader, whoever that is.
@@ -129,10 +130,20 @@ impl Replica {
                 let state = StateMachine::open(&dir.join("state"), cache_bytes, fail_stop)?;
                 Ok::<_, io::Error>((log, state))
             };
-            tokio::task::spawn_blocking(open)
-                .await
-                .map_err(io::Error::other)??
+            off_thread(open).await??
         };
+        Self::start(id, config, log, state_machine, dial, fail_stop).await
+    }
+
+    /// Starts consensus over its stores.
+    pub(super) async fn start(
+        id: u64,
+        config: &RaftConfig,
+        log: LogStore,
+        state_machine: StateMachine,
+        dial: Arc<dyn Dial>,
+        fail_stop: FailStop,
+    ) -> io::Result<Arc<Self>> {
         let openraft_config = Config {
             cluster_name: "cairn".into(),
             heartbeat_interval: config.heartbeat.as_millis() as u64,
@@ -277,7 +288,7 @@ impl Replica {
                 .map(|(id, matched)| (*id, matched.as_ref().map_or(0, |id| id.index)))
                 .collect(),
             last_log_index: metrics.last_log_index.unwrap_or(0),
-            applied_index: *self.applied.borrow(),
+            applied_index: *self.applied.borrow_watched(),
         }
     }
 
@@ -447,7 +458,7 @@ impl Replica {
 
     async fn wait_applied(&self, index: u64) {
         // Fails only when the state machine is gone, and this node with it.
-        let _ = self.applied.clone().wait_for(|applied| *applied >= index).await;
+        let _ = self.applied.clone().wait_until_ge(&index).await;
     }
 
     /// Waits until openraft's metrics show something; false if consensus has stopped.
@@ -574,7 +585,7 @@ async fn maintain(replica: Weak<Replica>, config: RaftConfig) {
 }
 
 async fn snapshot_and_purge(replica: &Replica, retention_bytes: u64) -> io::Result<()> {
-    let wanted = *replica.applied.borrow();
+    let wanted = *replica.applied.borrow_watched();
     replica
         .raft
         .trigger()
