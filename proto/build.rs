@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Payloads are slices of the received frame rather than copies of it.
         .bytes(".")
+        // The same value is always the same bytes: nodes compare what they store.
+        .btree_map(".")
         .compile_fds(descriptors)?;
     Ok(())
 }

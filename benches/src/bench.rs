@@ -1,6 +1,6 @@
 //! A run: what it starts, and what all measurements share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 
 use crate::bare::Bare;
 use crate::load::{Load, Outcome, Payload, nothing, request};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::measures::Measure;
 use crate::process::cpu_time_of;
 use crate::scale::Scale;
@@ -36,6 +36,7 @@ pub struct Options {
 pub async fn run(options: Options) -> anyhow::Result<Table> {
     say("measuring the machine");
     let (folder, time) = (options.folder.clone(), options.scale.limit);
+    let parent = options.folder.clone();
     let measured = tokio::task::spawn_blocking(move || Machine::measure(&folder, time));
     let machine = measured.await??;
     say("starting a cluster");
@@ -51,6 +52,7 @@ pub async fn run(options: Options) -> anyhow::Result<Table> {
         client: reqwest::Client::builder().no_proxy().build()?,
         alive: (0..cluster.size()).collect(),
         cluster,
+        folder: parent,
         machine,
         scale: options.scale,
         rows: Vec::new(),
@@ -89,6 +91,8 @@ pub(crate) struct Bench {
     pub(crate) cluster: Cluster,
     pub(crate) bare: Bare,
     pub(crate) machine: Machine,
+    /// On the disk to be measured.
+    folder: PathBuf,
     pub(crate) scale: Scale,
     /// For what is done once.
     pub(crate) client: reqwest::Client,
@@ -143,6 +147,29 @@ impl Bench {
     /// Which nodes run.
     pub(crate) fn alive(&self) -> &[usize] {
         &self.alive
+    }
+
+    /// How many small appends a second can be made durable now: what a disk gives changes.
+    pub(crate) async fn syncs(&self) -> anyhow::Result<f64> {
+        self.measure_disk(machine::syncs).await
+    }
+
+    /// How many bytes a second can be written to files now.
+    pub(crate) async fn disk(&self) -> anyhow::Result<f64> {
+        self.measure_disk(machine::disk).await
+    }
+
+    async fn measure_disk(
+        &self,
+        measure: impl FnOnce(&Path, Duration) -> anyhow::Result<f64> + Send + 'static,
+    ) -> anyhow::Result<f64> {
+        let (folder, time) = (tempfile::tempdir_in(&self.folder)?, self.scale.limit);
+        let measured = move || {
+            let measured = measure(folder.path(), time);
+            drop(folder);
+            measured
+        };
+        tokio::task::spawn_blocking(measured).await?
     }
 
     /// Kills a node that does not lead, for good.
@@ -284,4 +311,10 @@ pub(crate) fn middle(mut of: Vec<Loaded>) -> Loaded {
     let pace = |loaded: &Loaded| loaded.outcome.per_second();
     of.sort_by(|one, other| pace(one).total_cmp(&pace(other)));
     of.swap_remove(of.len() / 2)
+}
+
+/// The one in the middle.
+pub(crate) fn middle_of(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
 }

@@ -12,10 +12,12 @@ mod load;
 mod machine;
 mod measures;
 mod process;
+mod record;
 mod scale;
 mod table;
 
 pub use bench::{Options, run};
 pub use measures::Measure;
+pub use record::recorded;
 pub use scale::Scale;
 pub use table::{Figure, Row, Table};

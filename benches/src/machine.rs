@@ -130,7 +130,8 @@ fn loopback(time: Duration) -> anyhow::Result<f64> {
     Ok(received?)
 }
 
-fn syncs(folder: &Path, time: Duration) -> anyhow::Result<f64> {
+/// Small appends per second, each made durable before the next. Blocks.
+pub(crate) fn syncs(folder: &Path, time: Duration) -> anyhow::Result<f64> {
     let path = folder.join("log");
     let mut log = OpenOptions::new().create(true).append(true).open(&path)?;
     let entry = noise(ENTRY_BYTES);
@@ -145,7 +146,8 @@ fn syncs(folder: &Path, time: Duration) -> anyhow::Result<f64> {
     Ok(per_second)
 }
 
-fn disk(folder: &Path, time: Duration) -> anyhow::Result<f64> {
+/// Bytes per second into new files, each made durable. Blocks.
+pub(crate) fn disk(folder: &Path, time: Duration) -> anyhow::Result<f64> {
     let content = noise(SHARD_BYTES);
     let (begun, mut shards) = (Instant::now(), 0);
     while shards == 0 || shards < MAX_SHARDS && begun.elapsed() < time {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use cairn_benches::{Measure, Options, Scale, bare, run};
+use cairn_benches::{Measure, Options, Scale, bare, recorded, run};
 use cairn_chaos_tests::program_beside;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +25,10 @@ struct Arguments {
     /// measured: up to 20 GB.
     #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     folder: PathBuf,
+
+    /// A document to put the table into as well, in place of what is under its heading "A run".
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 
     #[command(subcommand)]
     part: Option<Part>,
@@ -62,5 +66,10 @@ async fn main() -> anyhow::Result<()> {
         _ = tokio::signal::ctrl_c() => bail!("told to stop"),
     };
     std::io::stdout().write_all(table.to_string().as_bytes())?;
+    if let Some(file) = arguments.record {
+        let document = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        std::fs::write(&file, recorded(&document, &table)?)
+            .with_context(|| format!("write {}", file.display()))?;
+    }
     Ok(())
 }

@@ -23,6 +23,7 @@ const RESERVED_PORT: u16 = 7079;
 pub struct Cluster {
     nodes: Vec<Node>,
     http: Http,
+    program: PathBuf,
     folder: Option<TempDir>,
     _network: TcpListener,
 }
@@ -67,41 +68,10 @@ impl Cluster {
 
     /// Starts a new cluster of three nodes and waits until all vote.
     pub async fn launch(launch: Launch) -> anyhow::Result<Self> {
-        let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
-        let (network, addresses) = reserve_network()?;
-        let mut nodes = Vec::new();
-        for (number, address) in (1..).zip(addresses) {
-            let folder = folder.path().join(format!("node-{number}"));
-            std::fs::create_dir(&folder)?;
-            let disk = match launch.disk_bytes {
-                Some(size_bytes) => Some(Disk::new(&folder, size_bytes).await?),
-                None => None,
-            };
-            nodes.push(Node::new(number, &launch.program, folder, address, disk)?);
-        }
-        let (founder, others) = nodes.split_first().context("no nodes")?;
-        let founded = founder.run(&["cluster", "init", "--demo"], "").await?;
+        let blank = Blank::prepare(launch, 3).await?;
+        let founded = blank.nodes[0].run(&["cluster", "init", "--demo"], "").await?;
         let token = founded["token"].as_str().context("no token")?;
-        let mut cluster = Self {
-            http: Http::new(token)?,
-            nodes: Vec::new(),
-            folder: Some(folder),
-            _network: network,
-        };
-        founder.start()?;
-        founder.ready(&cluster.http.client).await?;
-        for node in others {
-            let url = format!("{}/api/cairn/v1/cluster/join_tokens", founder.url());
-            let answer = cluster.http.expect(Method::POST, &url, StatusCode::OK).await?;
-            let made: Value = serde_json::from_slice(&answer.body)?;
-            let join = made["token"].as_str().context("no join token")?;
-            node.run(&["cluster", "join", "--token-file", "-"], join).await?;
-            node.start()?;
-            node.ready(&cluster.http.client).await?;
-        }
-        cluster.nodes = nodes;
-        cluster.settled().await?;
-        Ok(cluster)
+        blank.start(token).await
     }
 
     /// Waits until all nodes are up and vote.
@@ -142,6 +112,11 @@ impl Cluster {
     /// The administrator's token.
     pub fn token(&self) -> &str {
         self.http.token()
+    }
+
+    /// The program that its nodes run.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// What the administrator asks it with.
@@ -223,6 +198,74 @@ impl Drop for Cluster {
             let kept = folder.keep();
             say(format_args!("data and logs are kept in {}", kept.display()));
         }
+    }
+}
+
+/// Nodes that hold nothing yet, for tests that found a cluster in a way of their own.
+pub struct Blank {
+    nodes: Vec<Node>,
+    program: PathBuf,
+    folder: TempDir,
+    network: TcpListener,
+}
+
+impl Blank {
+    /// Up to three nodes of the program that was built with these tests.
+    pub async fn nodes(count: usize) -> anyhow::Result<Self> {
+        Self::prepare(Launch::of_tests()?, count).await
+    }
+
+    async fn prepare(launch: Launch, count: usize) -> anyhow::Result<Self> {
+        let folder = TempDir::with_prefix_in("cairn-chaos-", &launch.parent)?;
+        let (network, addresses) = reserve_network()?;
+        let mut nodes = Vec::new();
+        for (number, address) in (1..).zip(addresses).take(count) {
+            let folder = folder.path().join(format!("node-{number}"));
+            std::fs::create_dir(&folder)?;
+            let disk = match launch.disk_bytes {
+                Some(size_bytes) => Some(Disk::new(&folder, size_bytes).await?),
+                None => None,
+            };
+            nodes.push(Node::new(number, &launch.program, folder, address, disk)?);
+        }
+        Ok(Self {
+            nodes,
+            program: launch.program,
+            folder,
+            network,
+        })
+    }
+
+    /// A node, by its place in the order of joining.
+    pub fn node(&self, node: usize) -> &Node {
+        &self.nodes[node]
+    }
+
+    /// Once the first node has been founded: starts all that do not run, those that are new after
+    /// they have joined, and waits until all vote. The token is an administrator's.
+    pub async fn start(self, token: &str) -> anyhow::Result<Cluster> {
+        let cluster = Cluster {
+            http: Http::new(token)?,
+            nodes: self.nodes,
+            program: self.program,
+            folder: Some(self.folder),
+            _network: self.network,
+        };
+        let (founder, others) = cluster.nodes.split_first().context("no nodes")?;
+        founder.start()?;
+        founder.ready(&cluster.http.client).await?;
+        for node in others {
+            if !node.runs() {
+                let url = format!("{}/api/cairn/v1/cluster/join_tokens", founder.url());
+                let answer = cluster.http.expect(Method::POST, &url, StatusCode::OK).await?;
+                let made: Value = serde_json::from_slice(&answer.body)?;
+                node.join(made["token"].as_str().context("no join token")?)
+                    .await?;
+            }
+            node.ready(&cluster.http.client).await?;
+        }
+        cluster.settled().await?;
+        Ok(cluster)
     }
 }
 

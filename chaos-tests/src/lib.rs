@@ -13,7 +13,7 @@ pub mod payload;
 pub mod rot;
 pub mod workloads;
 
-pub use cluster::{Cluster, Launch, program_beside};
+pub use cluster::{Blank, Cluster, Launch, program_beside};
 pub use disk::{Disk, PowerCut};
 pub use http::{Answer, Http};
 pub use node::Node;

@@ -121,6 +121,12 @@ impl Node {
         Ok(())
     }
 
+    /// Makes it a member of a cluster, and starts its process.
+    pub async fn join(&self, token: &str) -> anyhow::Result<()> {
+        self.run(&["cluster", "join", "--token-file", "-"], token).await?;
+        self.start()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         Ok(kill_process(self.pid()?, signal)?)
@@ -241,7 +247,8 @@ impl Node {
         Ok(command)
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
         self.folder.join("cairn.toml")
     }
 

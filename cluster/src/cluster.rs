@@ -5,24 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join3;
+use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::backup::{self, Begin, Restore, RestoreError};
 use crate::blob::{
-    BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, Leads, Member, ProtectionError,
-    RecodeTask, RepairTask, Retention, RetentionError, ScrubTask, Space, UnderProtectedPage, Upkeep,
+    BackupId, BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, Leads, Member,
+    ProtectionError, RecodeTask, RepairTask, Retention, RetentionError, ScrubTask, Space, UnderProtectedPage,
+    Upkeep,
 };
 use crate::identity::{DataDir, DirError, RegisterError};
-use crate::kv::{Kv, ReadError, Store};
+use crate::kv::{Kv, ReadError, Store, Unavailable};
 use crate::membership::{
     Announcement, ClusterStatus, Coding, Controller, ControllerConfig, Departed, Directory, FollowMembers,
     FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status,
     found,
 };
-use crate::net::{Lane, Net, Peers, PeersConfig, RoomGauge, Roster, Server, ServerConfig, Tcp};
+use crate::net::{DiskGauge, Lane, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
 use crate::node_id::{ClusterId, NodeId};
-use crate::raft::{RaftConfig, Replica, Service};
+use crate::raft::{MetadataHash, RaftConfig, Replica, Service};
 use crate::seams::Seams;
 use crate::storage::FailStop;
 use crate::tasks::{SettingsError, Task, TaskKind, TaskSettings, TaskStatus, Tasks, TasksConfig};
@@ -37,6 +42,9 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long a node that enters waits before it asks again whether there is a majority.
 const WAIT_FOR_MAJORITY: Duration = Duration::from_millis(200);
+
+/// How long it waits before it asks again whether the cluster may be used.
+const WAIT_FOR_RESTORE: Duration = Duration::from_millis(500);
 
 /// How a node takes part in its cluster.
 #[derive(Clone, Debug)]
@@ -104,6 +112,17 @@ pub enum EnterError {
     /// It is not a member, or no longer.
     #[error("announce this node: {0}")]
     Announce(#[from] FoundError),
+}
+
+/// Why no export was begun.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The latest state is not known.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// One node of a cluster, running. Cheap to clone.
@@ -192,7 +211,7 @@ impl Cluster {
             let config = BlobConfig {
                 reserve_bytes: config.reserve_bytes,
                 cache_bytes: config.cache_bytes,
-                ..BlobConfig::new(config.data.join("blobs"), fail_stop)
+                ..BlobConfig::new(config.data.join("blobs"), fail_stop.clone())
             };
             let (kv, seams) = (kv.clone(), seams.clone());
             let open = move || Blobs::open(config, kv, dial, seams);
@@ -223,9 +242,9 @@ impl Cluster {
             TaskTracker::new(),
         );
         let raft_service = Service::server(replica.clone(), Arc::new(peers.clone()));
-        let room = RoomGauge::default();
+        let disk = DiskGauge::default();
         let server = Server::new(ServerConfig::default(), tls.clone(), roster.clone())
-            .telling(&room)
+            .telling(&disk)
             .lane(Lane::Raft, Routes::new(raft_service.clone()))
             .lane(
                 Lane::Requests,
@@ -235,9 +254,16 @@ impl Cluster {
             .join(JoinService::new(kv.clone(), seams.clone()).routes());
         running.spawn(server.serve(listener, server_shutdown.clone()));
         running.spawn(peers.clone().probe(shutdown.clone()));
-        let (tell_room, stopped) = (upkeep.clone().tell_room(room), shutdown.clone());
+        let watches = join3(
+            upkeep.clone().tell_room(disk.clone()),
+            upkeep.clone().watch_disk(fail_stop.clone()),
+            replica
+                .log_disk()
+                .run(fail_stop, move |is_slow| disk.set_slow(is_slow)),
+        );
+        let stopped = shutdown.clone();
         running.spawn(async move {
-            stopped.run_until_cancelled(tell_room).await;
+            stopped.run_until_cancelled(watches).await;
         });
 
         let shared = Shared {
@@ -298,7 +324,7 @@ impl Cluster {
     }
 
     /// Waits until the cluster knows this start of the node, then keeps in step with it. Client
-    /// traffic may be served once this has returned.
+    /// traffic may be served once this and [`Cluster::usable`] have returned.
     ///
     /// Waits for a majority as long as it takes; fails only if the node may not take part.
     pub async fn enter(&self) -> Result<(), EnterError> {
@@ -342,6 +368,23 @@ impl Cluster {
         }
         self.begin_tasks();
         Ok(())
+    }
+
+    /// Waits until the cluster may be used: one that is being made from a backup may not.
+    pub async fn usable(&self) {
+        let mut said = false;
+        loop {
+            match backup::is_under_way(&self.shared.kv.local()).await {
+                Ok(false) => return,
+                Ok(true) if said => {}
+                Ok(true) => {
+                    said = true;
+                    tracing::info!("waiting until `cairn restore` has made this cluster from its backup");
+                }
+                Err(error) => tracing::warn!(%error, "read whether the cluster is being restored"),
+            }
+            tokio::time::sleep(WAIT_FOR_RESTORE).await;
+        }
     }
 
     /// Makes this start of the node, and what has changed about it, known to the cluster.
@@ -437,6 +480,35 @@ impl Cluster {
         });
         let debt = Blobs::debt(&snapshot).await?;
         cluster_status(&shared.kv, &shared.peers, &shared.reporter, coding, debt).await
+    }
+
+    /// What this node has made of the metadata so far, to hold against the other nodes. Reads all
+    /// of it.
+    pub async fn metadata_hash(&self) -> Result<MetadataHash, ReadError> {
+        Ok(self.shared.replica.metadata_hash().await?)
+    }
+
+    /// Exports the latest state for a backup, whose [`crate::Hold`] should stand: see [`crate::Part`].
+    pub async fn export(
+        &self,
+        backup: BackupId,
+    ) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ExportError> {
+        let snapshot = self.shared.kv.latest().await?;
+        let taken_at = self.shared.seams.clock.now();
+        let begin = Begin::of(&snapshot, backup, self.id(), taken_at).await?;
+        Ok(backup::export(snapshot, begin))
+    }
+
+    /// Begins to make this cluster, which must keep nothing yet, from a backup; or goes on.
+    pub async fn begin_restore(&self, begin: &Begin) -> Result<Restore, RestoreError> {
+        let shared = &self.shared;
+        Restore::begin(
+            shared.kv.clone(),
+            shared.blobs.clone(),
+            shared.seams.clone(),
+            begin,
+        )
+        .await
     }
 
     /// How the background work of all nodes stands.

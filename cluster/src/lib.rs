@@ -3,6 +3,7 @@
 //! This crate knows nothing of packages. Its front is what is exported here: structs that are
 //! cheap to clone, their errors and their configuration. Raft, shards and peers stay inside.
 
+mod backup;
 mod blob;
 mod cluster;
 mod files;
@@ -21,20 +22,23 @@ mod storage;
 mod tasks;
 pub mod trust;
 
-pub use blob::{
-    BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
-    BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, LayOutError, Layout,
-    LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError, PutError, Retention,
-    RetentionError, Room, Space, StoredBlob, UnderProtected, UnderProtectedPage, Upkeep, UploadError,
-    UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
+pub use backup::{
+    Begin, ExportedBlob, Part, PartError, Parts, Restore, RestoreError, StoreBlobError, Totals,
 };
-pub use cluster::{Cluster, ClusterConfig, EnterError, StartError};
+pub use blob::{
+    BackupId, BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
+    BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, Hold, HoldError,
+    LayOutError, Layout, LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError,
+    PutError, Retention, RetentionError, Room, Space, StoredBlob, UnderProtected, UnderProtectedPage, Upkeep,
+    UploadError, UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
+};
+pub use cluster::{Cluster, ClusterConfig, EnterError, ExportError, StartError};
 pub use kv::{
     Collection, CommitError, Entry, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES, ReadError, Scan,
     Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
 };
 pub use node_id::{ClusterId, NodeId, ParseClusterIdError, ParseNodeIdError};
-pub use raft::RaftConfig;
+pub use raft::{MetadataHash, RaftConfig};
 pub use seams::{Clock, Entropy, Seams, Timestamp};
 pub use storage::FailStop;
 pub use tasks::{

@@ -124,6 +124,12 @@ pub struct Cluster {
     pub listen: SocketAddr,
     /// What the other nodes are told to connect to, if it is not `listen`.
     pub advertise: Option<NodeAddress>,
+    /// How much log is written from one snapshot of the metadata to the next.
+    #[serde(serialize_with = "exact_size")]
+    pub snapshot_every: ByteSize,
+    /// How much log is kept for nodes that were away, at least.
+    #[serde(serialize_with = "exact_size")]
+    pub log_retention: ByteSize,
 }
 
 impl Default for Cluster {
@@ -131,6 +137,8 @@ impl Default for Cluster {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7081)),
             advertise: None,
+            snapshot_every: ByteSize::mib(512),
+            log_retention: ByteSize::gib(2),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod app;
 mod archive;
 pub mod auth;
+mod backup;
 pub mod cli;
 pub mod config;
 pub mod formats;

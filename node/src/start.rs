@@ -11,7 +11,8 @@ use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{
-    BlobId, Cluster, ClusterConfig, ClusterId, FailStop, NodeId, ProtectionError, RaftConfig, Seams,
+    BackupId, BlobId, BlobReadError, BlobReader, Cluster, ClusterConfig, ClusterId, ExportError, FailStop,
+    Hold, HoldError, MetadataHash, NodeId, ProtectionError, RaftConfig, Retention, RetentionError, Seams,
     SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage, Waste,
 };
 use tokio::net::TcpListener;
@@ -20,9 +21,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::cluster::{Issued, Operator};
+use crate::admin::cluster::{Export, Issued, Operator};
 use crate::admin::upkeep::TaskChange;
 use crate::app::App;
+use crate::backup::restore;
 use crate::config::{Config, Log, LogFormat};
 use crate::http::error::ApiError;
 use crate::http::metrics;
@@ -77,7 +79,7 @@ pub async fn found(config: &Config, first: &Bootstrap) -> anyhow::Result<Founded
 }
 
 /// Ends the process as [`FailStop::exit_process`] does, where nobody reads a log.
-fn say_and_exit(reason: &str) {
+pub(crate) fn say_and_exit(reason: &str) {
     // If even this cannot be written, the exit code still tells.
     let _ = writeln!(std::io::stderr(), "error: storage failed: {reason}");
     std::process::exit(STORAGE_FAILED);
@@ -135,6 +137,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     let seams = Seams::system();
 
+    restore::check_finished(&config.node.data)?;
     let cluster = Cluster::start(cluster_config(&config), seams.clone(), FailStop::exit_process()).await?;
     let (id, node) = (cluster.id(), cluster.node());
     info!(cluster = %id, node = %node, "node {node} takes part in cluster {id}");
@@ -161,6 +164,11 @@ async fn serve_clients(
     seams: Seams,
     signals: &mut StopSignals,
 ) -> anyhow::Result<()> {
+    tokio::select! {
+        () = cluster.usable() => {}
+        Some(departed) = cluster.follow() => return Err(departed.into()),
+        () = signals.stop() => return Ok(()),
+    }
     let serving = Serving::begin(config, cluster, seams).await?;
     let departed = tokio::select! {
         departed = cluster.follow() => departed,
@@ -226,7 +234,11 @@ pub(crate) fn cluster_config(config: &Config) -> ClusterConfig {
         advertise: Some(config.cluster.advertised()),
         zone: Some(config.node.zone.clone()),
         version: VERSION.into(),
-        raft: RaftConfig::default(),
+        raft: RaftConfig {
+            snapshot_every_bytes: config.cluster.snapshot_every.as_u64(),
+            log_retention_bytes: config.cluster.log_retention.as_u64(),
+            ..RaftConfig::default()
+        },
         reserve_bytes: config.node.reserve.as_u64(),
         cache_bytes: config.node.cache.as_u64(),
         controller: ControllerConfig::default(),
@@ -295,6 +307,62 @@ impl Operator for Running {
 
     async fn waste(&self, limit: usize) -> Result<Vec<Waste>, ApiError> {
         Ok(self.cluster.blobs().waste(limit).await?)
+    }
+
+    async fn retention(&self) -> Result<Retention, ApiError> {
+        Ok(self.cluster.retention().await?)
+    }
+
+    async fn set_retention(&self, retention: &Retention) -> Result<(), ApiError> {
+        let set = self.cluster.set_retention(retention).await;
+        set.map_err(|error| match error {
+            RetentionError::Commit(error) => error.into(),
+            RetentionError::TooShort => ApiError::bad_request(error.to_string()),
+        })
+    }
+
+    async fn metadata_hash(&self) -> Result<MetadataHash, ApiError> {
+        Ok(self.cluster.metadata_hash().await?)
+    }
+
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError> {
+        Ok(self.cluster.blobs().holds().await?)
+    }
+
+    async fn begin_backup(&self, by: &str) -> Result<Hold, ApiError> {
+        self.cluster.blobs().hold(by).await.map_err(hold_error)
+    }
+
+    async fn renew_backup(&self, backup: BackupId) -> Result<Hold, ApiError> {
+        let renewed = self.cluster.blobs().renew_hold(&backup).await;
+        renewed.map_err(hold_error)
+    }
+
+    async fn end_backup(&self, backup: BackupId) -> Result<(), ApiError> {
+        Ok(self.cluster.blobs().end_hold(&backup).await?)
+    }
+
+    async fn export(&self, backup: BackupId) -> Result<Export, ApiError> {
+        let export = self.cluster.export(backup).await;
+        export.map_err(|error| match error {
+            ExportError::Unavailable(error) => ApiError::unavailable(error),
+            ExportError::Read(error) => error.into(),
+        })
+    }
+
+    async fn read_blob(&self, space: Space, blob: BlobId) -> Result<BlobReader, BlobReadError> {
+        let (kv, blobs) = (self.cluster.kv(), self.cluster.blobs());
+        // This node knows of the backup, and so of all that was there when it began.
+        blobs.read(&kv.local(), space, &blob, None).await
+    }
+}
+
+fn hold_error(error: HoldError) -> ApiError {
+    match error {
+        HoldError::TooMany => ApiError::conflict(error.to_string()),
+        HoldError::Over { .. } => ApiError::not_found(error.to_string()),
+        HoldError::Commit(error) => error.into(),
+        HoldError::Read(error) => error.into(),
     }
 }
 

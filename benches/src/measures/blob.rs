@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode};
 
 use super::image::{self, REPOSITORY, put_path};
-use crate::bench::{Bench, Loaded, middle};
+use crate::bench::{Bench, Loaded, middle, middle_of};
 use crate::content::Content;
 use crate::load::{Load, Outcome, nothing, request};
 use crate::process::disk_bytes;
@@ -148,16 +148,18 @@ impl Question {
 
     async fn put(self, bench: &mut Bench) -> anyhow::Result<Vec<Stored>> {
         let (mut bare, mut cairn, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        let mut written = Vec::new();
         let disk_before = disk(bench)?;
         for round in 0..bench.scale.rounds as u64 {
             let blobs = self.blobs(round).await?;
+            written.push(bench.disk().await?);
             bare.push(self.sink_round(bench, &blobs).await?);
             cairn.push(self.put_round(bench, &blobs).await?);
             all.extend(blobs);
         }
         let taken = disk(bench)?.saturating_sub(disk_before) as f64;
         let (bare, cairn) = (middle(bare), middle(cairn));
-        let limit = self.slowest(bench, self.pace(&bare.outcome));
+        let limit = self.slowest(bench, self.pace(&bare.outcome), middle_of(written));
         bench.add(Row {
             aim: (self.size_bytes >= LARGE_BYTES && !self.is_degraded).then_some(AIM),
             ..self.row("put", &cairn, &bare, limit)
@@ -196,10 +198,10 @@ impl Question {
     }
 
     /// The slowest of what every byte must pass.
-    fn slowest(self, bench: &Bench, bare: f64) -> Limit {
+    fn slowest(self, bench: &Bench, bare: f64, written: f64) -> Limit {
         let machine = &bench.machine;
         let copied = self.size_bytes <= COPIED_BYTES;
-        let (written, disk) = match copied {
+        let (times, disk) = match copied {
             true => (2.0, "disk, each byte twice"),
             false => (1.5, "disk, each byte 1.5 times"),
         };
@@ -207,7 +209,7 @@ impl Question {
             ("bare handler", bare),
             ("loopback", machine.loopback),
             ("BLAKE3 and SHA-256", machine.two_digests),
-            (disk, machine.disk / written),
+            (disk, written / times),
         ];
         if !copied {
             limits.push(("Reed-Solomon", machine.encoding));

@@ -41,6 +41,20 @@ pub async fn publish(cluster: &Cluster, node: usize, file: Payload) -> bool {
     answer.is_some_and(|answer| answer.status == StatusCode::CREATED)
 }
 
+/// Deletes the version that holds a file.
+pub async fn delete(cluster: &Cluster, node: usize, number: u64) -> anyhow::Result<()> {
+    let version = version(number);
+    let base = format!("{}{PACKAGES}", cluster.url(node));
+    let url = format!("{base}?package_name=chaos&package_version={version}");
+    let http = cluster.http();
+    let found = http.expect(Method::GET, &url, StatusCode::OK).await?;
+    let found: Vec<Value> = serde_json::from_slice(&found.body)?;
+    let id = &found.first().context("no such version")?["id"];
+    http.expect(Method::DELETE, &format!("{base}/{id}"), StatusCode::NO_CONTENT)
+        .await?;
+    Ok(())
+}
+
 /// Reads a file through a node. A wrong byte is an error.
 pub async fn read(cluster: &Cluster, node: usize, file: Payload) -> anyhow::Result<Read> {
     let answer = match request(cluster, node, Method::GET, file.number).send().await {

@@ -1,6 +1,6 @@
 //! An npm package of a few versions, whose tags move.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use data_encoding::BASE64;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -40,6 +40,14 @@ pub async fn publish(cluster: &Cluster, node: usize, version: &str) -> anyhow::R
         .expect_of(request.json(&document), StatusCode::CREATED)
         .await;
     published.with_context(|| format!("publish {version}"))?;
+    Ok(())
+}
+
+/// Reads the tarball of a version through a node: all of it, byte for byte, or an error.
+pub async fn read(cluster: &Cluster, node: usize, version: &str) -> anyhow::Result<()> {
+    let url = url(cluster, node, &format!("{NAME}/-/{NAME}-{version}.tgz"));
+    let answer = cluster.http().expect(Method::GET, &url, StatusCode::OK).await?;
+    ensure!(answer.body == tarball(version)?, "{version} is served wrong");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! The names of what the blob store keeps: blobs, their owners, uploads, and generations of
-//! stored bytes. Each is its own type, so that none passes for another.
+//! The names of what the blob store keeps: blobs, their owners, uploads, backups, and
+//! generations of stored bytes. Each is its own type, so that none passes for another.
 
 use std::fmt;
 use std::str::FromStr;
@@ -166,6 +166,11 @@ hex_id! {
 hex_id! {
     /// The name of a resumable upload. Random, so it cannot be guessed.
     pub UploadId, 16, "an upload id of 32 lower-case hexadecimal digits"
+}
+
+hex_id! {
+    /// A backup: under this name it holds the collection back while it is taken.
+    pub BackupId, 16, "the id of a backup, 32 lower-case hexadecimal digits"
 }
 
 hex_id! {

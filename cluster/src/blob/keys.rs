@@ -14,10 +14,11 @@
 //! blobs/<space>/orphans                    blob id       number: nothing has named it since, in ms
 //! blobs/<space>/garbage                    generation    GarbageRecord: what is to be removed
 //! cluster                                  "layout"      Layout
+//! cluster/holds                            backup id     HoldRecord: the collection is held back
 //! cluster                                  "retention"   Retention
 //! ```
 
-use super::id::{BlobId, Generation, Space, UploadId};
+use super::id::{BackupId, BlobId, Generation, Space, UploadId};
 use crate::kv::{Collection, Key};
 
 fn blobs() -> Collection {
@@ -108,6 +109,15 @@ pub(super) fn uploads(space: Space) -> Collection {
 
 pub(super) fn upload(space: Space, id: &UploadId) -> Key {
     uploads(space).key(id)
+}
+
+/// What holds the collection back.
+pub(super) fn holds() -> Collection {
+    Collection::new("cluster").at("holds")
+}
+
+pub(super) fn hold(id: &BackupId) -> Key {
+    holds().key(id)
 }
 
 /// The [`super::Layout`] of the cluster.

@@ -13,6 +13,7 @@
 
 mod append;
 mod cache;
+pub(crate) mod census;
 mod checked;
 mod coded;
 mod collect;
@@ -21,6 +22,7 @@ mod disk;
 mod erasure;
 mod error;
 mod garbage;
+mod hold;
 mod id;
 mod incoming;
 mod inventory;
@@ -71,7 +73,8 @@ pub use collect::{Waste, WasteStage};
 pub use digest::{DigestSet, Digests};
 pub use disk::{Disk, DiskFile, Folder, Room};
 pub use error::{BlobReadError, BlobTxnError, LeaseError, PutError, UploadError, WriteError};
-pub use id::{BlobId, ParseIdError, Space, UploadId};
+pub use hold::{Hold, HoldError};
+pub use id::{BackupId, BlobId, ParseIdError, Space, UploadId};
 pub use open::{BlobConfig, BlobOpenError, LayOutError};
 pub use peers::{BlobPeers, Wire};
 pub use placement::{Layout, LayoutError, Member};

@@ -21,7 +21,7 @@ use super::upkeep::{USUAL_LOSS, Upkeep};
 use super::{Blobs, Space, keys, metrics};
 use crate::kv::{Kv, ReadError, Scan, Snapshot, Txn};
 use crate::seams::Seams;
-use crate::storage::FailStop;
+use crate::storage::{DiskWatch, FailStop};
 
 /// How many requests may wait for the disk at a time; the rest wait for them.
 const DISK_REQUESTS: usize = 32;
@@ -96,9 +96,16 @@ impl Blobs {
                     .map_err(BlobOpenError::Cache)?,
             ),
         };
-        let shards = ShardStore::open(disk, seams.clone(), fail_stop.clone(), reserve_bytes)
-            .map_err(BlobOpenError::Shards)?;
-        let small = SmallStore::open(&folder.join("small"), seams.clone(), fail_stop)?;
+        let watch = DiskWatch::new("the blobs");
+        let shards = ShardStore::open(
+            disk,
+            seams.clone(),
+            fail_stop.clone(),
+            watch.clone(),
+            reserve_bytes,
+        )
+        .map_err(BlobOpenError::Shards)?;
+        let small = SmallStore::open(&folder.join("small"), seams.clone(), fail_stop, watch.clone())?;
         let stores = Stores {
             shards: Arc::new(shards),
             small: Arc::new(small),
@@ -116,6 +123,7 @@ impl Blobs {
             suspects: stores.suspects.clone(),
             stores,
             peers,
+            disk: watch,
             lost_after: USUAL_LOSS,
         };
         Ok((blobs, service, upkeep))

@@ -70,13 +70,18 @@ impl Retention {
         Ok(snapshot.record(&keys::retention()).await?.unwrap_or_default())
     }
 
+    /// Sets it as part of a transaction.
+    pub(crate) fn put(&self, txn: &mut Txn) {
+        txn.put_record(&keys::retention(), self);
+    }
+
     /// Sets it for the cluster.
     pub(crate) async fn store(&self, kv: &Kv) -> Result<(), RetentionError> {
         if self.unknown() > Duration::from_secs(self.unknown_seconds) {
             return Err(RetentionError::TooShort);
         }
         let put = async |mut txn: Txn| {
-            txn.put_record(&keys::retention(), self);
+            self.put(&mut txn);
             Ok((txn, ()))
         };
         kv.transact(put).await

@@ -32,13 +32,14 @@ use super::shard_error::ShardError;
 use super::shard_file::{HEADER_BYTES, MAX_CELLS, Seal, ShardHeader, ShardName, checksum};
 use super::tree::SEGMENT_BYTES;
 use crate::seams::{Seams, Timestamp};
-use crate::storage::FailStop;
+use crate::storage::{DiskWatch, FailStop};
 
 /// The shards of this node.
 pub(super) struct ShardStore {
     disk: Arc<dyn Disk>,
     seams: Seams,
     fail_stop: FailStop,
+    watch: DiskWatch,
     /// Room that is left free for what has to be written when the disk is full.
     reserve_bytes: u64,
     /// What shards that are being written may still take.
@@ -125,6 +126,7 @@ impl ShardStore {
         disk: Arc<dyn Disk>,
         seams: Seams,
         fail_stop: FailStop,
+        watch: DiskWatch,
         reserve_bytes: u64,
     ) -> io::Result<Self> {
         for folder in [root(), incoming(), quarantine()] {
@@ -139,6 +141,7 @@ impl ShardStore {
             disk,
             seams,
             fail_stop,
+            watch,
             reserve_bytes,
             promised: AtomicU64::new(0),
             folders: Mutex::default(),
@@ -361,12 +364,16 @@ impl ShardStore {
     }
 
     fn sync_folder(&self, path: &Path) -> Result<(), ShardError> {
-        self.certain("sync a folder of shards", self.disk.sync_folder(path))
+        self.certain("sync a folder of shards", || self.disk.sync_folder(path))
     }
 
     /// Ends the process if a sync failed: it would be wrong to try again, as the pages in
     /// question may be gone and look clean.
-    fn certain(&self, what: &str, result: io::Result<()>) -> Result<(), ShardError> {
+    fn certain(&self, what: &str, sync: impl FnOnce() -> io::Result<()>) -> Result<(), ShardError> {
+        let result = {
+            let _waiting = self.watch.wait();
+            sync()
+        };
         if let Err(error) = &result
             && error.kind() != io::ErrorKind::StorageFull
         {
@@ -423,7 +430,7 @@ impl IncomingShard {
         }
         let store = self.store.clone();
         self.file.write_at(&header.encode(), 0)?;
-        store.certain("sync a shard", self.file.sync())?;
+        store.certain("sync a shard", || self.file.sync())?;
         store.ensure_folder(self.name.group)?;
         if store.disk.open(&path(&self.name)).is_ok() {
             store.set_aside(&self.name)?;
@@ -466,7 +473,14 @@ mod tests {
         let fail_stop = FailStop::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let store = ShardStore::open(Arc::new(disk.clone()), Seams::system(), fail_stop, 1000).unwrap();
+        let store = ShardStore::open(
+            Arc::new(disk.clone()),
+            Seams::system(),
+            fail_stop,
+            DiskWatch::new("a test"),
+            1000,
+        )
+        .unwrap();
         Stage {
             disk: disk.clone(),
             store: Arc::new(store),

@@ -42,7 +42,7 @@ use super::shard_error::ShardError;
 use super::shard_file::checksum;
 use super::tree::SubtreeHasher;
 use crate::seams::{Seams, Timestamp};
-use crate::storage::{self, FailStop, WriterThread};
+use crate::storage::{self, DiskWatch, FailStop, WriterThread};
 
 /// The largest segment that is kept here; see [`super::coded`] for why.
 pub(super) const SMALL_BYTES: usize = 1 << 20;
@@ -130,6 +130,7 @@ pub(super) struct SmallStore {
     db: Arc<DB>,
     seams: Seams,
     fail_stop: FailStop,
+    watch: DiskWatch,
     writer: WriterThread<Write>,
     /// Something was removed since space was last given back.
     wasteful: AtomicBool,
@@ -211,7 +212,12 @@ fn durable() -> WriteOptions {
 
 impl SmallStore {
     /// Opens the store in a folder of its own.
-    pub(super) fn open(path: &Path, seams: Seams, fail_stop: FailStop) -> Result<Self, rocksdb::Error> {
+    pub(super) fn open(
+        path: &Path,
+        seams: Seams,
+        fail_stop: FailStop,
+        watch: DiskWatch,
+    ) -> Result<Self, rocksdb::Error> {
         let families = [
             ("default", options()),
             (INDEX, Options::default()),
@@ -220,13 +226,15 @@ impl SmallStore {
         let db = Arc::new(storage::open(path, &options(), families)?);
         complete_index(&db, &seams)?;
         let (writing, stop, clock) = (db.clone(), fail_stop.clone(), seams.clone());
-        let write = move |waiting| write_all(&writing, waiting, &clock, &stop);
+        let disk = watch.clone();
+        let write = move |waiting| write_all(&writing, waiting, &clock, &stop, &disk);
         let writer =
             WriterThread::start("small-writer", WAITING_WRITES, write).expect("a thread can be started");
         Ok(Self {
             db,
             seams,
             fail_stop,
+            watch,
             writer,
             // What was removed before the node stopped may still be there.
             wasteful: AtomicBool::new(true),
@@ -327,6 +335,7 @@ impl SmallStore {
 
     fn write_now(&self, batch: WriteBatch) -> Result<(), ShardError> {
         self.wasteful.store(true, Ordering::SeqCst);
+        let _waiting = self.watch.wait();
         self.db.write_opt(batch, &durable()).map_err(|error| {
             self.fail_stop.stop(&format!("write small segments: {error}"));
             failed(error)
@@ -395,7 +404,13 @@ fn failed(error: rocksdb::Error) -> ShardError {
 }
 
 /// Writes whatever waits, together, until nobody can send any more.
-fn write_all(db: &DB, mut waiting: mpsc::Receiver<Write>, seams: &Seams, fail_stop: &FailStop) {
+fn write_all(
+    db: &DB,
+    mut waiting: mpsc::Receiver<Write>,
+    seams: &Seams,
+    fail_stop: &FailStop,
+    watch: &DiskWatch,
+) {
     let durable = durable();
     let index = db.cf_handle(INDEX).expect("it was opened with the store");
     while let Some(first) = waiting.blocking_recv() {
@@ -420,7 +435,11 @@ fn write_all(db: &DB, mut waiting: mpsc::Receiver<Write>, seams: &Seams, fail_st
                 None
             };
         }
-        if let Err(error) = db.write_opt(batch, &durable) {
+        let written = {
+            let _waiting = watch.wait();
+            db.write_opt(batch, &durable)
+        };
+        if let Err(error) = written {
             fail_stop.stop(&format!("write small segments: {error}"));
             // Whoever waits learns that the store has stopped.
             return;
@@ -439,7 +458,7 @@ mod tests {
 
     fn open(path: &Path) -> SmallStore {
         let fail_stop = FailStop::new(|what| panic!("{what}"));
-        SmallStore::open(path, Seams::system(), fail_stop).unwrap()
+        SmallStore::open(path, Seams::system(), fail_stop, DiskWatch::new("a test")).unwrap()
     }
 
     fn id(number: u64) -> SegmentId {

@@ -13,7 +13,7 @@ use super::collect::Collector;
 use super::id::Generation;
 use super::record::{BlobRecord, BlobState, Located, Segmentation};
 use super::{
-    BlobId, BlobReadError, BlobTxnError, Blobs, DigestSet, LeaseError, PutError, Retention, Space,
+    BlobId, BlobReadError, BlobTxnError, Blobs, DigestSet, HoldError, LeaseError, PutError, Retention, Space,
     StoredBlob, UploadError, UploadId, WasteStage, keys,
 };
 use crate::kv::{CommitError, Scan};
@@ -49,6 +49,7 @@ macro_rules! run_suite {
             a_blob_that_is_being_removed_cannot_be_named_by_its_id,
             what_nothing_names_goes_after_its_time_and_not_before,
             gc_never_takes_a_live_blob,
+            nothing_is_collected_while_a_backup_holds_it_back,
             bytes_that_were_collected_are_not_named_again,
             fresh_bytes_of_a_kept_blob_go_at_once,
             abandoned_uploads_go_and_others_stay,
@@ -533,6 +534,49 @@ pub(super) async fn what_nothing_names_goes_after_its_time_and_not_before(stage:
         let left = blobs.kv().local().scan(Scan::of(&collection)).await.unwrap();
         assert!(left.is_empty(), "{collection:?}");
     }
+}
+
+pub(super) async fn nothing_is_collected_while_a_backup_holds_it_back(stage: Stage) {
+    let blobs = &stage.nodes[0];
+    let content = content(2 * MIB);
+    let id = keep(blobs, &content).await;
+    release(blobs, &id, "a record").await;
+    stage.clock.advance(2 * HOUR);
+    // Placed between the decision and its commit.
+    let collector = Collector::begin(blobs).await.unwrap();
+    let mut txn = blobs.kv().begin().await.unwrap();
+    assert!(collector.judge(&mut txn, SPACE, &id).await.unwrap());
+    let hold = stage.nodes.last().unwrap().hold("a test").await.unwrap();
+    assert!(matches!(txn.commit().await, Err(CommitError::Conflict)));
+    // It lasts as long as somebody asks for it.
+    for _ in 0..5 {
+        stage.clock.advance(HOUR / 3);
+        stage.decide().await;
+        assert!(!collector.collect_orphan(SPACE, id).await.unwrap());
+        assert!(read(blobs, &id, None).await.unwrap() == content);
+        blobs.renew_hold(&hold.backup).await.unwrap();
+    }
+    assert_eq!(blobs.holds().await.unwrap().len(), 1);
+    // Nobody asks any more; what has ended never stands again.
+    stage.clock.advance(HOUR);
+    assert!(matches!(
+        blobs.renew_hold(&hold.backup).await,
+        Err(HoldError::Over { .. })
+    ));
+    assert!(blobs.holds().await.unwrap().is_empty());
+    stage.decide().await;
+    assert!(read(blobs, &id, None).await.is_err());
+
+    // Ended by whoever placed it.
+    let id = keep(blobs, &content).await;
+    release(blobs, &id, "a record").await;
+    stage.clock.advance(2 * HOUR);
+    let hold = blobs.hold("a test").await.unwrap();
+    stage.decide().await;
+    assert!(read(blobs, &id, None).await.unwrap() == content);
+    blobs.end_hold(&hold.backup).await.unwrap();
+    stage.decide().await;
+    assert!(read(blobs, &id, None).await.is_err());
 }
 
 pub(super) async fn gc_never_takes_a_live_blob(stage: Stage) {

@@ -16,8 +16,9 @@ use super::placement::Layout;
 use super::segments::SegmentError;
 use super::stores::Stores;
 use super::suspects::Suspects;
-use crate::net::RoomGauge;
+use crate::net::DiskGauge;
 use crate::node_id::NodeId;
+use crate::storage::{DiskWatch, FailStop};
 
 /// How long a node may be away before its shards are built elsewhere: longer than a reboot or an
 /// upgrade takes.
@@ -34,6 +35,7 @@ pub struct Upkeep {
     pub(super) stores: Stores,
     pub(super) peers: Arc<dyn BlobPeers>,
     pub(super) suspects: Suspects,
+    pub(super) disk: DiskWatch,
     /// How long a node may be away before it counts as lost.
     pub(super) lost_after: Duration,
 }
@@ -77,7 +79,7 @@ impl Upkeep {
     }
 
     /// Keeps telling how much room there is, for as long as it is polled.
-    pub(crate) async fn tell_room(self, gauge: RoomGauge) {
+    pub(crate) async fn tell_room(self, gauge: DiskGauge) {
         let mut ticks = tokio::time::interval(MEASURE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -86,11 +88,16 @@ impl Upkeep {
             match self.stores.disk.run(move || shards.room()).await {
                 Ok(bytes) => {
                     metrics::room(bytes);
-                    gauge.set(bytes);
+                    gauge.set_room(bytes);
                 }
                 Err(error) => warn!(%error, "find out how much room there is"),
             }
         }
+    }
+
+    /// Stops the node when the disk of its blobs has stalled; for as long as it is polled.
+    pub(crate) async fn watch_disk(self, fail_stop: FailStop) {
+        self.disk.run(fail_stop, |_| {}).await;
     }
 
     /// This node.

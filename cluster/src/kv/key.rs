@@ -11,9 +11,10 @@
 //! never mixed with those of the collections below it. No two paths share an encoding, so
 //! `a-1` + `2` and `a` + `1-2` can never be mistaken for each other.
 
+use std::cell::RefCell;
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 const SEGMENT_END: &[u8] = &[0x00, 0x01];
 const ITEM: &[u8] = &[0x00, 0x00];
@@ -88,28 +89,23 @@ impl Collection {
 
     /// The collection below this one.
     pub fn at(&self, segment: impl Segment) -> Self {
-        let mut raw = Vec::new();
-        segment.put(&mut raw);
-        let mut out = BytesMut::with_capacity(self.0.len() + raw.len() + SEGMENT_END.len());
-        out.extend_from_slice(&self.0);
-        for byte in raw {
-            out.put_u8(byte);
-            if byte == 0 {
-                out.put_u8(0xff);
-            }
-        }
-        out.extend_from_slice(SEGMENT_END);
-        Self(out.freeze())
+        Self(encoded(|out| {
+            out.extend_from_slice(&self.0);
+            segment.put(out);
+            escape(out, self.0.len());
+            out.extend_from_slice(SEGMENT_END);
+        }))
     }
 
     /// An item of this collection.
     pub fn key(&self, item: impl Segment) -> Key {
-        let mut out = Vec::with_capacity(self.0.len() + 40);
-        out.extend_from_slice(&self.0);
-        out.extend_from_slice(ITEM);
-        item.put(&mut out);
+        let encoded = encoded(|out| {
+            out.extend_from_slice(&self.0);
+            out.extend_from_slice(ITEM);
+            item.put(out);
+        });
         Key {
-            encoded: out.into(),
+            encoded,
             collection_len: self.0.len(),
         }
     }
@@ -119,9 +115,55 @@ impl Collection {
         &self.0
     }
 
+    /// Its path: what [`Collection::new`] and [`Collection::at`] were given, as bytes.
+    pub fn segments(&self) -> Vec<Vec<u8>> {
+        let mut segments = Vec::new();
+        let mut segment = Vec::new();
+        let mut bytes = self.0.iter();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                // What comes after a 00 is 01 at the end of a segment, and FF inside of one.
+                0x00 if bytes.next() == Some(&0x01) => segments.push(std::mem::take(&mut segment)),
+                byte => segment.push(*byte),
+            }
+        }
+        segments
+    }
+
     /// What the encoded keys of this collection's items begin with.
     pub(crate) fn items_prefix(&self) -> Vec<u8> {
         [self.0.as_ref(), ITEM].concat()
+    }
+}
+
+/// What `write` appends, without more memory than that. Each request makes dozens of keys.
+fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    thread_local! {
+        static DRAFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    DRAFT.with_borrow_mut(|draft| {
+        draft.clear();
+        write(draft);
+        Bytes::copy_from_slice(draft)
+    })
+}
+
+/// Writes 00 FF for each 00 from `start` on.
+fn escape(out: &mut Vec<u8>, start: usize) {
+    let zeros = out[start..].iter().filter(|byte| **byte == 0).count();
+    let mut from = out.len();
+    out.resize(from + zeros, 0);
+    let mut to = out.len();
+    // From the end, so that nothing is written over before it was read.
+    while from < to {
+        from -= 1;
+        to -= 1;
+        out[to] = out[from];
+        if out[from] == 0 {
+            out[to] = 0xff;
+            to -= 1;
+            out[to] = 0;
+        }
     }
 }
 
@@ -148,8 +190,8 @@ impl Key {
         self.encoded.slice(self.collection_len + ITEM.len()..)
     }
 
-    /// Reads an encoded key, as found in a log entry or a store.
-    pub(crate) fn decode(encoded: Bytes) -> Option<Self> {
+    /// Reads an encoded key, as found in a log entry, a store or an export.
+    pub fn decode(encoded: Bytes) -> Option<Self> {
         // Inside a collection a 00 is followed by 01 or FF, so the first 00 00 ends it.
         let mut at = 0;
         while at + 1 < encoded.len() {
@@ -238,6 +280,7 @@ mod tests {
             let key = collection.key(&item);
             let decoded = Key::decode(key.as_bytes().clone()).unwrap();
             prop_assert_eq!(&decoded, &key);
+            prop_assert_eq!(decoded.collection().segments(), path);
             prop_assert_eq!(decoded.collection(), collection);
             prop_assert_eq!(decoded.item(), Bytes::from(item));
         }

@@ -132,12 +132,12 @@ impl View for MemoryState {
     fn scan(&self, range: &KeyRange) -> Result<Vec<(Bytes, Versioned)>, StoreError> {
         let bounds = Bytes::copy_from_slice(&range.start)..Bytes::copy_from_slice(&range.end);
         let entries = self.data.range(bounds);
-        let owned = |(key, value): (&Bytes, &Versioned)| (key.clone(), value.clone());
-        Ok(if range.backwards {
-            entries.rev().take(range.limit).map(owned).collect()
+        let owned = |(key, value): (&Bytes, &Versioned)| Ok((key.clone(), value.clone()));
+        if range.backwards {
+            range.take(entries.rev().map(owned))
         } else {
-            entries.take(range.limit).map(owned).collect()
-        })
+            range.take(entries.map(owned))
+        }
     }
 }
 

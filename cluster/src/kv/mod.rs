@@ -5,6 +5,7 @@
 //! stays small and stable, and every node computes the same state.
 
 mod apply;
+mod hot;
 mod key;
 mod memory;
 mod rocks;
@@ -164,11 +165,38 @@ impl Kv {
         F: Future<Output = Result<(Txn, T), E>>,
         E: From<CommitError>,
     {
+        let first = self.begin().await.map_err(CommitError::from)?;
+        self.run(first, work).await
+    }
+
+    /// [`Kv::transact`] for a request that took `seen` from [`Kv::latest`] when it began: it runs
+    /// first on what this node has by now, without asking the leader once more.
+    ///
+    /// That is no older than `seen`, so it holds everything that was acknowledged before the
+    /// request, and the commit finds out what was changed since.
+    pub async fn transact_after<T, E, F>(&self, seen: &Snapshot, work: impl Fn(Txn) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<(Txn, T), E>>,
+        E: From<CommitError>,
+    {
+        let local = self.local();
+        let newer = match local.applied_index() >= seen.applied_index() {
+            true => local,
+            false => seen.clone(),
+        };
+        self.run(Txn::new(self.clone(), newer), work).await
+    }
+
+    async fn run<T, E, F>(&self, first: Txn, work: impl Fn(Txn) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<(Txn, T), E>>,
+        E: From<CommitError>,
+    {
         let mut attempt = 0;
+        let mut txn = first;
         loop {
-            let txn = self.begin().await.map_err(CommitError::from)?;
-            let (txn, value) = work(txn).await?;
-            match txn.commit().await {
+            let (worked, value) = work(txn).await?;
+            match worked.commit().await {
                 Ok(_) => return Ok(value),
                 Err(CommitError::Conflict) if attempt + 1 < MAX_ATTEMPTS => {
                     attempt += 1;
@@ -178,6 +206,7 @@ impl Kv {
                 }
                 Err(error) => return Err(error.into()),
             }
+            txn = self.begin().await.map_err(CommitError::from)?;
         }
     }
 

@@ -23,6 +23,7 @@ use rocksdb::{
 use self_cell::self_cell;
 
 use super::apply::{Mutation, TransactionId};
+use super::hot::Hot;
 use super::view::{KeyRange, State, StoreError, Versioned, View};
 use crate::storage;
 
@@ -39,6 +40,8 @@ pub(crate) const MEMBERSHIP: &str = "membership";
 /// An open state database.
 pub(crate) struct StateDb {
     db: DB,
+    hot_data: Hot,
+    hot_revisions: Hot,
     /// After the database, which is closed by the time that this is dropped.
     folder: StateFolder,
 }
@@ -83,6 +86,8 @@ impl StateDb {
         options.set_max_background_jobs(2);
         Ok(Self {
             db: storage::open(path, &options, families(cache_bytes))?,
+            hot_data: Hot::new(cache_bytes / 8),
+            hot_revisions: Hot::new(cache_bytes / 32),
             folder: StateFolder::at(path),
         })
     }
@@ -97,6 +102,8 @@ impl StateDb {
         let names = [DATA, REVISIONS, OUTCOMES, META];
         Ok(Self {
             db: DB::open_cf_for_read_only(&storage::options(), path, names, false)?,
+            hot_data: Hot::new(0),
+            hot_revisions: Hot::new(0),
             folder: StateFolder::at(path),
         })
     }
@@ -115,8 +122,14 @@ impl StateDb {
         Ok(self.db.get_cf(self.family(META), name)?)
     }
 
-    /// Writes one batch. It survives the process; [`StateDb::sync`] makes it survive the power.
-    pub(crate) fn write(&self, mutations: &[Mutation], meta: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
+    /// Writes one batch, which leads to the state at `index`; views of that come after. It
+    /// survives the process; [`StateDb::sync`] makes it survive the power.
+    pub(crate) fn write(
+        &self,
+        index: u64,
+        mutations: &[Mutation],
+        meta: &[(&str, Vec<u8>)],
+    ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         for mutation in mutations {
             match mutation {
@@ -141,7 +154,20 @@ impl StateDb {
         for (name, value) in meta {
             batch.put_cf(self.family(META), name, value);
         }
-        Ok(self.db.write(batch)?)
+        self.db.write(batch)?;
+        for mutation in mutations {
+            match mutation {
+                Mutation::Put { key, version, value } => {
+                    self.hot_data.change(key, index, *version, Some(value));
+                }
+                Mutation::Delete { key } => self.hot_data.change(key, index, index, None),
+                Mutation::Revise { collection, revision } => {
+                    self.hot_revisions.change(collection, index, *revision, Some(&[]));
+                }
+                Mutation::Remember { .. } | Mutation::Forget { .. } => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes everything written durable.
@@ -225,17 +251,38 @@ impl RocksView {
         }
     }
 
-    fn read(&self, family: &str, key: &[u8], tier: ReadTier) -> Result<Option<Vec<u8>>, rocksdb::Error> {
-        let mut options = ReadOptions::default();
-        options.set_read_tier(tier);
-        self.pinned
-            .borrow_dependent()
-            .get_cf_opt(self.pinned.borrow_owner().family(family), key, options)
+    /// A hash over all that was applied up to the index of this view. Reads everything.
+    pub(crate) fn hash(&self) -> Result<blake3::Hash, StoreError> {
+        let mut hasher = blake3::Hasher::new();
+        for name in [DATA, REVISIONS, OUTCOMES, META] {
+            let mut options = ReadOptions::default();
+            // What requests need stays in the cache.
+            options.fill_cache(false);
+            let family = self.pinned.borrow_owner().family(name);
+            let entries =
+                self.pinned
+                    .borrow_dependent()
+                    .iterator_cf_opt(family, options, IteratorMode::Start);
+            let mut count = 0_u64;
+            for entry in entries {
+                let (key, stored) = entry?;
+                for part in [key, stored] {
+                    hasher.update(&(part.len() as u64).to_be_bytes());
+                    hasher.update(&part);
+                }
+                count += 1;
+            }
+            hasher.update(&count.to_be_bytes());
+        }
+        Ok(hasher.finalize())
     }
 
-    /// Reads what is in memory; `None` if that cannot tell.
-    fn read_cached(&self, family: &str, key: &[u8]) -> Option<Result<Option<Vec<u8>>, StoreError>> {
-        match self.read(family, key, ReadTier::BlockCache) {
+    /// Reads by way of `tier`; `None` if that cannot tell.
+    fn read(&self, family: &str, key: &[u8], tier: ReadTier) -> Option<Result<Option<Vec<u8>>, StoreError>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(tier);
+        let family = self.pinned.borrow_owner().family(family);
+        match self.pinned.borrow_dependent().get_cf_opt(family, key, options) {
             Err(error) if error.kind() == ErrorKind::Incomplete => None,
             found => Some(found.map_err(StoreError::from)),
         }
@@ -251,21 +298,65 @@ fn versioned(stored: Option<Vec<u8>>) -> Result<Option<Versioned>, StoreError> {
     }))
 }
 
-fn revision(stored: Option<Vec<u8>>) -> Result<u64, StoreError> {
-    stored.map_or(Ok(0), |stored| number(&stored))
+/// A revision as [`Hot`] has it.
+fn revised(stored: Option<Vec<u8>>) -> Result<Option<Versioned>, StoreError> {
+    let Some(stored) = stored else { return Ok(None) };
+    Ok(Some(Versioned {
+        version: number(&stored)?,
+        value: Bytes::new(),
+    }))
+}
+
+fn revision(revised: Option<Versioned>) -> u64 {
+    revised.map_or(0, |revised| revised.version)
+}
+
+impl RocksView {
+    /// Looks in memory, and then by `read`, whose answer is remembered.
+    fn through(
+        &self,
+        hot: &Hot,
+        key: &[u8],
+        read: impl FnOnce() -> Option<Result<Option<Versioned>, StoreError>>,
+    ) -> Option<Result<Option<Versioned>, StoreError>> {
+        if let Some(found) = hot.look(key, self.applied_index) {
+            return Some(Ok(found));
+        }
+        let found = read()?;
+        if let Ok(found) = &found {
+            hot.learn(key, self.applied_index, found);
+        }
+        Some(found)
+    }
+
+    fn data(&self, key: &[u8], tier: ReadTier) -> Option<Result<Option<Versioned>, StoreError>> {
+        let hot = &self.pinned.borrow_owner().hot_data;
+        self.through(hot, key, || Some(self.read(DATA, key, tier)?.and_then(versioned)))
+    }
+
+    fn revised(&self, collection: &[u8], tier: ReadTier) -> Option<Result<u64, StoreError>> {
+        let hot = &self.pinned.borrow_owner().hot_revisions;
+        let read = || Some(self.read(REVISIONS, collection, tier)?.and_then(revised));
+        Some(self.through(hot, collection, read)?.map(revision))
+    }
+}
+
+/// [`ReadTier::All`] always can tell.
+fn told<T>(found: Option<Result<T, StoreError>>) -> Result<T, StoreError> {
+    found.unwrap_or_else(|| Err(StoreError("a read of all tiers was incomplete".into())))
 }
 
 impl State for RocksView {
     fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        versioned(self.read(DATA, key, ReadTier::All)?)
+        told(self.data(key, ReadTier::All))
     }
 
     fn revision(&self, collection: &[u8]) -> Result<u64, StoreError> {
-        revision(self.read(REVISIONS, collection, ReadTier::All)?)
+        told(self.revised(collection, ReadTier::All))
     }
 
     fn outcome(&self, id: &TransactionId) -> Result<Option<u64>, StoreError> {
-        self.read(OUTCOMES, id, ReadTier::All)?
+        told(self.read(OUTCOMES, id, ReadTier::All))?
             .map(|stored| number(&stored))
             .transpose()
     }
@@ -277,11 +368,11 @@ impl View for RocksView {
     }
 
     fn get_cached(&self, key: &[u8]) -> Option<Result<Option<Versioned>, StoreError>> {
-        Some(self.read_cached(DATA, key)?.and_then(versioned))
+        self.data(key, ReadTier::BlockCache)
     }
 
     fn revision_cached(&self, collection: &[u8]) -> Option<Result<u64, StoreError>> {
-        Some(self.read_cached(REVISIONS, collection)?.and_then(revision))
+        self.revised(collection, ReadTier::BlockCache)
     }
 
     fn scan(&self, range: &KeyRange) -> Result<Vec<(Bytes, Versioned)>, StoreError> {
@@ -294,19 +385,16 @@ impl View for RocksView {
             IteratorMode::From(&range.start, Direction::Forward)
         };
         let family = self.pinned.borrow_owner().family(DATA);
-        let mut found = Vec::new();
-        for item in self
+        let entries = self
             .pinned
             .borrow_dependent()
-            .iterator_cf_opt(family, options, mode)
-            .take(range.limit)
-        {
+            .iterator_cf_opt(family, options, mode);
+        range.take(entries.map(|item| -> Result<_, StoreError> {
             let (key, stored) = item?;
             let version = split(&stored)?.0;
             let value = Bytes::from(stored.into_vec()).slice(8..);
-            found.push((Bytes::from(key.into_vec()), Versioned { version, value }));
-        }
-        Ok(found)
+            Ok((Bytes::from(key.into_vec()), Versioned { version, value }))
+        }))
     }
 }
 

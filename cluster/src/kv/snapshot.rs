@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::key::{Collection, Key};
+use super::key::{Collection, Key, MAX_KEY_BYTES};
 use super::view::{KeyRange, StoreError, Versioned, View};
 use crate::off_thread::off_thread;
 use crate::record::{self, Record};
@@ -116,8 +116,16 @@ impl Scan {
             start,
             end,
             limit: self.limit,
+            limit_bytes: usize::MAX,
             backwards: self.backwards,
         }
+    }
+}
+
+fn with_decoded_key((key, found): (Bytes, Versioned)) -> Result<(Key, Versioned), ReadError> {
+    match Key::decode(key) {
+        Some(key) => Ok((key, found)),
+        None => Err(StoreError("a key does not decode".into()).into()),
     }
 }
 
@@ -180,6 +188,13 @@ impl Snapshot {
         self.read(move |view| view.revision(collection.as_bytes())).await
     }
 
+    /// What callers that hand out revisions must add to them: a cluster that was restored from a
+    /// backup counts on from what it counted to before, so that nobody who remembers a revision
+    /// from then takes another state for the one he knows. 0 in all other clusters.
+    pub async fn earlier_revisions(&self) -> Result<u64, ReadError> {
+        crate::backup::earlier_revisions(self).await
+    }
+
     /// The items that `scan` asks for, in its order.
     pub async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, ReadError> {
         let range = scan.range();
@@ -196,6 +211,44 @@ impl Snapshot {
                 value,
             })
             .collect())
+    }
+
+    /// The next entries of the whole state after a key, in the order of their encoded keys; about
+    /// `limit_bytes` of them at most, and none at the end only. Those at and below the collections
+    /// `without`, which are in order too, are passed over.
+    pub(crate) async fn page(
+        &self,
+        after: Option<&Key>,
+        without: &[Collection],
+        limit_bytes: usize,
+    ) -> Result<Vec<(Key, Versioned)>, ReadError> {
+        let mut start = after.map_or_else(Vec::new, |after| [&after.as_bytes()[..], &[0]].concat());
+        let mut ranges = Vec::new();
+        for passed in without {
+            let past = successor(passed.as_bytes());
+            if start[..] < passed.as_bytes()[..] {
+                ranges.push((start, passed.as_bytes().to_vec()));
+                start = past;
+            } else {
+                start = start.max(past);
+            }
+        }
+        // No key is as long.
+        ranges.push((start, vec![0xff; MAX_KEY_BYTES + 1]));
+        for (start, end) in ranges {
+            let range = KeyRange {
+                start,
+                end,
+                limit: MAX_SCAN,
+                limit_bytes,
+                backwards: false,
+            };
+            let found = self.off_thread(move |view| view.scan(&range)).await?;
+            if !found.is_empty() {
+                return found.into_iter().map(with_decoded_key).collect();
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Reads that may touch a disk wait on a thread that is made for waiting.

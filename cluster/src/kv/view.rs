@@ -24,7 +24,29 @@ pub(crate) struct KeyRange {
     pub(crate) start: Vec<u8>,
     pub(crate) end: Vec<u8>,
     pub(crate) limit: usize,
+    /// The scan ends with the entry that reaches this many bytes of values.
+    pub(crate) limit_bytes: usize,
     pub(crate) backwards: bool,
+}
+
+impl KeyRange {
+    /// Takes entries, which come in the order of the scan, up to its limits.
+    pub(crate) fn take(
+        &self,
+        entries: impl Iterator<Item = Result<(Bytes, Versioned), StoreError>>,
+    ) -> Result<Vec<(Bytes, Versioned)>, StoreError> {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for entry in entries.take(self.limit) {
+            let entry = entry?;
+            bytes += entry.1.value.len();
+            found.push(entry);
+            if bytes >= self.limit_bytes {
+                break;
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// What `apply` reads of the state.

@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub use gate::{PeerIdentity, Roster};
 pub use lane::{Lane, MAX_MESSAGE_BYTES};
 pub use peers::{Liveness, PeerChannel, Peers, PeersConfig};
-pub use probe::RoomGauge;
+pub use probe::DiskGauge;
 pub use server::{Server, ServerConfig};
 
 pub(crate) use connect::Dialer;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use cairn_proto::v1;
 use http::header::HeaderMap;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, watch};
@@ -92,6 +93,8 @@ struct State {
     latency: Option<Duration>,
     /// How many bytes it said that may still be written there.
     room: Option<u64>,
+    /// It said that its disk is slow.
+    slow_disk: bool,
     heard: Option<Instant>,
     probed: Option<Instant>,
     suspect: bool,
@@ -209,6 +212,11 @@ impl Peers {
         self.peer(node)?.state().room
     }
 
+    /// Whether a node's disk is slow, as it said when it was last asked.
+    pub fn has_slow_disk(&self, node: NodeId) -> bool {
+        self.peer(node).is_some_and(|peer| peer.state().slow_disk)
+    }
+
     /// Tells whenever a node comes or goes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
@@ -247,11 +255,12 @@ impl Peers {
     }
 
     /// Notes the answer to a probe.
-    pub(super) fn answered(&self, node: NodeId, took: Duration, room: Option<u64>) {
+    pub(super) fn answered(&self, node: NodeId, took: Duration, answer: &v1::PingResponse) {
         let Some(peer) = self.peer(node) else { return };
         {
             let mut state = peer.state();
-            state.room = room;
+            state.room = answer.room_bytes;
+            state.slow_disk = answer.slow_disk;
             // The first answer includes making the connection.
             if state.liveness == Liveness::Up {
                 let before = state.latency.unwrap_or(took);
@@ -411,6 +420,7 @@ impl State {
             misses: 0,
             latency: None,
             room: None,
+            slow_disk: false,
             heard: None,
             probed: None,
             suspect: false,

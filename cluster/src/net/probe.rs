@@ -1,7 +1,7 @@
 //! Asks peers whether they are there, and answers them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_proto::v1;
@@ -22,48 +22,69 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long a peer may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// How much room a node has, which its answers to pings tell. Cheap to clone; all clones are one.
+/// How a node's disk does, which its answers to pings tell. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
-pub struct RoomGauge(Arc<AtomicU64>);
+pub struct DiskGauge(Arc<Gauge>);
+
+#[derive(Debug)]
+struct Gauge {
+    room: AtomicU64,
+    is_slow: AtomicBool,
+}
 
 /// Not measured yet.
 const UNKNOWN: u64 = u64::MAX;
 
-impl Default for RoomGauge {
+impl Default for DiskGauge {
     fn default() -> Self {
-        Self(Arc::new(AtomicU64::new(UNKNOWN)))
+        Self(Arc::new(Gauge {
+            room: AtomicU64::new(UNKNOWN),
+            is_slow: AtomicBool::new(false),
+        }))
     }
 }
 
-impl RoomGauge {
+impl DiskGauge {
     /// Notes how many bytes may still be written.
-    pub fn set(&self, bytes: u64) {
-        self.0.store(bytes.min(UNKNOWN - 1), Ordering::Relaxed);
+    pub fn set_room(&self, bytes: u64) {
+        self.0.room.store(bytes.min(UNKNOWN - 1), Ordering::Relaxed);
     }
 
     /// How many bytes may still be written, if that is known.
-    pub fn get(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
+    pub fn room(&self) -> Option<u64> {
+        Some(self.0.room.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
+    }
+
+    /// Notes whether it takes long to make something durable.
+    pub fn set_slow(&self, is_slow: bool) {
+        self.0.is_slow.store(is_slow, Ordering::Relaxed);
+    }
+
+    /// Whether it takes long to make something durable.
+    pub fn is_slow(&self) -> bool {
+        self.0.is_slow.load(Ordering::Relaxed)
     }
 }
 
 /// Answers pings.
 #[derive(Clone, Debug)]
 pub(crate) struct LivenessService {
-    room: RoomGauge,
+    disk: DiskGauge,
 }
 
 impl LivenessService {
-    pub(crate) fn server(room: RoomGauge) -> LivenessServer<Self> {
-        LivenessServer::new(Self { room }).max_decoding_message_size(1024)
+    pub(crate) fn server(disk: DiskGauge) -> LivenessServer<Self> {
+        LivenessServer::new(Self { disk }).max_decoding_message_size(1024)
     }
 }
 
 #[tonic::async_trait]
 impl Liveness for LivenessService {
     async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {
-        let room_bytes = self.room.get();
-        Ok(Response::new(v1::PingResponse { room_bytes }))
+        Ok(Response::new(v1::PingResponse {
+            room_bytes: self.disk.room(),
+            slow_disk: self.disk.is_slow(),
+        }))
     }
 }
 
@@ -97,7 +118,7 @@ impl Peers {
         let mut client = LivenessClient::new(self.channel(node, Lane::Raft));
         let began = Instant::now();
         match timeout(ANSWER_WITHIN, client.ping(v1::PingRequest {})).await {
-            Ok(Ok(answer)) => self.answered(node, began.elapsed(), answer.into_inner().room_bytes),
+            Ok(Ok(answer)) => self.answered(node, began.elapsed(), &answer.into_inner()),
             Ok(Err(status)) => self.missed(node, status.message()),
             Err(_) => self.missed(node, "it does not answer"),
         }

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::gate::{self, PeerIdentity, Roster};
 use super::lane::{JOIN_ALPN, JOIN_SHAPE, Lane, Shape};
-use super::probe::{LivenessService, RoomGauge};
+use super::probe::{DiskGauge, LivenessService};
 use super::{Listener, Stream};
 use crate::trust::{NodeName, Tls};
 
@@ -79,7 +79,7 @@ struct Shared {
     join: Option<Routes>,
     slots: Slots,
     /// What pings are answered.
-    room: RoomGauge,
+    disk: DiskGauge,
 }
 
 impl Server {
@@ -92,7 +92,7 @@ impl Server {
             roster,
             lanes: lanes.into(),
             join: None,
-            room: RoomGauge::default(),
+            disk: DiskGauge::default(),
             slots: Slots::default(),
         };
         Self {
@@ -101,16 +101,16 @@ impl Server {
         .lane(Lane::Raft, Routes::default())
     }
 
-    /// Tells in answers to pings how much room there is. Comes before the lanes.
-    pub fn telling(mut self, room: &RoomGauge) -> Self {
-        Arc::make_mut(&mut self.shared).room = room.clone();
+    /// Tells in answers to pings how the disk does. Comes before the lanes.
+    pub fn telling(mut self, disk: &DiskGauge) -> Self {
+        Arc::make_mut(&mut self.shared).disk = disk.clone();
         self.lane(Lane::Raft, Routes::default())
     }
 
     /// Serves `routes` on a lane, to nodes only.
     pub fn lane(mut self, lane: Lane, routes: Routes) -> Self {
         let routes = match lane {
-            Lane::Raft => routes.add_service(LivenessService::server(self.shared.room.clone())),
+            Lane::Raft => routes.add_service(LivenessService::server(self.shared.disk.clone())),
             Lane::Requests | Lane::Bulk => routes,
         };
         Arc::make_mut(&mut self.shared).lanes.insert(lane, routes);

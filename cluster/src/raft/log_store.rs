@@ -25,7 +25,7 @@ use super::rocks_log::RocksLog;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use super::wire;
 use crate::off_thread::off_thread;
-use crate::storage::{FailStop, WriterThread};
+use crate::storage::{DiskWatch, FailStop, WriterThread};
 
 /// How many bytes of entries stay in memory for replication.
 const CACHE_BYTES: usize = 32 << 20;
@@ -42,7 +42,7 @@ pub(super) enum Change {
     /// Entries by index, encoded.
     Append(Vec<(u64, Bytes)>),
     Vote(Vote),
-    /// Only a hint that shortens recovery.
+    /// Only a hint that shortens recovery. Recovery reads entries up to there.
     Committed(LogId),
     /// Drops the entries from this index on.
     Truncate {
@@ -69,9 +69,8 @@ impl Found {
 
 /// Where a log is kept: RocksDB, or the memory of a simulation. Calls block.
 pub(super) trait LogDisk: Send + Sync {
-    /// Makes the changes in their order. If they are to be `durable`, a crash after this has
-    /// returned takes back neither them nor any before them.
-    fn write(&self, changes: &[Change], durable: bool) -> io::Result<()>;
+    /// Makes the changes in their order. A crash after this has returned takes none of them back.
+    fn write(&self, changes: &[Change]) -> io::Result<()>;
 
     /// Does what nobody waits for, after whoever waited for a write was told.
     fn settle(&self) -> io::Result<()> {
@@ -94,7 +93,11 @@ pub(crate) struct LogStore {
 
 struct Shared {
     disk: Arc<dyn LogDisk>,
+    watch: DiskWatch,
     recent: Mutex<Recent>,
+    /// Up to where the log is committed: a hint that goes to the disk with the next write rather
+    /// than cause one.
+    committed: Mutex<Option<LogId>>,
 }
 
 /// What is known without reading the disk.
@@ -126,7 +129,7 @@ struct Mark {
 /// A change, and who waits until it is durable.
 struct Write {
     change: Change,
-    waiter: Option<Waiter>,
+    waiter: Waiter,
 }
 
 enum Waiter {
@@ -165,6 +168,11 @@ impl LogStore {
             writer: Arc::new(sender),
         };
         (log, writer.run_on_task(queue, delay))
+    }
+
+    /// How its disk does.
+    pub(crate) fn disk(&self) -> &DiskWatch {
+        &self.shared.watch
     }
 
     /// The newest log index behind which at least `bytes` bytes were appended, as far as this
@@ -206,14 +214,14 @@ impl LogStore {
         Ok(found)
     }
 
-    async fn enqueue(&self, change: Change, waiter: Option<Waiter>) -> io::Result<()> {
+    async fn enqueue(&self, change: Change, waiter: Waiter) -> io::Result<()> {
         let write = Write { change, waiter };
         self.writer.send(write).await.map_err(|_| stopped())
     }
 
     async fn enqueue_and_wait(&self, change: Change) -> io::Result<()> {
         let (done, durable) = oneshot::channel();
-        self.enqueue(change, Some(Waiter::Other(done))).await?;
+        self.enqueue(change, Waiter::Other(done)).await?;
         durable.await.map_err(|_| stopped())
     }
 }
@@ -244,7 +252,9 @@ impl Writer {
         };
         let shared = Arc::new(Shared {
             disk,
+            watch: DiskWatch::new("the raft log"),
             recent: Mutex::new(recent),
+            committed: Mutex::new(None),
         });
         Self {
             shared,
@@ -254,7 +264,9 @@ impl Writer {
     }
 
     fn run(mut self, mut queue: mpsc::Receiver<Write>) {
+        let disk = self.shared.watch.clone();
         while queue.blocking_recv_many(&mut self.taken, QUEUED_WRITES) > 0 {
+            let _waiting = disk.wait();
             if !self.write() {
                 return;
             }
@@ -298,18 +310,18 @@ impl Writer {
                 Change::Vote(_) | Change::Committed(_) | Change::Purge(_) => {}
             }
             changes.push(change);
-            waiters.extend(waiter);
+            waiters.push(waiter);
         }
-        // What nobody waits for rides along with the next fsync.
-        self.shared.disk.write(&changes, !waiters.is_empty())?;
+        let end = durable_end.unwrap_or(self.shared.lock().durable_end);
+        let committed = self.shared.committed().filter(|id| id.index < end);
+        changes.extend(committed.map(Change::Committed));
+        self.shared.disk.write(&changes)?;
         if let Some(end) = durable_end {
             let mut recent = self.shared.lock();
             recent.durable_end = end;
             recent.shrink();
         }
-        if !waiters.is_empty() {
-            metrics::histogram!("cairn_raft_log_fsync_writes").record(waiters.len() as f64);
-        }
+        metrics::histogram!("cairn_raft_log_fsync_writes").record(waiters.len() as f64);
         for waiter in waiters {
             match waiter {
                 Waiter::Append(done) => done.io_completed(Ok(())),
@@ -380,6 +392,10 @@ impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, Recent> {
         self.recent.lock().expect("no panic while held")
     }
+
+    fn committed(&self) -> std::sync::MutexGuard<'_, Option<LogId>> {
+        self.committed.lock().expect("no panic while held")
+    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -431,13 +447,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        match committed {
-            Some(id) => self.enqueue(Change::Committed(id), None).await,
-            None => Ok(()),
+        if committed.is_some() {
+            *self.shared.committed() = committed;
         }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        if let Some(id) = *self.shared.committed() {
+            return Ok(Some(id));
+        }
         let disk = self.shared.disk.clone();
         off_thread(move || disk.committed()).await?
     }
@@ -456,8 +475,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 recent.push(entry, bytes.len());
             }
         }
-        self.enqueue(Change::Append(encoded), Some(Waiter::Append(done)))
-            .await
+        self.enqueue(Change::Append(encoded), Waiter::Append(done)).await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

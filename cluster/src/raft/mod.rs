@@ -1,7 +1,9 @@
 //! openraft's place in Cairn. None of its types leave this folder.
 
 mod control;
+mod exchange;
 mod floor;
+mod forward;
 mod log_store;
 mod network;
 mod replica;
@@ -18,6 +20,6 @@ mod tests;
 mod types;
 mod wire;
 
-pub use replica::RaftConfig;
 pub(crate) use replica::Replica;
+pub use replica::{MetadataHash, RaftConfig};
 pub(crate) use service::Service;

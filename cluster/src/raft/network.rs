@@ -7,7 +7,7 @@ use std::time::Duration;
 use cairn_proto::v1;
 use cairn_proto::v1::raft_client::RaftClient;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -16,6 +16,7 @@ use openraft::raft::{
 };
 use openraft::{BasicNode, OptionalSend};
 
+use super::exchange::{Exchange, Heartbeats};
 use super::types::{Snapshot, TypeConfig, Vote};
 use super::wire;
 use crate::net::{Lane, MAX_MESSAGE_BYTES, Peers};
@@ -73,6 +74,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             target,
             address: node.addr.clone(),
             dial: self.dial.clone(),
+            heartbeats: None,
         }
     }
 }
@@ -83,6 +85,8 @@ pub(crate) struct Peer {
     target: u64,
     address: String,
     dial: Arc<dyn Dial>,
+    /// Open while heartbeats are sent by this.
+    heartbeats: Option<Exchange<Heartbeats>>,
 }
 
 impl Peer {
@@ -108,6 +112,29 @@ impl Peer {
                 timeout,
             })),
         }
+    }
+
+    /// Sends a request that comes alone; its answer is the only one of the stream.
+    fn heartbeat(
+        &mut self,
+        request: &AppendEntriesRequest<TypeConfig>,
+    ) -> BoxStream<'static, Result<StreamAppendResult<TypeConfig>, RpcError>> {
+        let open = match self.heartbeats.take().filter(|open| open.leads_to(self.target)) {
+            Some(open) => open,
+            None => Exchange::open(self.target, self.client()),
+        };
+        let answered = self.heartbeats.insert(open).send(append_request_to(request));
+        let answer = async move {
+            match answered.await {
+                Ok(answer) => append_result_from(answer),
+                Err(_) => {
+                    // Every question for the read index sends one.
+                    tokio::time::sleep(RETRY_PEER_AFTER).await;
+                    Err(rpc_error(&tonic::Status::unavailable("the peer went away")))
+                }
+            }
+        };
+        futures::stream::once(answer).boxed()
     }
 
     async fn ask_vote(
@@ -210,9 +237,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 
     /// One stream for as long as replication goes on: requests are pipelined, answers come in order.
+    /// Heartbeats, which openraft sends one by one, share another one.
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> futures::future::BoxFuture<
         's,
@@ -222,8 +250,17 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            let Some(first) = input.next().await else {
+                return Ok(futures::stream::empty().boxed());
+            };
+            let second = input.next().now_or_never();
+            if let Some(None) = second {
+                return Ok(self.heartbeat(&first));
+            }
             let mut client = self.client();
-            let requests = input.map(|rpc| append_request_to(&rpc));
+            let begin = futures::stream::iter([Some(first), second.flatten()]);
+            let requests = begin.filter_map(std::future::ready).chain(input);
+            let requests = requests.map(|rpc| append_request_to(&rpc));
             let answers = self
                 .call(RPCTypes::AppendEntries, &option, client.append(requests))
                 .await;

@@ -9,26 +9,33 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_proto::v1;
-use futures::FutureExt;
-use openraft::alias::WatchReceiverOf;
-use openraft::async_runtime::watch::WatchReceiver;
+use cairn_proto::v1::read_index_response::Result as Answered;
+use cairn_proto::v1::submitted::Outcome;
+use futures::{FutureExt, StreamExt};
+use openraft::alias::{WatchReceiverOf, WatchSenderOf};
+use openraft::async_runtime::watch::{WatchReceiver, WatchSender};
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
+use openraft::raft::WriteResponse;
+use openraft::type_config::TypeConfigExt;
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::exchange::{Exchange, Protocol, Questions, Submissions};
+use super::forward;
 use super::log_store::LogStore;
 use super::network::{Client, Dial, Network};
-use super::rounds::Rounds;
+use super::rounds::{Pace, Rounds};
 use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
-use crate::kv::{CommitError, Outcome, Snapshot, Store, Unavailable, check_form};
+use crate::kv::{self, CommitError, Snapshot, Store, StoreError, Unavailable, check_form};
 use crate::net::Lane;
 use crate::off_thread::off_thread;
-use crate::storage::FailStop;
+use crate::storage::{DiskWatch, FailStop};
 
 /// How long a caller waits for the cluster to answer, an election included.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -39,8 +46,29 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Why a question was not waited for.
 const OTHER_LEADER: &str = "the leader has changed meanwhile";
 
-/// How many rounds of questions to the leader may be under way at once.
-const CONCURRENT_ROUNDS: usize = 2;
+/// Why a question was not answered.
+const GONE: &str = "the leader went away";
+
+/// When questions to the leader, and its own to the majority, are asked.
+///
+/// What a round costs is the same however many share it, and on a loaded machine it is most of
+/// what a read costs. On a network on which a round takes longer than the patience, it adds that
+/// at most.
+const QUESTIONS: Pace = Pace {
+    patience: Duration::from_millis(10),
+    concurrent: 64,
+    // However many ask, it is one question.
+    full: usize::MAX,
+};
+
+/// When the leader proposes transactions: those that came while the ones before were on their
+/// way share one append, one fsync on each node, and one round of messages.
+const PROPOSALS: Pace = Pace {
+    patience: Duration::from_millis(25),
+    concurrent: 64,
+    // Of bytes; as much as is sent to a follower at once.
+    full: 1 << 20,
+};
 
 /// How often an idle node makes sure that it still hears the majority.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
@@ -77,6 +105,16 @@ impl Default for RaftConfig {
     }
 }
 
+/// What a node has made of the log so far. Nodes that have applied as much have the same hash; if
+/// they do not, their states have parted ways.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MetadataHash {
+    /// The last log index that it has applied.
+    pub applied_index: u64,
+    /// BLAKE3 over everything in its state, in hexadecimal.
+    pub hash: String,
+}
+
 /// What this node knows of the group.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupState {
@@ -102,14 +140,21 @@ pub(crate) struct Replica {
     state_machine: StateMachine,
     dial: Arc<dyn Dial>,
     applied: WatchReceiverOf<TypeConfig, u64>,
+    /// Who leads, as far as this node knows. openraft's own metrics change with every entry.
+    leader: WatchReceiverOf<TypeConfig, Option<u64>>,
     /// The read index, confirmed by a majority; asked of this node as leader.
-    leader_rounds: Rounds<Result<u64, String>>,
+    leader_rounds: Rounds<(), Result<u64, String>>,
     /// Brings this node up to date with the leader, whoever that is.
-    latest_rounds: Rounds<Result<(), String>>,
+    latest_rounds: Rounds<(), Result<(), String>>,
+    /// Commits transactions; asked of this node as leader.
+    proposals: Rounds<EncodedCommand, Result<v1::Submitted, Status>>,
+    /// The ways to another leader.
+    submissions: Mutex<Option<Exchange<Submissions>>>,
+    questions: Mutex<Option<Exchange<Questions>>>,
     confirmed_at: Mutex<Option<Instant>>,
     snapshot_transfer: tokio::sync::Mutex<()>,
     /// Bytes that may still be proposed, and their number.
-    proposals: Semaphore,
+    room: Semaphore,
     proposed_bytes: usize,
     stopping: CancellationToken,
 }
@@ -169,6 +214,8 @@ impl Replica {
             .await
             .map_err(io::Error::other)?;
         let applied = state_machine.watch_applied();
+        let (leader, leader_known) = TypeConfig::watch_channel(None);
+        tokio::spawn(follow_leader(raft.metrics(), leader));
         let replica = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
             raft,
@@ -176,11 +223,15 @@ impl Replica {
             state_machine,
             dial,
             applied,
-            leader_rounds: rounds(this, |this| async move { this.confirm_as_leader().await }),
-            latest_rounds: rounds(this, |this| async move { this.catch_up().await }),
+            leader: leader_known,
+            leader_rounds: questions(this, |this| async move { this.confirm_as_leader().await }),
+            latest_rounds: questions(this, |this| async move { this.catch_up().await }),
+            proposals: proposals(this),
+            submissions: Mutex::new(None),
+            questions: Mutex::new(None),
             confirmed_at: Mutex::new(None),
             snapshot_transfer: tokio::sync::Mutex::new(()),
-            proposals: Semaphore::new(config.proposed_bytes),
+            room: Semaphore::new(config.proposed_bytes),
             proposed_bytes: config.proposed_bytes,
             stopping: CancellationToken::new(),
         });
@@ -252,6 +303,20 @@ impl Replica {
         &self.state_machine
     }
 
+    /// How the disk of the log does.
+    pub(crate) fn log_disk(&self) -> DiskWatch {
+        self.log.disk().clone()
+    }
+
+    /// The hash over the state that this node has applied; see [`MetadataHash`].
+    pub(crate) async fn metadata_hash(&self) -> Result<MetadataHash, StoreError> {
+        let (applied_index, hash) = self.state_machine.hash().await?;
+        Ok(MetadataHash {
+            applied_index,
+            hash: hash.to_string(),
+        })
+    }
+
     /// Waits for the turn to receive a snapshot; one is received at a time.
     pub(crate) async fn snapshot_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.snapshot_transfer.lock().await
@@ -321,12 +386,9 @@ impl Replica {
     }
 
     /// The read index, if this node leads and a majority confirms it.
-    pub(crate) async fn confirm_read_index_as_leader(&self) -> Result<u64, Status> {
-        match self.leader_rounds.join().await {
-            Some(Ok(index)) => Ok(index),
-            Some(Err(reason)) => Err(Status::unavailable(reason)),
-            None => Err(Status::unavailable("this node is stopping")),
-        }
+    pub(crate) async fn confirm_read_index_as_leader(&self) -> Result<u64, String> {
+        let confirmed = self.leader_rounds.join(()).await;
+        confirmed.unwrap_or_else(|| Err("this node is stopping".into()))
     }
 
     async fn confirm_as_leader(&self) -> Result<u64, String> {
@@ -339,39 +401,41 @@ impl Replica {
         }
     }
 
-    /// Commits a transaction, if this node leads.
+    /// Commits a transaction, if this node leads, together with others that come at the time.
     ///
     /// `FailedPrecondition` says that it was surely not taken on, `InvalidArgument` that it never
     /// will be; any other failure leaves open whether it will be applied.
     pub(crate) async fn submit_as_leader(
         &self,
         transaction: v1::Transaction,
-    ) -> Result<v1::SubmitResponse, Status> {
+    ) -> Result<v1::Submitted, Status> {
         check_form(&transaction).map_err(Status::invalid_argument)?;
         let command = v1::Command {
             kind: Some(v1::command::Kind::Transaction(transaction)),
         };
         let encoded = EncodedCommand(Bytes::from(command.encode_to_vec()));
-        let written = self
-            .raft
-            .client_write(encoded)
-            .await
-            .map_err(|error| match error {
-                RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
-                    Status::failed_precondition("this node does not lead")
+        match self.proposals.join(encoded).await {
+            Some(submitted) => submitted,
+            None => Err(Status::unavailable("this node is stopping")),
+        }
+    }
+
+    /// Proposes commands side by side in the log, and waits until all are applied or refused.
+    async fn propose(&self, commands: Vec<EncodedCommand>) -> Vec<Result<v1::Submitted, Status>> {
+        let count = commands.len();
+        let mut answers = Vec::with_capacity(count);
+        let unanswered = match self.raft.client_write_many(commands).await {
+            Ok(mut written) => loop {
+                match written.next().await {
+                    Some(Ok(written)) => answers.push(written.map_err(refusal).and_then(submitted)),
+                    Some(Err(fatal)) => break Status::unavailable(fatal.to_string()),
+                    None => break Status::unavailable("consensus has stopped"),
                 }
-                error => Status::unavailable(error.to_string()),
-            })?;
-        let (outcome, index) = match written.data {
-            Answer::Applied(index) => (v1::submit_response::Outcome::Applied, index),
-            Answer::Conflict => (v1::submit_response::Outcome::Conflict, written.log_id.index),
-            Answer::Forgotten => (v1::submit_response::Outcome::Forgotten, written.log_id.index),
-            Answer::None => return Err(Status::internal("a transaction was answered like a blank entry")),
+            },
+            Err(fatal) => Status::unavailable(fatal.to_string()),
         };
-        Ok(v1::SubmitResponse {
-            outcome: outcome.into(),
-            index,
-        })
+        answers.resize_with(count, || Err(unanswered.clone()));
+        answers
     }
 
     /// Room for one more transaction among those that are under way, or none in time.
@@ -381,7 +445,7 @@ impl Replica {
         deadline: Instant,
     ) -> Result<SemaphorePermit<'_>, Unavailable> {
         let bytes = transaction.encoded_len().min(self.proposed_bytes);
-        let room = self.proposals.acquire_many(bytes as u32);
+        let room = self.room.acquire_many(bytes as u32);
         match tokio::time::timeout_at(deadline, room).await {
             Ok(room) => Ok(room.expect("never closed")),
             Err(_) => Err(Unavailable {
@@ -391,7 +455,7 @@ impl Replica {
     }
 
     /// One try to commit, here or at the leader.
-    async fn submit_once(&self, transaction: &v1::Transaction) -> Result<v1::SubmitResponse, Status> {
+    async fn submit_once(&self, transaction: &v1::Transaction) -> Result<v1::Submitted, Status> {
         let Some(leader) = self.leader() else {
             return Err(Status::failed_precondition("no leader is known"));
         };
@@ -399,14 +463,27 @@ impl Replica {
             if leader == self.id {
                 return self.submit_as_leader(transaction.clone()).await;
             }
-            let mut client = self.client_of(leader).map_err(Status::failed_precondition)?;
-            let request = v1::SubmitRequest {
-                transaction: Some(transaction.clone()),
-            };
-            Ok(client.submit(request).await?.into_inner())
+            let answer = self.ask(&self.submissions, leader, transaction.clone());
+            let submitted = answer.map_err(Status::failed_precondition)?.await;
+            forward::accepted(submitted.map_err(|_| Status::unavailable(GONE))?)
         };
         let answer = self.while_leading(leader, submit).await;
         answer.unwrap_or_else(|| Err(Status::unavailable(OTHER_LEADER)))
+    }
+
+    /// Asks another node that leads; its answer comes by what is returned.
+    fn ask<P: Protocol>(
+        &self,
+        exchange: &Mutex<Option<Exchange<P>>>,
+        leader: u64,
+        request: P::Request,
+    ) -> Result<oneshot::Receiver<P::Answer>, String> {
+        let mut exchange = exchange.lock().expect("no panic while held");
+        let open = match exchange.take().filter(|exchange| exchange.leads_to(leader)) {
+            Some(open) => open,
+            None => Exchange::open(leader, self.client_of(leader)?),
+        };
+        Ok(exchange.insert(open).send(request))
     }
 
     /// What a leader answers; none if it is not known as the leader any more before it does.
@@ -417,7 +494,7 @@ impl Replica {
         tokio::select! {
             biased;
             answer = answer => Some(answer),
-            _ = self.wait_for_metrics(|metrics| metrics.current_leader != Some(leader)) => None,
+            _ = self.wait_for_leadership(|now| now != Some(leader)) => None,
         }
     }
 
@@ -444,12 +521,14 @@ impl Replica {
         let leader = self.leader().ok_or("no leader is known")?;
         let read_index = async {
             if leader == self.id {
-                let confirmed = self.leader_rounds.join().await;
-                return confirmed.unwrap_or_else(|| Err("this node is stopping".into()));
+                return self.confirm_read_index_as_leader().await;
             }
-            let answer = self.client_of(leader)?.read_index(v1::ReadIndexRequest {}).await;
-            let answer = answer.map_err(|status| status.message().to_owned())?;
-            Ok(answer.into_inner().index)
+            let answer = self.ask(&self.questions, leader, v1::ReadIndexRequest {})?.await;
+            match answer.map_err(|_| GONE)?.result {
+                Some(Answered::Index(index)) => Ok(index),
+                Some(Answered::Refusal(refusal)) => Err(refusal),
+                None => Err("the leader gave no answer".into()),
+            }
         };
         let index = self.while_leading(leader, read_index).await;
         self.wait_applied(index.ok_or(OTHER_LEADER)??).await;
@@ -485,7 +564,13 @@ impl Replica {
     }
 
     fn leader(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().current_leader
+        *self.leader.borrow_watched()
+    }
+
+    /// Waits until somebody leads of whom this holds, or nobody; false if consensus has stopped.
+    async fn wait_for_leadership(&self, holds: impl Fn(Option<u64>) -> bool + Send) -> bool {
+        let mut leader = self.leader.clone();
+        leader.wait_until(move |leader| holds(*leader)).await.is_ok()
     }
 
     fn client_of(&self, node: u64) -> Result<Client, String> {
@@ -501,30 +586,89 @@ impl Replica {
             return false;
         }
         tokio::time::sleep(RETRY_AFTER).await;
-        let shown = self.wait_for_metrics(|metrics| metrics.current_leader.is_some());
+        let shown = self.wait_for_leadership(|leader| leader.is_some());
         matches!(tokio::time::timeout_at(deadline, shown).await, Ok(true))
     }
 }
 
-/// Rounds whose task does not keep the replica alive.
-fn rounds<T, F>(
+/// Rounds of a question whose answer is the same for all who ask. Their task does not keep the
+/// replica alive.
+fn questions<T, F>(
     this: &Weak<Replica>,
-    round: impl Fn(Arc<Replica>) -> F + Clone + Send + 'static,
-) -> Rounds<Result<T, String>>
+    ask: impl Fn(Arc<Replica>) -> F + Clone + Send + 'static,
+) -> Rounds<(), Result<T, String>>
 where
     T: Clone + Send + 'static,
     F: Future<Output = Result<T, String>> + Send,
 {
     let this = this.clone();
-    Rounds::start(CONCURRENT_ROUNDS, move || {
-        let (this, round) = (this.upgrade(), round.clone());
+    let round = move |askers: Vec<()>| {
+        let (this, ask) = (this.upgrade(), ask.clone());
         async move {
-            match this {
-                Some(this) => round(this).await,
+            let answer = match this {
+                Some(this) => ask(this).await,
                 None => Err("this node is stopping".into()),
-            }
+            };
+            vec![answer; askers.len()]
         }
+    };
+    Rounds::start(QUESTIONS, |()| 0, round)
+}
+
+/// Rounds of transactions that are proposed together. Their task does not keep the replica alive.
+fn proposals(this: &Weak<Replica>) -> Rounds<EncodedCommand, Result<v1::Submitted, Status>> {
+    let this = this.clone();
+    let round = move |commands: Vec<EncodedCommand>| {
+        let this = this.upgrade();
+        async move {
+            let count = commands.len();
+            let proposed = match this {
+                // Who waits does so no longer either.
+                Some(this) => tokio::time::timeout(DEADLINE, this.propose(commands)).await,
+                None => Ok(vec![Err(Status::unavailable("this node is stopping")); count]),
+            };
+            let late = || vec![Err(Status::unavailable("no majority answers in time")); count];
+            proposed.unwrap_or_else(|_| late())
+        }
+    };
+    Rounds::start(PROPOSALS, |command| command.0.len(), round)
+}
+
+/// What became of a proposal that was taken on.
+fn submitted(written: WriteResponse<TypeConfig>) -> Result<v1::Submitted, Status> {
+    let (outcome, index) = match written.response {
+        Answer::Applied(index) => (Outcome::Applied, index),
+        Answer::Conflict => (Outcome::Conflict, written.log_id.index),
+        Answer::Forgotten => (Outcome::Forgotten, written.log_id.index),
+        Answer::None => return Err(Status::internal("a transaction was answered like a blank entry")),
+    };
+    Ok(v1::Submitted {
+        outcome: outcome.into(),
+        index,
+        reason: String::new(),
     })
+}
+
+/// Why a proposal was not taken on, or was dropped from the log again.
+fn refusal(error: ClientWriteError<TypeConfig>) -> Status {
+    match error {
+        ClientWriteError::ForwardToLeader(_) => Status::failed_precondition("this node does not lead"),
+        error => Status::unavailable(error.to_string()),
+    }
+}
+
+/// Tells who leads whenever that changes.
+async fn follow_leader(
+    mut metrics: WatchReceiverOf<TypeConfig, Metrics>,
+    leader: WatchSenderOf<TypeConfig, Option<u64>>,
+) {
+    loop {
+        let now = metrics.borrow_watched().current_leader;
+        leader.send_if_different(now);
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Ends the process if consensus ended by itself: on a store that failed, or a panic.
@@ -562,7 +706,7 @@ async fn refresh(replica: Weak<Replica>) {
         let Some(replica) = replica.upgrade() else { return };
         if replica.staleness().is_none_or(|age| age >= REFRESH_EVERY) {
             // An unreachable majority shows as a growing age.
-            let _ = replica.latest_rounds.join().await;
+            let _ = replica.latest_rounds.join(()).await;
         }
     }
 }
@@ -626,7 +770,7 @@ impl Store for Replica {
     }
 
     async fn latest(&self) -> Result<Snapshot, Unavailable> {
-        match self.latest_rounds.join().await {
+        match self.latest_rounds.join(()).await {
             Some(Ok(())) => Ok(self.local()),
             Some(Err(reason)) => Err(Unavailable { reason }),
             None => Err(Unavailable {
@@ -636,7 +780,7 @@ impl Store for Replica {
     }
 
     /// Tries again until the deadline: the transaction's id makes a repetition harmless.
-    async fn submit(&self, transaction: v1::Transaction) -> Result<Outcome, CommitError> {
+    async fn submit(&self, transaction: v1::Transaction) -> Result<kv::Outcome, CommitError> {
         let deadline = Instant::now() + DEADLINE;
         let _room = self.room_to_propose(&transaction, deadline).await?;
         let mut in_doubt = None;
@@ -646,9 +790,9 @@ impl Store for Replica {
                     // The outcome stands even if this node is too far behind to show it in time.
                     let _ = tokio::time::timeout_at(deadline, self.wait_applied(answer.index)).await;
                     return Ok(match answer.outcome() {
-                        v1::submit_response::Outcome::Applied => Outcome::Applied(answer.index),
-                        v1::submit_response::Outcome::Conflict => Outcome::Conflict,
-                        _ => Outcome::Forgotten,
+                        Outcome::Applied => kv::Outcome::Applied(answer.index),
+                        Outcome::Conflict => kv::Outcome::Conflict,
+                        _ => kv::Outcome::Forgotten,
                     });
                 }
                 Ok(Err(status)) => {

@@ -70,7 +70,7 @@ impl RocksLog {
 }
 
 impl LogDisk for RocksLog {
-    fn write(&self, changes: &[Change], durable: bool) -> io::Result<()> {
+    fn write(&self, changes: &[Change]) -> io::Result<()> {
         let entries = family(&self.db, ENTRIES)?;
         let meta = family(&self.db, META)?;
         let mut batch = WriteBatch::default();
@@ -103,7 +103,7 @@ impl LogDisk for RocksLog {
             }
         }
         let mut options = WriteOptions::default();
-        options.set_sync(durable);
+        options.set_sync(true);
         self.db.write_opt(batch, &options).map_err(io::Error::other)?;
         if let Some(end) = end {
             self.floor().reached(end);

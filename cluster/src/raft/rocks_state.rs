@@ -16,7 +16,7 @@ use super::snapshot::sync_directory;
 use super::state_machine::StateStore;
 use super::types::{Answer, Entry, EntryPayload, LogId, SnapshotMeta, StoredMembership};
 use super::wire;
-use crate::kv::{self, APPLIED, MEMBERSHIP, Overlay, RocksView, StateDb, View};
+use crate::kv::{self, APPLIED, MEMBERSHIP, Overlay, RocksView, StateDb, StoreError, View};
 
 /// An open state.
 pub(super) struct RocksState {
@@ -166,7 +166,7 @@ impl StateStore for RocksState {
                 wire::stored_membership_to(&membership).encode_to_vec(),
             ),
         ];
-        db.write(&written, &meta)?;
+        db.write(last.index, &written, &meta)?;
         let view = Arc::new(RocksView::new(db.clone(), last.index));
         *self.lock() = Current {
             db,
@@ -175,6 +175,11 @@ impl StateStore for RocksState {
             membership,
         };
         Ok(answers)
+    }
+
+    fn hash(&self) -> Result<(u64, blake3::Hash), StoreError> {
+        let view = self.lock().view.clone();
+        Ok((view.applied_index(), view.hash()?))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -15,6 +15,7 @@ use openraft::raft::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use super::forward;
 use super::network::{Client, Dial};
 use super::replica::Replica;
 use super::snapshot::{Incoming, clear_but};
@@ -26,6 +27,10 @@ use crate::off_thread::off_thread;
 
 /// How many bytes of a snapshot file travel in one message.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// How many messages of one stream of a peer are being answered at once; further ones wait on the
+/// connection.
+const REQUESTS_PER_STREAM: usize = 1024;
 
 /// The service of one node.
 pub(crate) struct Service {
@@ -88,6 +93,8 @@ type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl raft_server::Raft for Service {
     type AppendStream = BoxStream<v1::AppendResponse>;
+    type ReadIndexStream = BoxStream<v1::ReadIndexResponse>;
+    type SubmitStream = BoxStream<v1::SubmitResponse>;
     type PullSnapshotFileStream = BoxStream<v1::SnapshotChunk>;
 
     async fn append(
@@ -214,25 +221,53 @@ impl raft_server::Raft for Service {
 
     async fn read_index(
         &self,
-        _request: Request<v1::ReadIndexRequest>,
-    ) -> Result<Response<v1::ReadIndexResponse>, Status> {
-        let index = self.replica.confirm_read_index_as_leader().await?;
-        Ok(Response::new(v1::ReadIndexResponse { index }))
+        request: Request<Streaming<v1::ReadIndexRequest>>,
+    ) -> Result<Response<Self::ReadIndexStream>, Status> {
+        use v1::read_index_response::Result as Answer;
+        let replica = self.replica.clone();
+        let answer = move |question: Result<v1::ReadIndexRequest, Status>| {
+            let replica = replica.clone();
+            async move {
+                question?;
+                let result = match replica.confirm_read_index_as_leader().await {
+                    Ok(index) => Answer::Index(index),
+                    Err(refusal) => Answer::Refusal(refusal),
+                };
+                Ok::<_, Status>(v1::ReadIndexResponse { result: Some(result) })
+            }
+        };
+        let answers = self
+            .until_stopping(request)
+            .map(answer)
+            .buffered(REQUESTS_PER_STREAM);
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn submit(
         &self,
-        request: Request<v1::SubmitRequest>,
-    ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let transaction = request
-            .into_inner()
-            .transaction
-            .ok_or_else(|| Status::invalid_argument("a submission has no transaction"))?;
-        Ok(Response::new(self.replica.submit_as_leader(transaction).await?))
+        request: Request<Streaming<v1::SubmitRequest>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        let requests = self.until_stopping(request);
+        let replica = self.replica.clone();
+        let submit = move |transaction| {
+            let replica = replica.clone();
+            async move { replica.submit_as_leader(transaction).await }
+        };
+        let answers = forward::answers(requests, REQUESTS_PER_STREAM, submit);
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
 impl Service {
+    /// What comes on a stream until this node stops: an idle one would hold up the end of its
+    /// server.
+    fn until_stopping<T>(
+        &self,
+        request: Request<Streaming<T>>,
+    ) -> impl Stream<Item = Result<T, Status>> + use<T> {
+        request.into_inner().take_until(self.replica.stopping())
+    }
+
     /// Pulls an offered checkpoint, installs it, and returns this node's vote.
     async fn receive_snapshot(
         &self,

@@ -25,7 +25,7 @@ use super::network::Dial;
 use super::state_machine::{StateMachine, StateStore};
 use super::types::{Answer, Entry, EntryPayload, LogId, SnapshotMeta, StoredMembership, Vote};
 use super::{RaftConfig, Replica, Service, wire};
-use crate::kv::{self, MemoryState, Mutation, View};
+use crate::kv::{self, MemoryState, Mutation, StoreError, View};
 use crate::net::Peers;
 use crate::storage::FailStop;
 
@@ -235,10 +235,10 @@ impl MemoryLog {
 }
 
 impl LogDisk for MemoryLog {
-    fn write(&self, changes: &[Change], durable: bool) -> io::Result<()> {
+    fn write(&self, changes: &[Change]) -> io::Result<()> {
         let mut stored = self.lock();
         stored.in_flight.clear();
-        if self.defect == Some(Defect::AcknowledgedBeforeFlush) && durable {
+        if self.defect == Some(Defect::AcknowledgedBeforeFlush) {
             // Durable with the next flush.
             flush(&mut stored);
         }
@@ -246,7 +246,7 @@ impl LogDisk for MemoryLog {
             stored.written.make(change);
         }
         stored.unflushed.push(changes.to_vec());
-        if self.defect != Some(Defect::AcknowledgedBeforeFlush) && durable {
+        if self.defect != Some(Defect::AcknowledgedBeforeFlush) {
             flush(&mut stored);
         }
         Ok(())
@@ -403,6 +403,11 @@ impl StateStore for MemoryStates {
         version.state = Arc::new(state);
         self.lock().push(version);
         Ok(answers)
+    }
+
+    fn hash(&self) -> Result<(u64, blake3::Hash), StoreError> {
+        let newest = self.newest();
+        Ok((newest.index(), blake3::hash(&newest.state.encode())))
     }
 
     fn sync(&self) -> io::Result<()> {

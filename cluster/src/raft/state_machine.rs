@@ -45,6 +45,9 @@ pub(super) trait StateStore: Send + Sync {
     /// survive a crash before [`StateStore::sync`].
     fn apply(&self, entries: &[Entry]) -> io::Result<Vec<Answer>>;
 
+    /// Up to where the log is applied, and the hash of everything that this led to.
+    fn hash(&self) -> Result<(u64, blake3::Hash), StoreError>;
+
     /// Makes everything applied durable.
     fn sync(&self) -> io::Result<()>;
 
@@ -102,6 +105,13 @@ impl StateMachine {
     /// The state as of the last applied batch.
     pub(crate) fn view(&self) -> Arc<dyn View> {
         self.shared.store.view()
+    }
+
+    /// Up to where the log is applied, and the hash of everything that this led to.
+    pub(crate) async fn hash(&self) -> Result<(u64, blake3::Hash), StoreError> {
+        let store = self.shared.store.clone();
+        let hash = off_thread(move || store.hash()).await;
+        hash.map_err(|error| StoreError(error.to_string()))?
     }
 
     /// The log index up to which this node has applied, as it moves.

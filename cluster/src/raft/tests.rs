@@ -1,9 +1,12 @@
 //! openraft's own storage suite on our stores, and groups of real replicas in one process.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
@@ -11,6 +14,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Server};
 use tower::ServiceExt;
 
@@ -22,7 +26,7 @@ use super::types::{
     Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote,
 };
 use super::{RaftConfig, Replica, Service};
-use crate::kv::{Collection, CommitError, Kv, Scan, Store};
+use crate::kv::{Collection, CommitError, Kv, Outcome, Scan, Store};
 use crate::net::Lane;
 use crate::seams::Seams;
 use crate::storage::FailStop;
@@ -60,13 +64,43 @@ struct Loopback {
     channels: Mutex<HashMap<String, Channel>>,
 }
 
+/// What is said on a stream, as long as it is not cut off.
+struct Stalling {
+    body: Body,
+    is_cut_off: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl hyper::body::Body for Stalling {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, tonic::Status>>> {
+        match (self.is_cut_off)() {
+            true => Poll::Pending,
+            false => Pin::new(&mut self.body).poll_frame(context),
+        }
+    }
+}
+
 impl Dial for Loopback {
     fn link(&self, node: u64, address: &str, _lane: Lane) -> Link {
         *self.asked.lock().unwrap().entry(node).or_default() += 1;
-        let cut_off = self.cut_off.lock().unwrap();
-        if cut_off.contains(&node) || cut_off.contains(&self.me) {
+        let (cut_off, me) = (self.cut_off.clone(), self.me);
+        let is_cut_off = Arc::new(move || {
+            let cut_off = cut_off.lock().unwrap();
+            cut_off.contains(&node) || cut_off.contains(&me)
+        });
+        if is_cut_off() {
             return Link::new(tower::service_fn(|_| std::future::pending()));
         }
+        let stalling = move |body: Body| {
+            let is_cut_off = is_cut_off.clone();
+            Body::new(Stalling { body, is_cut_off })
+        };
+        let answers = stalling.clone();
         let mut channels = self.channels.lock().unwrap();
         let channel = channels.entry(address.to_owned()).or_insert_with(|| {
             Endpoint::from_shared(format!("http://{address}"))
@@ -77,6 +111,8 @@ impl Dial for Loopback {
         Link::new(
             channel
                 .clone()
+                .map_request(move |request: http::Request<Body>| request.map(&stalling))
+                .map_response(move |response: http::Response<Body>| response.map(&answers))
                 .map_err(|error| tonic::Status::unavailable(error.to_string())),
         )
     }
@@ -433,6 +469,52 @@ async fn a_repeated_transaction_is_applied_once() {
     let second = replica.submit(transaction).await.unwrap();
     assert_eq!(first, second);
     assert_eq!(group.kv(1).latest().await.unwrap().number(&key).await.unwrap(), 1);
+}
+
+/// They travel to the leader on one stream, and become entries side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_come_together_have_each_its_own_outcome() {
+    let group = Group::start(3, test_config()).await;
+    let leader = group.leader();
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    let claim = |item: u64, nonce: u64| {
+        let key = Collection::new("claims").key(item.to_be_bytes());
+        let never_written = cairn_proto::v1::Check {
+            subject: Some(cairn_proto::v1::check::Subject::Key(key.as_bytes().clone())),
+            version: 0,
+        };
+        let write = cairn_proto::v1::Write {
+            key: key.as_bytes().clone(),
+            op: Some(cairn_proto::v1::write::Op::Put(nonce.to_string().into())),
+        };
+        cairn_proto::v1::Transaction {
+            id: [[0; 8], nonce.to_be_bytes()].concat().into(),
+            checks: vec![never_written],
+            writes: vec![write],
+        }
+    };
+    let claims = (0..150).map(|nonce| {
+        let replica = &group.nodes[&if nonce % 3 == 0 { leader } else { follower }].replica;
+        replica.submit(claim(nonce / 3, nonce))
+    });
+    let outcomes = futures::future::try_join_all(claims).await.unwrap();
+    let snapshot = group.kv(follower).latest().await.unwrap();
+    for (item, outcomes) in (0u64..).zip(outcomes.chunks(3)) {
+        let key = Collection::new("claims").key(item.to_be_bytes());
+        let found = snapshot
+            .get(&key)
+            .await
+            .unwrap()
+            .expect("one of them was applied");
+        for (nonce, outcome) in (item * 3..).zip(outcomes) {
+            let is_there = found.value == nonce.to_string().as_bytes();
+            let expected = match is_there {
+                true => Outcome::Applied(found.version),
+                false => Outcome::Conflict,
+            };
+            assert_eq!(*outcome, expected, "claim {nonce} of {item}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,14 +1,16 @@
-//! RocksDB: opening, writing by one thread, and the one answer to a store that fails.
+//! RocksDB: opening, writing by one thread, and the answers to a store that fails or stalls.
 
+mod watch;
 mod writer;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use writer::WriterThread;
-
 use rocksdb::{ColumnFamilyDescriptor, DB, DBRecoveryMode, Options};
+
+pub(crate) use self::watch::DiskWatch;
+pub(crate) use self::writer::WriterThread;
 
 /// What happens when a write or an fsync fails.
 ///

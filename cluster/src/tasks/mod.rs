@@ -26,5 +26,6 @@ mod work;
 
 pub use kind::{ParseTaskKindError, TaskKind};
 pub use record::{Phase, SettingsError, TaskFailure, TaskSettings, TaskState, TaskStatus};
+pub(crate) use record::{all_that_is_set, put_settings};
 pub(crate) use supervisor::{Next, Task, Tasks, TasksConfig};
 pub(crate) use work::Work;

@@ -17,6 +17,9 @@ use crate::seams::Timestamp;
 pub struct TaskSettings {
     /// Nothing is done, also not what is under way.
     pub paused: bool,
+    /// Why, if it was not an operator who paused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_because: Option<String>,
     /// What each node moves at most, in bytes per second; [`TaskKind::usual_rate`] if not set.
     pub bytes_per_second: Option<u64>,
     /// From the beginning of one round to that of the next, in seconds;
@@ -152,6 +155,22 @@ pub(super) fn state(kind: TaskKind, node: NodeId) -> Key {
 pub(super) async fn settings(snapshot: &Snapshot, kind: TaskKind) -> Result<TaskSettings, ReadError> {
     let stored = snapshot.record(&all_settings().key(kind)).await?;
     Ok(stored.unwrap_or_default())
+}
+
+/// What is set for the kinds for which anything is.
+pub(crate) async fn all_that_is_set(snapshot: &Snapshot) -> Result<Vec<(TaskKind, TaskSettings)>, ReadError> {
+    let mut set = Vec::new();
+    for kind in TaskKind::ALL {
+        if let Some(settings) = snapshot.record(&all_settings().key(kind)).await? {
+            set.push((kind, settings));
+        }
+    }
+    Ok(set)
+}
+
+/// Sets all that is set for a kind of task, as part of a transaction.
+pub(crate) fn put_settings(txn: &mut Txn, kind: TaskKind, settings: &TaskSettings) {
+    txn.put_record(&all_settings().key(kind), settings);
 }
 
 /// Sets something for a kind of task, on all nodes.

@@ -8,10 +8,13 @@ use async_trait::async_trait;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use cairn_cluster::membership::ClusterStatus;
 use cairn_cluster::{
-    BlobId, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtectedPage, Waste,
+    BackupId, BlobId, BlobReadError, BlobReader, Hold, MetadataHash, ReadError, Retention, Space, TaskKind,
+    TaskSettings, TaskStatus, Timestamp, UnderProtectedPage, Waste,
 };
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use super::upkeep::TaskChange;
@@ -52,7 +55,37 @@ pub trait Operator: Send + Sync {
 
     /// Some of what nothing names any more.
     async fn waste(&self, limit: usize) -> Result<Vec<Waste>, ApiError>;
+
+    /// How long what nothing names any more is kept.
+    async fn retention(&self) -> Result<Retention, ApiError>;
+
+    /// Sets how long what nothing names any more is kept.
+    async fn set_retention(&self, retention: &Retention) -> Result<(), ApiError>;
+
+    /// What this node has made of the metadata so far.
+    async fn metadata_hash(&self) -> Result<MetadataHash, ApiError>;
+
+    /// The backups that are being taken.
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError>;
+
+    /// Begins a backup for somebody: nothing that is there is collected meanwhile.
+    async fn begin_backup(&self, by: &str) -> Result<Hold, ApiError>;
+
+    /// Keeps a backup going.
+    async fn renew_backup(&self, backup: BackupId) -> Result<Hold, ApiError>;
+
+    /// Ends a backup.
+    async fn end_backup(&self, backup: BackupId) -> Result<(), ApiError>;
+
+    /// All that is kept in the metadata, as one consistent stream.
+    async fn export(&self, backup: BackupId) -> Result<Export, ApiError>;
+
+    /// Opens a blob.
+    async fn read_blob(&self, space: Space, blob: BlobId) -> Result<BlobReader, BlobReadError>;
 }
+
+/// An export, in its written form.
+pub type Export = BoxStream<'static, Result<Bytes, ReadError>>;
 
 /// A join token that was made now. It has no debug form, because it is a secret.
 pub struct Issued {
@@ -99,6 +132,42 @@ impl Operator for NoCluster {
     async fn waste(&self, _: usize) -> Result<Vec<Waste>, ApiError> {
         Err(alone())
     }
+
+    async fn retention(&self) -> Result<Retention, ApiError> {
+        Err(alone())
+    }
+
+    async fn set_retention(&self, _: &Retention) -> Result<(), ApiError> {
+        Err(alone())
+    }
+
+    async fn metadata_hash(&self) -> Result<MetadataHash, ApiError> {
+        Err(alone())
+    }
+
+    async fn backups(&self) -> Result<Vec<Hold>, ApiError> {
+        Err(alone())
+    }
+
+    async fn begin_backup(&self, _: &str) -> Result<Hold, ApiError> {
+        Err(alone())
+    }
+
+    async fn renew_backup(&self, _: BackupId) -> Result<Hold, ApiError> {
+        Err(alone())
+    }
+
+    async fn end_backup(&self, _: BackupId) -> Result<(), ApiError> {
+        Err(alone())
+    }
+
+    async fn export(&self, _: BackupId) -> Result<Export, ApiError> {
+        Err(alone())
+    }
+
+    async fn read_blob(&self, _: Space, id: BlobId) -> Result<BlobReader, BlobReadError> {
+        Err(BlobReadError::Unknown { id })
+    }
 }
 
 fn alone() -> ApiError {
@@ -110,6 +179,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/api/cairn/v1/cluster", get(status))
         .route("/api/cairn/v1/cluster/join_tokens", post(join_token))
+        .route("/api/cairn/v1/cluster/metadata_hash", get(metadata_hash))
 }
 
 async fn status(
@@ -117,6 +187,14 @@ async fn status(
     _instance: Authorised<Instance, Own>,
 ) -> Result<Json<ClusterStatus>, ApiError> {
     Ok(Json(app.operator().status().await?))
+}
+
+/// What the node that is asked has made of the metadata; another node is asked by itself.
+async fn metadata_hash(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+) -> Result<Json<MetadataHash>, ApiError> {
+    Ok(Json(app.operator().metadata_hash().await?))
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@
 //! do is in [`crate::registry`], behind the door.
 
 mod access_tokens;
+mod backups;
 pub mod cluster;
 mod deploy_tokens;
 mod groups;
@@ -45,6 +46,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(oci::rest::routes());
     Router::new()
         .nest("/api/v4", routes)
+        .merge(backups::routes())
         .merge(cluster::routes())
         .merge(upkeep::routes())
 }

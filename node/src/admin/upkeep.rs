@@ -7,11 +7,12 @@ use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cairn_cluster::{
-    BlobId, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtected, UnderProtectedPage, Waste,
-    WasteStage,
+    BlobId, Hold, Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtected,
+    UnderProtectedPage, Waste, WasteStage,
 };
 use serde::{Deserialize, Serialize};
 
+use super::backups::ShownHold;
 use crate::app::App;
 use crate::auth::{Authorised, Instance, Own};
 use crate::http::body::Params;
@@ -29,6 +30,10 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/cairn/v1/tasks/{task}", post(set_task))
         .route("/api/cairn/v1/blobs/under_protected", get(under_protected))
         .route("/api/cairn/v1/blobs/waste", get(waste))
+        .route(
+            "/api/cairn/v1/blobs/retention",
+            get(retention).post(set_retention),
+        )
 }
 
 /// A kind of background work: what is set for it, and how it stands on each node.
@@ -36,6 +41,10 @@ pub(super) fn routes() -> Router<App> {
 struct ShownTask {
     task: TaskKind,
     paused: bool,
+    /// Why, if nobody paused it by hand.
+    paused_because: Option<String>,
+    /// Backups for which it does not decide.
+    held_by: Vec<ShownHold>,
     /// What each node moves at most.
     bytes_per_second: Option<u64>,
     period_seconds: u64,
@@ -78,11 +87,17 @@ impl From<TaskStatus> for ShownState {
     }
 }
 
-fn shown(task: TaskKind, settings: &TaskSettings, statuses: &[TaskStatus]) -> ShownTask {
+fn shown(task: TaskKind, settings: &TaskSettings, statuses: &[TaskStatus], holds: &[Hold]) -> ShownTask {
+    let held_by = match task {
+        TaskKind::Collection => holds,
+        _ => &[],
+    };
     let of_kind = statuses.iter().filter(|status| status.task == task);
     ShownTask {
         task,
         paused: settings.paused,
+        paused_because: settings.paused_because.clone(),
+        held_by: held_by.iter().cloned().map(ShownHold::from).collect(),
         bytes_per_second: settings.rate(task),
         period_seconds: settings.period(task).as_secs(),
         nodes: of_kind.cloned().map(ShownState::from).collect(),
@@ -94,10 +109,11 @@ async fn tasks(
     _instance: Authorised<Instance, Own>,
 ) -> Result<Json<Vec<ShownTask>>, ApiError> {
     let statuses = app.operator().tasks().await?;
+    let holds = app.operator().backups().await?;
     let mut out = Vec::new();
     for task in TaskKind::ALL {
         let settings = app.operator().task_settings(task).await?;
-        out.push(shown(task, &settings, &statuses));
+        out.push(shown(task, &settings, &statuses, &holds));
     }
     Ok(Json(out))
 }
@@ -123,7 +139,10 @@ pub struct TaskChange {
 impl TaskChange {
     /// Makes the change, at a time.
     pub(crate) fn apply(&self, settings: &mut TaskSettings, now: Timestamp) {
-        settings.paused = self.paused.unwrap_or(settings.paused);
+        if let Some(paused) = self.paused {
+            settings.paused = paused;
+            settings.paused_because = None;
+        }
         settings.bytes_per_second = self.bytes_per_second.or(settings.bytes_per_second);
         settings.period_seconds = self.period_seconds.or(settings.period_seconds);
         if self.run == Some(true) {
@@ -142,7 +161,8 @@ async fn set_task(
     let task = task.map_err(|error| ApiError::not_found(error.to_string()))?;
     let settings = app.operator().set_task(task, change).await?;
     let statuses = app.operator().tasks().await?;
-    Ok(Json(shown(task, &settings, &statuses)))
+    let holds = app.operator().backups().await?;
+    Ok(Json(shown(task, &settings, &statuses, &holds)))
 }
 
 #[derive(Deserialize)]
@@ -248,6 +268,45 @@ async fn waste(
     Ok(Json(waste.into_iter().map(ShownWaste::from).collect()))
 }
 
+async fn retention(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+) -> Result<Json<Retention>, ApiError> {
+    Ok(Json(app.operator().retention().await?))
+}
+
+/// What is to be changed of the retention. What is left out stays as it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionChange {
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    orphan_seconds: Option<u64>,
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    quarantine_seconds: Option<u64>,
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    unknown_seconds: Option<u64>,
+}
+
+impl RetentionChange {
+    fn applied_to(self, retention: &Retention) -> Retention {
+        Retention {
+            orphan_seconds: self.orphan_seconds.unwrap_or(retention.orphan_seconds),
+            quarantine_seconds: self.quarantine_seconds.unwrap_or(retention.quarantine_seconds),
+            unknown_seconds: self.unknown_seconds.unwrap_or(retention.unknown_seconds),
+        }
+    }
+}
+
+async fn set_retention(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Params(change): Params<RetentionChange>,
+) -> Result<Json<Retention>, ApiError> {
+    let changed = change.applied_to(&app.operator().retention().await?);
+    app.operator().set_retention(&changed).await?;
+    Ok(Json(changed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +315,7 @@ mod tests {
     fn what_is_left_out_of_a_change_stays_as_it_is() {
         let mut settings = TaskSettings {
             paused: true,
+            paused_because: Some("restored".into()),
             bytes_per_second: Some(5),
             ..TaskSettings::default()
         };
@@ -264,7 +324,7 @@ mod tests {
             ..TaskChange::default()
         };
         change.apply(&mut settings, Timestamp(7));
-        assert!(settings.paused && settings.run_at.is_none());
+        assert!(settings.paused && settings.paused_because.is_some() && settings.run_at.is_none());
         assert_eq!(
             (settings.bytes_per_second, settings.period_seconds),
             (Some(5), Some(60))
@@ -275,7 +335,7 @@ mod tests {
             ..TaskChange::default()
         };
         change.apply(&mut settings, Timestamp(7));
-        assert!(!settings.paused);
+        assert!(!settings.paused && settings.paused_because.is_none());
         assert_eq!(settings.run_at, Some(Timestamp(7)));
     }
 

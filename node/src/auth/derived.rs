@@ -3,7 +3,8 @@
 //!
 //! A JWT signed by a key that every node derives from the cluster's secret. It names its parent,
 //! which is read again at every use, so it dies with it; and it can only narrow what the parent
-//! may do. One algorithm is accepted, whatever the header of a token asks for.
+//! may do: to what a client asked for, for minutes, or to one file, for as long as a link to it is
+//! to hold. One algorithm is accepted, whatever the header of a token asks for.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,8 +22,11 @@ const ISSUER: &str = "cairn";
 /// How far the clocks of two nodes may be apart.
 const LEEWAY: Duration = Duration::from_secs(30);
 
-/// Longest life of a derived token.
+/// Longest life of a token that a client asked for.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// Longest life of a token in a link.
+pub const MAX_LINK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a derived token may be used for; it is nothing beyond this.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +114,7 @@ impl Signer {
         }
     }
 
-    /// A token for `caller`, held to `grants`, that lives no longer than [`MAX_LIFETIME`].
+    /// A token for `caller`, held to `grants`, that lives no longer than [`MAX_LINK_LIFETIME`].
     pub fn sign(
         &self,
         caller: &Caller,
@@ -129,7 +133,7 @@ impl Signer {
             access: grants,
             iat: seconds,
             nbf: seconds,
-            exp: seconds + lifetime.min(MAX_LIFETIME).as_secs(),
+            exp: seconds + lifetime.min(MAX_LINK_LIFETIME).as_secs(),
             jti: data_encoding::HEXLOWER.encode(&nonce),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)

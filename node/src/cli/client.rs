@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
@@ -14,6 +14,9 @@ use super::failure::{Code, Failure, OrFail as _, chain};
 
 /// Commands are small; an answer that takes longer than this will not come.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What is large takes its time; whoever reads it looks whether it still comes.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What is said of a name that something else has.
 const TAKEN: &str = "already been taken";
@@ -155,22 +158,60 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    /// Asks the nodes in turn until one can be reached.
-    ///
-    /// Only a request that was never sent goes to the next node, and one that changes nothing
-    /// also when a node says that it cannot answer now.
+    /// Deletes something.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        let (node, answer) = self.ask(Method::DELETE, path, None::<&()>, DEADLINE, 0).await?;
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => Err(refused(&node, answer).await),
+        }
+    }
+
+    /// Asks for something large, whatever time it takes, beginning with the node of this number.
+    pub(super) async fn open(&self, path: &str, first: usize) -> Result<Opened, Failure> {
+        let (node, answer) = self.ask(Method::GET, path, None::<&()>, LONGEST, first).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(Opened::Body(answer)),
+            StatusCode::GONE => Ok(Opened::Gone(refused(&node, answer).await.message)),
+            _ => Err(refused(&node, answer).await),
+        }
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&(impl Serialize + ?Sized)>,
     ) -> Result<T, Failure> {
-        let mut last = Failure::new(Code::Usage, "no node is named").next("set CAIRN_URL or use --url");
-        for node in &self.nodes {
+        let (node, answer) = self.ask(method.clone(), path, body, DEADLINE, 0).await?;
+        if !answer.status().is_success() {
+            return Err(refused(&node, answer).await);
+        }
+        answer
+            .json()
+            .await
+            .or_fail(format_args!("read what {node} answered to {method} {path}"))
+    }
+
+    /// Asks the nodes in turn until one can be reached.
+    ///
+    /// Only a request that was never sent goes to the next node, and one that changes nothing
+    /// also when a node says that it cannot answer now.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + ?Sized)>,
+        deadline: Duration,
+        first: usize,
+    ) -> Result<(Url, Response), Failure> {
+        let mut last = Err(Failure::new(Code::Usage, "no node is named").next("set CAIRN_URL or use --url"));
+        let nodes = self.nodes.iter().cycle().skip(first % self.nodes.len().max(1));
+        for node in nodes.take(self.nodes.len()) {
             let url = node
                 .join(path)
                 .or_fail(format_args!("make a URL of {node} and {path}"))?;
-            let mut request = self.http.request(method.clone(), url);
+            let mut request = self.http.request(method.clone(), url).timeout(deadline);
             if let Some(token) = &self.token {
                 request = request.header("PRIVATE-TOKEN", token);
             }
@@ -178,41 +219,44 @@ impl Client {
                 request = request.json(body);
             }
             match request.send().await {
-                Ok(answer) if answer.status().is_success() => {
-                    return answer
-                        .json()
-                        .await
-                        .or_fail(format_args!("read what {node} answered to {method} {path}"));
-                }
                 Ok(answer) => {
                     let may_ask_another =
                         answer.status() == StatusCode::SERVICE_UNAVAILABLE && method == Method::GET;
-                    last = refused(node, answer).await;
+                    last = Ok((node.clone(), answer));
                     if !may_ask_another {
-                        return Err(last);
+                        return last;
                     }
                 }
                 Err(error) => {
                     let never_sent = error.is_connect();
-                    last = Failure::new(
+                    let failure = Failure::new(
                         Code::Unavailable,
                         format!("cannot reach {node}: {}", chain(&error.without_url())),
                     )
                     .next("check that the node runs, or name another one with --url");
                     if !never_sent && method != Method::GET {
-                        return Err(last.next(
+                        return Err(failure.next(
                             "the node may have done it before it went silent: look before you try again",
                         ));
                     }
+                    last = Err(failure);
                 }
             }
         }
-        Err(last)
+        last
     }
 }
 
+/// An answer to a request for something large.
+pub(super) enum Opened {
+    /// Its bytes are coming.
+    Body(Response),
+    /// It was there and is lost, for this reason.
+    Gone(String),
+}
+
 /// Turns an answer that says no into words.
-async fn refused(node: &Url, answer: reqwest::Response) -> Failure {
+async fn refused(node: &Url, answer: Response) -> Failure {
     let status = answer.status();
     let body = answer.text().await.unwrap_or_default();
     let message = error_message(&body).unwrap_or_else(|| format!("{node} answered {status}"));

@@ -1,8 +1,9 @@
 //! The command line of `cairn`: runs a node, founds and grows a cluster, and administers one.
 //!
 //! Commands that administer speak HTTP with any node, as other clients do; only `serve`, `dev`,
-//! `cluster init` and `cluster join` touch a node's own data.
+//! `restore`, `cluster init` and `cluster join` touch a node's own data.
 
+mod backup;
 mod client;
 mod cluster;
 mod dev;
@@ -10,6 +11,7 @@ mod failure;
 mod group;
 mod output;
 mod project;
+mod restore;
 mod serve;
 mod table;
 mod token;
@@ -55,6 +57,10 @@ enum Command {
     Tasks(upkeep::TasksCommand),
     /// Blobs that need attention
     Blobs(upkeep::BlobsArguments),
+    /// Takes a backup of a running cluster into a folder, or checks one
+    Backup(backup::Arguments),
+    /// Makes a new cluster from a backup, with this node as its first
+    Restore(restore::Arguments),
     /// Groups, which hold projects
     #[command(subcommand)]
     Group(group::Command),
@@ -86,10 +92,21 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Cluster(command) => on_this_thread(cluster::run(command, output)),
         Command::Tasks(command) => on_this_thread(upkeep::tasks(command, output)),
         Command::Blobs(arguments) => on_this_thread(upkeep::blobs(arguments, output)),
+        Command::Backup(arguments) => on_all_threads(backup::run(arguments, output)),
+        Command::Restore(arguments) => on_all_threads(restore::run(arguments, output)),
         Command::Group(command) => on_this_thread(group::run(command, output)),
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),
     }
+}
+
+/// Runs a command that moves and hashes much.
+fn on_all_threads(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_fail("start the runtime")?
+        .block_on(command)
 }
 
 /// Runs a command that needs no more than one thread.

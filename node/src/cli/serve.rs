@@ -77,12 +77,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let held = arguments.node.hold()?;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .or_fail("start the runtime")?
-        .block_on(start::serve(held.config.clone()))
-        .map_err(Failure::from)
+    super::on_all_threads(async {
+        let served = start::serve(held.config.clone()).await;
+        served.map_err(Failure::from)
+    })
 }
 
 fn lock(pid_file: &Path) -> Result<PidLock, Failure> {

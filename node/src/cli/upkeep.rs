@@ -119,9 +119,21 @@ async fn all_under_protected(client: &Client) -> Result<Vec<Blob>, Failure> {
 struct Task {
     task: String,
     paused: bool,
+    paused_because: Option<String>,
+    #[serde(default)]
+    held_by: Vec<Held>,
     bytes_per_second: Option<u64>,
     period_seconds: u64,
     nodes: Vec<State>,
+}
+
+/// A backup that is being taken.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    backup: String,
+    by: String,
+    begun_at: String,
+    held_until: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -184,7 +196,26 @@ impl fmt::Display for Tasks {
                 ]);
             }
         }
-        table.fmt(out)
+        table.fmt(out)?;
+        for Task {
+            task,
+            paused_because,
+            held_by,
+            ..
+        } in &self.0
+        {
+            if let Some(reason) = paused_because {
+                write!(out, "\n{task} is paused: {reason} (`cairn tasks resume {task}`)")?;
+            }
+            for held in held_by {
+                write!(
+                    out,
+                    "\n{task} is held back by backup {}, which {} began at {}; until {} at least",
+                    held.backup, held.by, held.begun_at, held.held_until
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -286,6 +317,13 @@ mod tests {
         let task = Task {
             task: "scrub".into(),
             paused: false,
+            paused_because: Some("restored".into()),
+            held_by: vec![Held {
+                backup: "ab".into(),
+                by: "root".into(),
+                begun_at: "10:00".into(),
+                held_until: "10:30".into(),
+            }],
             bytes_per_second: Some(1 << 20),
             period_seconds: 60,
             nodes: vec![state],
@@ -293,7 +331,9 @@ mod tests {
         assert_eq!(
             Tasks(vec![task]).to_string(),
             "TASK   NODE  STATE    PROGRESS  ITEMS  BYTES    RATE       LIMIT      LAST ROUND  LAST FAILURE\n\
-             scrub  2     running  25 %      7      1.0 MiB  1.0 KiB/s  1.0 MiB/s  -           -"
+             scrub  2     running  25 %      7      1.0 MiB  1.0 KiB/s  1.0 MiB/s  -           -\n\
+             scrub is paused: restored (`cairn tasks resume scrub`)\n\
+             scrub is held back by backup ab, which root began at 10:00; until 10:30 at least"
         );
     }
 

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use cairn_cluster::{Blobs, Collection, Space, Txn};
+use cairn_cluster::{Blobs, Collection, Key, Space, Txn};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 pub use crate::registry::Progress;
+use crate::registry::blob_names::{self, Piece};
 use crate::registry::package::{Edit, File, Package, Version};
 
 /// What Cairn must know of a package format.
@@ -77,6 +78,12 @@ pub trait Format: Send + Sync {
     fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
         let _ = removal;
         Box::pin(async { Ok(Progress::Done) })
+    }
+
+    /// Says what the format named a blob for by a record of its own, whose `key` lies below its
+    /// `records` in a project.
+    fn describe_blob(&self, records: &Collection, key: &Key) -> Vec<Piece> {
+        vec![blob_names::below(records, key)]
     }
 
     /// What a user pastes, or a command writes, to set up each client.

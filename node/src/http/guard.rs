@@ -1,7 +1,7 @@
 //! What every request must pass before a route sees it: method, size of the head, path, host.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, Version, header};
+use axum::http::{HeaderMap, Method, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -19,7 +19,7 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     let (mut parts, body) = request.into_parts();
     let limits = &app.http().limits;
     let checked = check_method(&parts.method, &parts.headers)
-        .and_then(|()| check_size(limits, parts.uri.to_string().len(), &parts.headers))
+        .and_then(|()| check_size(limits, target_bytes(&parts.uri), &parts.headers))
         .and_then(|()| path::check(parts.uri.path()).map_err(|bad| ApiError::bad_request(bad.to_string())))
         .and_then(|()| check_framing(parts.version, &parts.headers))
         .and_then(|()| host::identify(app.http(), &parts));
@@ -50,6 +50,14 @@ fn check_method(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
         ));
     }
     Ok(())
+}
+
+/// How long the request target is, as it was sent.
+fn target_bytes(uri: &Uri) -> usize {
+    let scheme_bytes = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority_bytes = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let rest_bytes = uri.path_and_query().map_or(0, |rest| rest.as_str().len());
+    scheme_bytes + authority_bytes + rest_bytes
 }
 
 fn check_size(limits: &Limits, target_bytes: usize, headers: &HeaderMap) -> Result<(), ApiError> {

@@ -7,7 +7,7 @@
 use percent_encoding::percent_decode;
 
 /// Prefixes of routes whose next segment names a group or project, by its encoded path.
-const NAMED_BY_PATH: [&str; 2] = ["/api/v4/projects/", "/api/v4/groups/"];
+const NAMED_BY_PATH: [&str; 3] = ["/api/v4/projects/", "/api/v4/groups/", "/api/packages/"];
 
 /// A path that is refused, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +106,7 @@ mod tests {
             "/v2/acme/demo/img/blobs/uploads/",
             "/api/v4/projects/acme%2Fdemo/packages/npm/@acme%2ffoo",
             "/api/v4/projects/acme%2Ftools%2fdemo",
+            "/api/packages/acme%2Fdemo/generic/a/1/f",
             "/api/v4/groups/acme%2Ftools/-/packages/npm/%40acme%2Ffoo/-/foo-1.0.0.tgz",
             "/api/v4/projects/1/packages/generic/a%2bb/1.0.0/x~1@y.tgz",
             "/api/v4/projects/1/packages/generic/a/1/f%C3%BC",

@@ -204,6 +204,24 @@ pub(crate) async fn format_records(app: &App, project: u64, format: &str) -> usi
     items
 }
 
+/// How many records there are in project 1 of an upload in parts, and of the orders to take
+/// apart what is to go.
+pub(crate) async fn records_of_parts(app: &App, upload_id: &str) -> usize {
+    let snapshot = app.store().kv().local();
+    let own = keys::format(1, 1, "generic");
+    let number = u64::from_str_radix(&upload_id[..16], 16).unwrap();
+    let mut items = 0;
+    for collection in [
+        own.at("multiparts"),
+        own.at("parts-bytes"),
+        own.at("parts").at(number),
+        keys::purges(1),
+    ] {
+        items += snapshot.scan(Scan::of(&collection)).await.unwrap().len();
+    }
+    items
+}
+
 /// How many items there are below a project, its tombstones and indexes included.
 pub(crate) async fn keys_of_project(app: &App, id: u64) -> usize {
     let snapshot = app.store().kv().local();

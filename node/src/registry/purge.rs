@@ -5,7 +5,7 @@
 //! for work that was left behind. Two nodes on one piece conflict, and one of them goes on.
 
 use cairn_cluster::record::Record;
-use cairn_cluster::{Blobs, Scan, Snapshot, Space, Txn};
+use cairn_cluster::{Blobs, Scan, Snapshot, Space, Timestamp, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::formats::{self, FORMATS, Format, Removal};
@@ -14,6 +14,7 @@ use crate::registry::keys;
 use crate::registry::member;
 use crate::registry::package::{File, Package, Tombstone, Version};
 use crate::registry::place::{Place, PlaceKind};
+use crate::registry::project;
 use crate::registry::store::Store;
 use crate::registry::token::{self, TokenEntry};
 use crate::registry::user;
@@ -39,8 +40,15 @@ pub(in crate::registry) enum Purge {
     Project { project: u64 },
     /// All that an empty group had.
     Group { group: u64 },
-    /// A part of what a format keeps by records of its own.
-    Part { project: u64, format: String, part: u64 },
+    /// A part of what a format keeps by records of its own; not before it is due, unless its
+    /// project is gone.
+    Part {
+        project: u64,
+        format: String,
+        part: u64,
+        #[serde(default)]
+        due: Timestamp,
+    },
 }
 
 impl Record for Purge {}
@@ -91,6 +99,9 @@ async fn run_root(store: &Store, snapshot: &Snapshot, root: u64) -> Result<(), A
     let orders = keys::purges(root);
     for entry in snapshot.scan(Scan::of(&orders)).await? {
         let work: Purge = entry.record()?;
+        if is_for_later(store, snapshot, root, &work).await? {
+            continue;
+        }
         let order = orders.key(&entry.item);
         loop {
             let step = async |mut txn: Txn| {
@@ -111,6 +122,16 @@ async fn run_root(store: &Store, snapshot: &Snapshot, root: u64) -> Result<(), A
     Ok(())
 }
 
+async fn is_for_later(store: &Store, snapshot: &Snapshot, root: u64, work: &Purge) -> Result<bool, ApiError> {
+    match work {
+        Purge::Part { project, due, .. } if store.now() < *due => {
+            let project = project::by_id(&mut snapshot.clone(), root, *project).await?;
+            Ok(project.is_some())
+        }
+        _ => Ok(false),
+    }
+}
+
 async fn step(txn: &mut Txn, store: &Store, root: u64, work: &Purge) -> Result<Progress, ApiError> {
     match work {
         Purge::Version { project, version } => {
@@ -129,6 +150,7 @@ async fn step(txn: &mut Txn, store: &Store, root: u64, work: &Purge) -> Result<P
             project,
             format,
             part,
+            ..
         } => match formats::by_name(format) {
             Some(format) => remove_records(txn, store, root, *project, format, Some(*part)).await,
             None => Ok(Progress::Done),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_cluster::{Blobs, Collection, DigestSet, Kv, Snapshot, Space, StoredBlob, Timestamp, Txn};
+use cairn_cluster::{Blobs, Collection, DigestSet, Snapshot, Space, StoredBlob, Timestamp, Txn};
 
 use crate::auth::action::Verb;
 use crate::auth::caller::Caller;
@@ -147,12 +147,28 @@ impl Scope {
     /// Orders, as part of a transaction that hides it, that a part of what the format keeps here
     /// is taken apart by [`crate::formats::Format::remove`].
     pub(crate) async fn order_removal(&self, txn: &mut Txn, part: u64) -> Result<(), ApiError> {
+        self.order_removal_at(txn, part, Timestamp::default()).await
+    }
+
+    /// The same for later: for what is to be gone by then if nobody has come back to it.
+    pub(crate) async fn order_removal_at(
+        &self,
+        txn: &mut Txn,
+        part: u64,
+        due: Timestamp,
+    ) -> Result<(), ApiError> {
         let work = Purge::Part {
             project: self.project.id,
             format: self.format.to_owned(),
             part,
+            due,
         };
         purge::order(txn, self.store(), self.project.root(), &work).await
+    }
+
+    /// Random bytes, for a name that nobody else has.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        self.store().seams().random()
     }
 
     /// Wall time.
@@ -188,14 +204,10 @@ impl Scope {
             decide_again(&mut txn, &self.access, &*self.project, self.verb).await?;
             work(txn).await
         };
-        self.kv().transact(guarded).await
+        self.access.transact(guarded).await
     }
 
     pub(in crate::registry) fn store(&self) -> &Store {
         self.access.app().store()
-    }
-
-    fn kv(&self) -> &Kv {
-        self.store().kv()
     }
 }

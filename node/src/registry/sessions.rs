@@ -70,6 +70,14 @@ struct Owner<T> {
 
 impl<T: Serialize + DeserializeOwned> Record for Owner<T> {}
 
+const UPLOADING: &str = "uploading";
+const UPLOADS: &str = "uploads";
+
+/// Whether the records of this name are about uploads under way.
+pub(super) fn is_of_upload(records: &[u8]) -> bool {
+    [UPLOADING, UPLOADS].map(str::as_bytes).contains(&records)
+}
+
 /// Where the records lie.
 #[derive(Clone)]
 pub(crate) struct SessionKeys(Collection);
@@ -81,11 +89,11 @@ impl SessionKeys {
     }
 
     pub(crate) fn uploading(&self) -> Collection {
-        self.0.at("uploading")
+        self.0.at(UPLOADING)
     }
 
     pub(crate) fn count(&self) -> Key {
-        self.0.at("uploads").key("")
+        self.0.at(UPLOADS).key("")
     }
 
     fn finished(&self, upload: &UploadId) -> Key {

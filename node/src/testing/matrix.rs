@@ -196,7 +196,7 @@ fn the_table_lets_no_stranger_near_private_things() {
         let mut segments = row
             .target
             .split('/')
-            .skip_while(|part| !["projects", "groups"].contains(part));
+            .skip_while(|part| !["projects", "groups", "packages"].contains(part));
         segments
             .nth(1)
             .is_some_and(|reference| ["1", "99", "acme"].contains(&reference))

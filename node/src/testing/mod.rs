@@ -7,6 +7,7 @@
 mod balancer;
 #[cfg(feature = "real-clients")]
 pub(crate) mod client;
+pub(crate) mod clock;
 #[cfg(feature = "real-clients")]
 pub(crate) mod cluster;
 mod matrix;

@@ -6,6 +6,7 @@ use futures::stream::{self, TryStreamExt};
 use tracing::error;
 
 use super::{CLOCK_TOLERANCE, Collector, Pages};
+use crate::blob::hold::{is_held, is_held_in};
 use crate::blob::id::{BlobId, Generation, Space, UploadId};
 use crate::blob::keys;
 use crate::blob::record::{BlobRecord, BlobState, GarbageRecord, PendingRecord, SegmentRecord, UploadRecord};
@@ -37,6 +38,10 @@ impl Collector<'_> {
     }
 
     async fn orphans(&self, space: Space, work: &Work) -> anyhow::Result<()> {
+        // Each decision asks again; this spares asking for each of them.
+        if is_held(&self.blobs.kv().local(), self.blobs.seams().clock.now()).await? {
+            return Ok(());
+        }
         let mut pages = Pages::of(keys::orphans(space));
         while let Some(page) = pages.next(self.blobs).await? {
             let due = page
@@ -102,7 +107,8 @@ impl Collector<'_> {
             Some(until) => Timestamp(number(&until).map_err(ReadError::from)?).plus(CLOCK_TOLERANCE),
             None => Timestamp::default(),
         };
-        if now < since.plus(self.retention.orphans()) || now < leased_until {
+        let kept = now < since.plus(self.retention.orphans()) || now < leased_until;
+        if kept || is_held_in(txn, now).await? {
             return Ok(false);
         }
         txn.delete(&key);

@@ -10,8 +10,9 @@
 //!
 //! - What is garbage is decided once for the cluster, by the leader, and in one transaction each
 //!   that depends on everything the decision rests on ([`decide`]): the blob's record and so its
-//!   generation, its references, its lease. Whoever names or leases it at the same time makes the
-//!   decision void, or is told that there is no such blob.
+//!   generation, its references, its lease, and that no backup holds the collection back
+//!   ([`super::hold`]). Whoever names or leases it at the same time makes the decision void, or is
+//!   told that there is no such blob.
 //! - Garbage stays on its disks for a while, for those who are reading it, and is then removed from
 //!   all its homes, and only when all have confirmed it is it forgotten ([`remove`]).
 //! - Each node looks by itself for shards that the metadata does not know, and gives back the space
@@ -42,7 +43,7 @@ use crate::record::number;
 use crate::tasks::{Next, Task, Work};
 
 /// How far the clocks of nodes may be apart. What expires is kept for so much longer.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// How many items are read at once.
 const PAGE: usize = 500;

@@ -1,6 +1,6 @@
 //! What there is: packages of a project, versions of a package, files of a version, by pages.
 
-use crate::formats::generic::listing::Entry;
+use crate::formats::generic::listing::{Entry, subject};
 use crate::formats::generic::names::AFTER_NAMES;
 use crate::http::error::ApiError;
 use crate::registry::Scope;
@@ -124,17 +124,26 @@ async fn files(
                 after = Some(past(&format!("{below}{directory}/")));
                 continue 'pages;
             }
+            let about = match subject(rest) {
+                Some(subject) if is_there(&view, version, below, subject).await? => Some(subject.to_owned()),
+                _ => None,
+            };
             found.push(Entry::File {
                 name: rest.into(),
                 size: file.size,
                 sha256: file.digests.sha256,
                 modified: file.created_at,
+                about,
             });
         }
         if !full {
             return Ok(found);
         }
     }
+}
+
+async fn is_there(view: &View<'_>, version: &Version, below: &str, name: &str) -> Result<bool, ApiError> {
+    Ok(view.file(version, &format!("{below}{name}")).await?.is_some())
 }
 
 /// Where to go on after a file, or after everything in a directory.

@@ -1,7 +1,7 @@
 //! What a client says about the bytes it sends, and whether it was true.
 
 use axum::http::{HeaderMap, HeaderName, header};
-use cairn_cluster::Digests;
+use cairn_cluster::{DigestSet, Digests};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
@@ -81,11 +81,27 @@ impl Claims {
     /// Adds a sha256 in hexadecimal digits that was claimed elsewhere than in a header.
     pub(super) fn add_sha256(&mut self, hex: &str) -> Result<(), ApiError> {
         let decoded = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok();
-        self.add(
-            Algorithm::Sha256,
-            decoded,
-            &HeaderName::from_static("upload-metadata"),
-        )
+        let digest = decoded.filter(|digest| digest.len() == Algorithm::Sha256.bytes());
+        let digest = digest.ok_or_else(|| ApiError::bad_request("sha256 does not hold a digest"))?;
+        self.sha256.push(digest);
+        Ok(())
+    }
+
+    /// Adds the digests that were claimed of the same bytes before.
+    pub(super) fn add_all(&mut self, before: &Self) {
+        self.sha256.extend_from_slice(&before.sha256);
+        self.sha1.extend_from_slice(&before.sha1);
+        self.sha512.extend_from_slice(&before.sha512);
+        self.md5.extend_from_slice(&before.md5);
+    }
+
+    /// What has to be computed to check them.
+    pub(super) fn algorithms(&self) -> DigestSet {
+        DigestSet {
+            sha1: !self.sha1.is_empty(),
+            sha512: !self.sha512.is_empty(),
+            md5: !self.md5.is_empty(),
+        }
     }
 
     fn add(
@@ -126,6 +142,11 @@ impl Claims {
     /// Whether content of this sha256 cannot be what was announced.
     pub(super) fn rule_out(&self, sha256: &[u8; 32]) -> bool {
         self.sha256.iter().any(|claimed| claimed != sha256)
+    }
+
+    /// Whether a sha256 was announced, and this content is what was.
+    pub(super) fn identify(&self, digests: &Digests, size: u64) -> bool {
+        !self.sha256.is_empty() && self.check(digests, size).is_ok()
     }
 
     /// Makes sure that what arrived is what was announced.
@@ -317,6 +338,8 @@ mod tests {
             HeaderValue::from_str(&"01".repeat(32)).unwrap(),
         );
         let claims = Claims::of(&headers).unwrap();
+        assert!(claims.identify(&digests(), SIZE));
+        assert!(!Claims::default().identify(&digests(), SIZE));
         assert!(!claims.rule_out(&[1; 32]));
         assert!(claims.rule_out(&[2; 32]));
     }

@@ -1,10 +1,14 @@
 //! The story of the real clients, curl and wget: publish, fetch, resume, verify, delete.
 
+use std::path::Path;
+
 use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::testing::client::{Client, Ran};
 use crate::testing::cluster::{TestCluster, cluster, unique};
+use crate::testing::readme::blocks;
 
 /// A client with the credentials of a project in `.netrc`.
 struct Desk {
@@ -478,4 +482,132 @@ async fn curl_sends_a_file_in_pieces_to_all_nodes() {
         desk.curl(&["-o", "back", &desk.url(node, "1/f.bin")]).await;
         assert!(desk.read("back") == content);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_sends_parts_at_a_time_to_all_nodes() {
+    let desk = Desk::new("curl").await;
+    let content = noise(5 << 20);
+    let parts = [
+        &content[..2_000_000],
+        &content[2_000_000..4_500_000],
+        &content[4_500_000..],
+    ];
+    let file = |node: usize, query: &str| desk.url(node, &format!("1/f.bin?{query}"));
+    let begun = desk.curl(&["-X", "POST", &file(0, "uploads")]).await;
+    let begun: Value = serde_json::from_str(&begun).unwrap();
+    let id = begun["upload_id"].as_str().unwrap();
+    // The last part first, and all by one run of the client.
+    let mut arguments = vec!["--parallel".to_owned()];
+    for (turn, part) in parts.iter().enumerate().rev() {
+        let name = format!("part-{turn}");
+        desk.write(&name, part);
+        let sum = format!("X-Checksum-Sha256: {}", sha256(part));
+        let url = file(turn, &format!("upload_id={id}&part={}", turn + 1));
+        let answer = format!("answer-{turn}");
+        let upload = ["-n", "-f", "-H", &sum, "-T", &name, "-o", &answer, &url];
+        if arguments.len() > 1 {
+            arguments.push("--next".into());
+        }
+        arguments.extend(upload.map(str::to_owned));
+    }
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    desk.go(&arguments).await;
+    let whole = json!({
+        "parts": (1..=3).map(|part| json!({ "part": part })).collect::<Vec<_>>(),
+        "sha256": sha256(&content),
+    });
+    desk.write("whole", whole.to_string());
+    let of = format!("upload_id={id}");
+    let listed = desk.curl(&[&file(2, &of)]).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["parts"][1]["size"], 2_500_000);
+    let end = ["-X", "POST", "--data-binary", "@whole", &file(1, &of)];
+    let ended = desk.curl(&end).await;
+    assert!(ended.contains("201 Created"), "{ended}");
+    for node in 0..3 {
+        desk.curl(&["-o", "back", &desk.url(node, "1/f.bin")]).await;
+        assert!(desk.read("back") == content);
+    }
+    let gone = ["-n", "-T", "part-0", &file(0, &format!("{of}&part=1"))];
+    desk.refused(&gone, 404, "404 Upload Not Found").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_link_fetches_by_it_without_credentials() {
+    let desk = Desk::new("curl").await;
+    let content = noise(300_000);
+    desk.write("f.bin", &content);
+    desk.curl(&["-T", "f.bin", &desk.url(0, "1/")]).await;
+    let wanted = json!({"package": desk.package, "version": "1", "file": "f.bin"}).to_string();
+    let links = desk.cluster.url(1) + "/api/v4/projects/1/packages/generic/-/links";
+    let made = ["--json", &wanted, &links];
+    let made: Value = serde_json::from_str(&desk.curl(&made).await).unwrap();
+    let url = made["url"].as_str().unwrap();
+
+    let (curl, wget) = (Client::of_system("curl"), Client::of_system("wget"));
+    curl.ok(curl.home(), &["-sSf", "-o", "back", url]).await;
+    assert!(curl.read("back") == content);
+    curl.write("back", &content[..100_000]);
+    curl.ok(curl.home(), &["-sSf", "-C", "-", "-o", "back", url])
+        .await;
+    assert!(curl.read("back") == content);
+    let named = ["-nv", "--content-disposition", url];
+    wget.ok(wget.home(), &named).await;
+    assert!(wget.read("f.bin") == content);
+    let other = url.replace("/f.bin?", "/g.bin?");
+    curl.fails(curl.home(), &["-sSf", &other], 22, &["error: 401"])
+        .await;
+    let bare = url.split('?').next().unwrap();
+    curl.fails(curl.home(), &["-sSf", bare], 22, &["error: 401"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_promotes_a_version_and_speaks_to_the_urls_of_gitea() {
+    let desk = Desk::new("curl").await;
+    desk.write("f.bin", b"tested");
+    let gitea = |node: usize, version: &str| {
+        let (base, package) = (desk.cluster.url(node), &desk.package);
+        format!("{base}/api/packages/acme%2Fdemo/generic/{package}/{version}/f.bin")
+    };
+    desk.curl(&["-T", "f.bin", &gitea(0, "1.0-rc.1")]).await;
+    let order = json!({
+        "from": {"package": desk.package, "version": "1.0-rc.1"},
+        "to": {"version": "1.0"},
+    });
+    let order = order.to_string();
+    let url = desk.cluster.url(1) + "/api/v4/projects/1/packages/generic/-/copy";
+    let answer = desk.curl(&["--json", &order, &url]).await;
+    assert!(answer.contains(&sha256(b"tested")), "{answer}");
+    desk.curl(&["-X", "DELETE", &gitea(2, "1.0-rc.1")]).await;
+    for node in 0..3 {
+        assert_eq!(desk.curl(&[&gitea(node, "1.0")]).await, "tested");
+        assert_eq!(desk.curl(&[&desk.url(node, "1.0/f.bin")]).await, "tested");
+        desk.refused(&["-n", &gitea(node, "1.0-rc.1")], 404, "404 File Not Found")
+            .await;
+    }
+    desk.write("f.bin", b"other");
+    desk.refused(&["-n", "-T", "f.bin", &gitea(2, "1.0")], 409, "exists already")
+        .await;
+}
+
+/// The commands of `docs/generic.md`, as they are written there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manual_works_as_it_is_written() {
+    let cluster = cluster().await;
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/generic.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let manual = manual
+        .replace("http://127.0.0.1:7080", &cluster.url(0))
+        .replace("hello-tool", &unique("hello"));
+    let script = format!("set -eux\n{}", blocks(&manual, "sh").concat());
+    assert!(
+        script.matches("curl ").count() >= 10,
+        "the manual has lost its commands"
+    );
+    let shell = Client::of_system("bash").with("CAIRN_TOKEN", &cluster.token);
+    shell.write("manual.sh", script);
+    let ran = shell.ok(&shell.folder("work"), &["../manual.sh"]).await;
+    ran.says("large: OK");
 }

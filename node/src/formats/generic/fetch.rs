@@ -51,7 +51,8 @@ pub(super) async fn find_version(
     Err(ApiError::not_found("404 Package Not Found"))
 }
 
-async fn find_file(scope: &Scope, place: &Place) -> Result<(Version, File), ApiError> {
+/// A file that is there, with its version.
+pub(super) async fn find_file(scope: &Scope, place: &Place) -> Result<(Version, File), ApiError> {
     let missing = || ApiError::not_found("404 File Not Found");
     let found = find_version(scope, place.package(), place.version()).await;
     // That there is no raw view yet is nothing that a client should hear of.

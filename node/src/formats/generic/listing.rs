@@ -33,7 +33,31 @@ pub(super) enum Entry {
         sha256: [u8; 32],
         /// When it was published.
         modified: Timestamp,
+        /// The file beside it that it says something about.
+        about: Option<String>,
     },
+}
+
+/// How the names of files end that say something about another file: signatures, attestations,
+/// lists of what is inside. The rest of the name is the other file's.
+const ABOUT: [&str; 9] = [
+    ".asc",
+    ".sig",
+    ".minisig",
+    ".sigstore",
+    ".sigstore.json",
+    ".intoto.jsonl",
+    ".spdx.json",
+    ".cdx.json",
+    ".sbom.json",
+];
+
+/// The name of the file that a file of this name says something about.
+pub(super) fn subject(name: &str) -> Option<&str> {
+    let subjects = ABOUT.iter().filter_map(|end| name.strip_suffix(end));
+    subjects
+        .filter(|subject| !subject.is_empty())
+        .min_by_key(|subject| subject.len())
 }
 
 impl Entry {
@@ -62,14 +86,21 @@ impl Entry {
                 size,
                 sha256,
                 modified,
-            } => json!({
-                "name": name,
-                "type": "file",
-                "size": size,
-                "sha256": HEXLOWER.encode(sha256),
-                "last_modified": iso(*modified),
-                "url": url,
-            }),
+                about,
+            } => {
+                let mut shown = json!({
+                    "name": name,
+                    "type": "file",
+                    "size": size,
+                    "sha256": HEXLOWER.encode(sha256),
+                    "last_modified": iso(*modified),
+                    "url": url,
+                });
+                if let Some(subject) = about {
+                    shown["attached_to"] = subject.as_str().into();
+                }
+                shown
+            }
         }
     }
 }
@@ -147,6 +178,7 @@ mod tests {
             size: 7,
             sha256: [0xab; 32],
             modified: Timestamp(1_782_907_200_123),
+            about: None,
         }
     }
 
@@ -158,6 +190,21 @@ mod tests {
             "<a href=\"%3Cb%3E%26/\">&lt;b&gt;&amp;/</a>\n\
              <a href=\"a%20b%22%27.tgz\">a b&quot;&#39;.tgz</a>  2026-07-01T12:00:00.123Z  7\n"
         );
+    }
+
+    #[test]
+    fn what_belongs_to_a_file_says_so_in_its_name() {
+        for (name, expected) in [
+            ("tool.tgz.asc", Some("tool.tgz")),
+            ("tool.sigstore.json", Some("tool")),
+            ("tool.tgz.intoto.jsonl", Some("tool.tgz")),
+            ("a.asc.sig", Some("a.asc")),
+            ("tool.tgz", None),
+            ("asc", None),
+            (".asc", None),
+        ] {
+            assert_eq!(subject(name), expected, "{name}");
+        }
     }
 
     #[test]

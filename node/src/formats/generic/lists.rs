@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::formats::generic::browse::{self, Directory};
 use crate::formats::generic::listing::{self, encoded};
+use crate::formats::generic::parts::Listed;
 use crate::http::error::ApiError;
 use crate::http::form;
 use crate::registry::Scope;
@@ -23,6 +24,20 @@ pub(super) struct ListQuery {
     #[serde(default, deserialize_with = "form::number")]
     limit: Option<u64>,
     after: Option<String>,
+}
+
+impl ListQuery {
+    /// The same of a list of numbered parts.
+    pub(super) fn parts(&self) -> Result<Listed, ApiError> {
+        let number = |after: &String| {
+            let number = after.parse();
+            number.map_err(|_| ApiError::bad_request("after is not the number of a part"))
+        };
+        Ok(Listed {
+            limit: self.limit,
+            after: self.after.as_ref().map(number).transpose()?,
+        })
+    }
 }
 
 /// Lists a directory, whose path is for people to read.

@@ -2,18 +2,25 @@
 //! them. Fetched with curl, wget and whatever else speaks HTTP.
 //!
 //! There are two views on one store: the package view, `name/version/file`, and below `-/raw` the
-//! raw view, any path. A file that is too large for one request is sent by [`tus`] in several.
+//! raw view, any path. A file that is too large for one request is sent in several: by [`tus`], or
+//! in [`parts`] at a time. [`gitea`] has the URLs of another server.
 
 mod browse;
 mod claims;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
 mod client;
+mod copy;
+mod deploy;
 mod fetch;
+mod form;
+mod gitea;
 mod latest;
+mod links;
 mod listing;
 mod lists;
 mod names;
+mod parts;
 mod place;
 mod publish;
 mod raw;
@@ -55,7 +62,8 @@ impl Format for Generic {
     fn routes(&self, level: Level) -> Router<App> {
         match level {
             Level::Project => routes::project(),
-            Level::Group | Level::Instance | Level::Host => Router::new(),
+            Level::Host => gitea::routes(),
+            Level::Group | Level::Instance => Router::new(),
         }
     }
 
@@ -79,8 +87,15 @@ impl Format for Generic {
     }
 
     fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        let keys = SessionKeys::new(removal.records);
-        Box::pin(async move { sessions::forget_all(removal.txn, &keys).await })
+        Box::pin(async move {
+            if removal.part.is_none() {
+                let keys = SessionKeys::new(removal.records.clone());
+                if sessions::forget_all(removal.txn, &keys).await? == Progress::More {
+                    return Ok(Progress::More);
+                }
+            }
+            parts::remove(removal).await
+        })
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

@@ -4,6 +4,7 @@
 use axum::body::Body;
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use cairn_cluster::record::Record;
 use cairn_cluster::{DigestSet, PutError, StoredBlob, Txn};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::auth::{Authorised, Delete, Publish};
 use crate::formats::generic::NAME;
 use crate::formats::generic::claims::Claims;
 use crate::formats::generic::place::Place;
-use crate::http::body::{self, BodyError};
+use crate::http::body;
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::package::{Edit, File, FilePut, NewFile, NewVersion, Reuse, Status, Version, View};
@@ -46,6 +47,29 @@ pub(super) struct Published {
     pub(super) replaced: bool,
 }
 
+/// What is kept of an upload that ended, for a client that did not hear of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Finished {
+    pub(super) username: Option<String>,
+    pub(super) length: u64,
+    /// What it published, if it came in parts.
+    #[serde(default)]
+    pub(super) wanted: Option<Wanted>,
+}
+
+impl Record for Finished {}
+
+impl Finished {
+    /// An upload of the caller's.
+    pub(super) fn of(scope: &Scope, length: u64, wanted: Option<&Wanted>) -> Self {
+        Self {
+            username: scope.caller().username().map(str::to_owned),
+            length,
+            wanted: wanted.cloned(),
+        }
+    }
+}
+
 /// What must hold for a file to be published.
 pub(super) struct Demands {
     claims: Claims,
@@ -56,7 +80,10 @@ pub(super) struct Demands {
 
 impl Demands {
     /// What the headers of the request demand.
-    async fn of(project: &Authorised<Project, Publish>, headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(super) async fn of(
+        project: &Authorised<Project, Publish>,
+        headers: &HeaderMap,
+    ) -> Result<Self, ApiError> {
         let demands = Self::claimed(project, Claims::of(headers)?).await?;
         let conditions = Conditions::of(headers)?;
         Ok(Self {
@@ -80,6 +107,22 @@ impl Demands {
                 false => Reuse::Refused,
             },
         })
+    }
+}
+
+impl Demands {
+    /// The same, with what was claimed before, and maybe a sha256 in hexadecimal digits.
+    pub(super) fn and(mut self, before: &Claims, sha256: Option<&str>) -> Result<Self, ApiError> {
+        self.claims.add_all(before);
+        if let Some(sha256) = sha256 {
+            self.claims.add_sha256(sha256)?;
+        }
+        Ok(self)
+    }
+
+    /// Makes sure that what was stored is what was claimed.
+    pub(super) fn check(&self, blob: &StoredBlob) -> Result<(), ApiError> {
+        self.claims.check(blob.digests(), blob.size())
     }
 }
 
@@ -146,11 +189,12 @@ pub(super) async fn publish(
     // Nothing of the body has been asked for yet: a client that waits for "100 Continue" is
     // told of these without sending it.
     refuse_early(&scope, wanted, headers, &demands).await?;
-    let blob = store(&scope, body).await?;
-    demands.claims.check(blob.digests(), blob.size())?;
+    let blob = store(&scope, DIGESTS, body).await?;
+    demands.check(&blob)?;
     scope
         .transact(async |mut txn: Txn| {
-            let published = name(&scope, &mut txn, wanted, &demands, &blob).await?;
+            let content = Content::Stored(&blob);
+            let published = name(&scope, &mut txn, wanted, &demands, content).await?;
             Ok((txn, published))
         })
         .await
@@ -188,25 +232,40 @@ pub(super) async fn refuse_early(
     }
 }
 
-async fn store(scope: &Scope, body: Body) -> Result<StoredBlob, ApiError> {
+/// Stores the body of a request.
+pub(super) async fn store(scope: &Scope, digests: DigestSet, body: Body) -> Result<StoredBlob, ApiError> {
     let limit = scope.limits().file_bytes;
     let put = scope
         .blobs()
-        .put(scope.space(), DIGESTS, limit, body::stream(body));
-    put.await.map_err(|error: PutError<BodyError>| match error {
-        PutError::Body(error) => error.into(),
-        PutError::TooLarge { limit_bytes } => too_large(limit_bytes),
-        PutError::Write(error) => ApiError::unavailable(error),
-    })
+        .put(scope.space(), digests, limit, body::stream(body));
+    put.await.map_err(|error| not_stored(error, ApiError::from))
 }
 
-/// Makes stored bytes visible under the name that was wanted.
+/// Why bytes were not stored, where `unread` says why they could not be read.
+pub(super) fn not_stored<E>(error: PutError<E>, unread: impl Fn(E) -> ApiError) -> ApiError {
+    match error {
+        PutError::Body(error) => unread(error),
+        PutError::TooLarge { limit_bytes } => too_large(limit_bytes),
+        PutError::Write(error) => ApiError::unavailable(error),
+    }
+}
+
+/// What is published.
+#[derive(Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// Bytes that were stored just now.
+    Stored(&'a StoredBlob),
+    /// Those of a file that is there.
+    Kept(&'a File),
+}
+
+/// Makes content visible under the name that was wanted.
 pub(super) async fn name(
     scope: &Scope,
     txn: &mut Txn,
     wanted: &Wanted,
     demands: &Demands,
-    blob: &StoredBlob,
+    content: Content<'_>,
 ) -> Result<Published, ApiError> {
     let mut edit = Edit::new(scope, txn);
     let place = &wanted.place;
@@ -235,12 +294,21 @@ pub(super) async fn name(
     };
     let present = edit.file(&version, place.file()).await?;
     demands.conditions.check(present.as_ref())?;
-    let new = NewFile {
-        name: place.file(),
-        blob,
-        metadata: Bytes::new(),
+    let put = match content {
+        Content::Stored(blob) => {
+            let new = NewFile {
+                name: place.file(),
+                blob,
+                metadata: Bytes::new(),
+            };
+            edit.put_file(&version, new, demands.duplicates).await?
+        }
+        Content::Kept(file) => {
+            edit.copy_file(&version, place.file(), file, demands.duplicates)
+                .await?
+        }
     };
-    match edit.put_file(&version, new, demands.duplicates).await? {
+    match put {
         FilePut::Added(file) | FilePut::Unchanged(file) => Ok(Published {
             version,
             file,

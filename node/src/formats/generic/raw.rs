@@ -13,14 +13,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::auth::{Authorised, Delete, Manage, Publish, Pull, PullImmutable};
+use crate::auth::{Authorised, Delete, Manage, Publish, Pull};
 use crate::formats::generic::NAME;
 use crate::formats::generic::browse::Directory;
 use crate::formats::generic::fetch::{fetch, find_version};
+use crate::formats::generic::form;
+use crate::formats::generic::links::Fetch;
 use crate::formats::generic::lists::{ListQuery, list};
+use crate::formats::generic::parts::{self, About};
 use crate::formats::generic::place::{Place, RAW};
-use crate::formats::generic::publish::{self, Published, Wanted};
-use crate::formats::generic::routes::{published_headers, refuse_deployment, to_directory};
+use crate::formats::generic::publish::{Published, Wanted};
+use crate::formats::generic::routes::{
+    UploadQuery, no_post, publish_or_deploy, published_headers, to_directory,
+};
 use crate::http::error::ApiError;
 use crate::http::form::Query;
 use crate::http::media;
@@ -36,8 +41,11 @@ const FILES_PER_TRANSACTION: usize = 64;
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/-/raw", get(to_directory))
-        .route("/-/raw/", get(list_root))
-        .route("/-/raw/{*path}", get(download).put(upload).delete(delete))
+        .route("/-/raw/", get(list_root).post(form::post))
+        .route(
+            "/-/raw/{*path}",
+            get(download).put(upload).post(post_file).delete(delete),
+        )
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,13 +67,25 @@ impl Target {
     }
 }
 
+/// What is wanted of a file at a place of this view, which no list of packages shows.
+fn wanted(place: Place) -> Wanted {
+    Wanted {
+        place,
+        status: Some(Status::Hidden),
+    }
+}
+
 async fn upload(
-    project: Authorised<Project, Publish>,
+    about: About<Publish>,
     Path(target): Path<Target>,
+    Query(query): Query<UploadQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    refuse_deployment(&headers)?;
+    let project = match about {
+        About::File(project) => project,
+        About::Upload(upload) => return upload.put(&target.place()?, query.part, &headers, body).await,
+    };
     if headers.contains_key("x-explode-archive") || headers.contains_key("x-explode-archive-atomic") {
         // To store the archive itself is not what was asked for.
         return Err(ApiError::bad_request("archives are not unpacked here"));
@@ -73,19 +93,40 @@ async fn upload(
     if target.directory()?.is_some() {
         return made_directory(body).await;
     }
-    let wanted = Wanted {
-        place: target.place()?,
-        status: Some(Status::Hidden),
-    };
-    let published = publish::publish(&project, &wanted, &headers, body).await?;
-    let scope = project.scope(NAME);
-    let url = wanted.place.url(&scope);
+    let wanted = wanted(target.place()?);
+    let published = publish_or_deploy(&project, &wanted, &headers, body).await?;
+    Ok(created(&project.scope(NAME), &wanted, &published))
+}
+
+/// Begins an upload in parts, or ends one.
+async fn post_file(
+    about: About<Publish>,
+    Path(target): Path<Target>,
+    Query(query): Query<UploadQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    match about {
+        About::File(project) if query.uploads.is_some() => {
+            parts::begin(&project, wanted(target.place()?), &headers).await
+        }
+        About::File(_) => Err(no_post()),
+        About::Upload(upload) => {
+            let (wanted, published) = upload.join(&target.place()?, &headers, body).await?;
+            Ok(created(&upload.scope(), &wanted, &published))
+        }
+    }
+}
+
+/// What a client is told that has published a file.
+fn created(scope: &Scope, wanted: &Wanted, published: &Published) -> Response {
+    let url = wanted.place.url(scope);
     let status = match published.replaced {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
     };
-    let body = description(&scope, &published, &url);
-    Ok((status, published_headers(&published, url), Json(body)).into_response())
+    let body = description(scope, published, &url);
+    (status, published_headers(published, url), Json(body)).into_response()
 }
 
 /// Directories are there as long as something lies in them, so there is nothing to do; but a
@@ -121,14 +162,17 @@ fn description(scope: &Scope, published: &Published, url: &str) -> Value {
 }
 
 async fn download(
-    project: Authorised<Project, PullImmutable>,
+    Fetch(about): Fetch,
     Path(target): Path<Target>,
     Query(query): Query<ListQuery>,
     uri: OriginalUri,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let scope = project.scope(NAME);
+    let scope = match about {
+        About::File(project) => project.scope(NAME),
+        About::Upload(upload) => return upload.list(&target.place()?, query.parts()?).await,
+    };
     match target.directory()? {
         Some(directory) => {
             let scope = scope.confirmed().await?;
@@ -162,10 +206,11 @@ async fn list_below(
     list(scope, there, directory, query, uri, headers).await
 }
 
-async fn delete(
-    project: Authorised<Project, Delete>,
-    Path(target): Path<Target>,
-) -> Result<StatusCode, ApiError> {
+async fn delete(about: About<Delete>, Path(target): Path<Target>) -> Result<StatusCode, ApiError> {
+    let project = match about {
+        About::File(project) => project,
+        About::Upload(upload) => return upload.abort(&target.place()?).await,
+    };
     if let Some(directory) = target.directory()? {
         // Everything below a path is more than a file, and so is the right to delete it.
         let scope = project.also::<Manage>().await?.scope(NAME);

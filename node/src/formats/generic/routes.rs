@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
@@ -12,17 +12,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::auth::{Authorised, Delete, Publish, Pull, PullImmutable};
+use crate::auth::{Authorised, Delete, Publish, Pull};
 use crate::formats::generic::browse::Directory;
 use crate::formats::generic::fetch::{fetch, find_version};
+use crate::formats::generic::links::{self, Fetch};
 use crate::formats::generic::lists::{ListQuery, list};
 use crate::formats::generic::names::{FileName, LATEST, PackageName, VersionName};
+use crate::formats::generic::parts::{self, About};
 use crate::formats::generic::place::Place;
 use crate::formats::generic::publish::{self, Published, Wanted};
-use crate::formats::generic::{NAME, latest, raw, tus};
+use crate::formats::generic::{NAME, copy, deploy, latest, raw, tus};
 use crate::http::body::Params;
-use crate::http::error::ApiError;
-use crate::http::form::Query;
+use crate::http::error::{ApiError, ErrorKind};
+use crate::http::form::{self, Query};
 use crate::registry::Scope;
 use crate::registry::package::{Edit, Package, Status, Version, View};
 use crate::registry::project::Project;
@@ -41,15 +43,17 @@ pub(super) fn project() -> Router<App> {
         .route("/{name}/{version}/", get(list_files))
         .route(
             "/{name}/{version}/{*file}",
-            get(download).put(upload).delete(delete_file),
+            get(download).put(upload).post(post_file).delete(delete_file),
         )
+        .merge(copy::routes())
+        .merge(links::routes())
         .merge(raw::routes())
         .merge(tus::routes())
 }
 
 /// The names in the path of a request; each is checked before it is used.
 #[derive(Debug, Deserialize)]
-struct Target {
+pub(super) struct Target {
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -71,7 +75,7 @@ impl Target {
         Ok(self.file.parse()?)
     }
 
-    fn place(&self) -> Result<Place, ApiError> {
+    pub(super) fn place(&self) -> Result<Place, ApiError> {
         Ok(Place::Package {
             package: self.package()?,
             version: self.version()?,
@@ -91,46 +95,91 @@ impl Target {
 }
 
 #[derive(Debug, Deserialize)]
-struct UploadQuery {
+pub(super) struct UploadQuery {
     status: Option<Status>,
-    select: Option<String>,
+    pub(super) select: Option<String>,
+    /// Begins an upload in parts.
+    pub(super) uploads: Option<String>,
+    /// Which part of an upload in parts comes.
+    #[serde(default, deserialize_with = "form::number")]
+    pub(super) part: Option<u64>,
+}
+
+impl UploadQuery {
+    fn wanted(&self, target: &Target) -> Result<Wanted, ApiError> {
+        if self.status == Some(Status::Deprecated) {
+            return Err(ApiError::bad_request("status does not have a valid value"));
+        }
+        Ok(Wanted {
+            place: target.place()?,
+            status: self.status,
+        })
+    }
 }
 
 async fn upload(
-    project: Authorised<Project, Publish>,
+    about: About<Publish>,
     Path(target): Path<Target>,
     Query(query): Query<UploadQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    refuse_deployment(&headers)?;
-    if query.status == Some(Status::Deprecated) {
-        return Err(ApiError::bad_request("status does not have a valid value"));
-    }
-    let wanted = Wanted {
-        place: target.place()?,
-        status: query.status,
+    let project = match about {
+        About::File(project) => project,
+        About::Upload(upload) => return upload.put(&target.place()?, query.part, &headers, body).await,
     };
-    let published = publish::publish(&project, &wanted, &headers, body).await?;
-    let url = wanted.place.url(&project.scope(NAME));
-    let body = match query.select.as_deref() {
-        Some("package_file") => file_object(&published, &url),
-        _ => json!({ "message": "201 Created" }),
-    };
-    Ok((
-        StatusCode::CREATED,
-        published_headers(&published, url),
-        Json(body),
-    )
-        .into_response())
+    let wanted = query.wanted(&target)?;
+    let published = publish_or_deploy(&project, &wanted, &headers, body).await?;
+    Ok(created(&project.scope(NAME), &wanted, &published, &query))
 }
 
-/// Content is never taken from elsewhere by its digest: a client that asks for it sends the file
-/// after this.
-pub(super) fn refuse_deployment(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.contains_key("x-checksum-deploy") {
-        true => Err(ApiError::not_found("404 Not Found: send the file itself")),
-        false => Ok(()),
+/// Begins an upload in parts, or ends one.
+async fn post_file(
+    about: About<Publish>,
+    Path(target): Path<Target>,
+    Query(query): Query<UploadQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    match about {
+        About::File(project) if query.uploads.is_some() => {
+            parts::begin(&project, query.wanted(&target)?, &headers).await
+        }
+        About::File(_) => Err(no_post()),
+        About::Upload(upload) => {
+            let (wanted, published) = upload.join(&target.place()?, &headers, body).await?;
+            Ok(created(&upload.scope(), &wanted, &published, &query))
+        }
+    }
+}
+
+/// To post to a file means nothing, unless the query says what.
+pub(super) fn no_post() -> ApiError {
+    ApiError::new(ErrorKind::MethodNotAllowed, "405 Method Not Allowed")
+        .with_header(header::ALLOW, HeaderValue::from_static("GET,HEAD,PUT,DELETE"))
+}
+
+/// What a client is told that has published a file of a package.
+fn created(scope: &Scope, wanted: &Wanted, published: &Published, query: &UploadQuery) -> Response {
+    let url = wanted.place.url(scope);
+    let body = match query.select.as_deref() {
+        Some("package_file") => file_object(published, &url),
+        _ => json!({ "message": "201 Created" }),
+    };
+    let headers = published_headers(published, url);
+    (StatusCode::CREATED, headers, Json(body)).into_response()
+}
+
+/// Publishes the body of a request, or what its headers say instead.
+pub(super) async fn publish_or_deploy(
+    project: &Authorised<Project, Publish>,
+    wanted: &Wanted,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Published, ApiError> {
+    match deploy::is_asked(headers) {
+        true => deploy::publish(project, wanted, headers).await,
+        false => publish::publish(project, wanted, headers, body).await,
     }
 }
 
@@ -172,14 +221,17 @@ fn file_object(published: &Published, url: &str) -> Value {
 }
 
 async fn download(
-    project: Authorised<Project, PullImmutable>,
+    Fetch(about): Fetch,
     Path(target): Path<Target>,
     Query(query): Query<ListQuery>,
     uri: OriginalUri,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let scope = project.scope(NAME);
+    let scope = match about {
+        About::File(project) => project.scope(NAME),
+        About::Upload(upload) => return upload.list(&target.place()?, query.parts()?).await,
+    };
     if target.version == LATEST {
         return to_latest(&scope.confirmed().await?, &target).await;
     }
@@ -267,15 +319,20 @@ pub(super) async fn to_directory(_: Authorised<Project, Pull>, uri: OriginalUri)
     (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
 }
 
-async fn delete_file(
-    project: Authorised<Project, Delete>,
-    Path(target): Path<Target>,
-) -> Result<StatusCode, ApiError> {
-    let scope = project.scope(NAME);
+async fn delete_file(about: About<Delete>, Path(target): Path<Target>) -> Result<StatusCode, ApiError> {
+    let scope = match about {
+        About::File(project) => project.scope(NAME),
+        About::Upload(upload) => return upload.abort(&target.place()?).await,
+    };
+    delete_file_at(&scope, &target).await
+}
+
+/// Deletes a file of a package.
+pub(super) async fn delete_file_at(scope: &Scope, target: &Target) -> Result<StatusCode, ApiError> {
     let (name, version, file) = (target.package()?, target.version()?, target.file()?);
     scope
         .transact(async |mut txn: Txn| {
-            let mut edit = Edit::new(&scope, &mut txn);
+            let mut edit = Edit::new(scope, &mut txn);
             let (_, version) = existing(&mut edit, &name, &version).await?;
             let file = edit.file(&version, file.as_str()).await?;
             let file = file.ok_or_else(|| ApiError::not_found("404 File Not Found"))?;
@@ -285,7 +342,7 @@ async fn delete_file(
         .await
 }
 
-async fn delete_version(
+pub(super) async fn delete_version(
     project: Authorised<Project, Delete>,
     Path(target): Path<Target>,
 ) -> Result<StatusCode, ApiError> {

@@ -1,5 +1,11 @@
 //! Requests and answers of generic files.
 
+mod copy;
+mod deploy;
+mod form;
+mod gitea;
+mod links;
+mod parts;
 mod raw;
 mod tus;
 
@@ -598,6 +604,26 @@ async fn a_right_that_is_withdrawn_during_an_upload_is_withdrawn_from_it() {
         .await
         .expect(404);
     node.get(at("/p/1/f")).by("reporter").send().await.expect(404);
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_file_is_listed_as_attached_to_it() {
+    let node = TestNode::start().await;
+    for path in ["/p/1/dir/f.tgz", "/p/1/dir/f.tgz.asc", "/p/1/dir/f.tgz.cdx.json"] {
+        publish(&node, path, "x").await.expect(201);
+    }
+    publish(&node, "/p/1/dir/g.sig", "x").await.expect(201);
+    publish(&node, "/p/1/g", "x").await.expect(201);
+    let page = node
+        .get(at("/p/1/dir/"))
+        .by("reporter")
+        .header("accept", "application/json")
+        .send()
+        .await;
+    let page = page.expect(200).json();
+    let attached = page["entries"].as_array().unwrap().iter();
+    let attached: Vec<_> = attached.map(|entry| entry["attached_to"].as_str()).collect();
+    assert_eq!(attached, [None, Some("f.tgz"), Some("f.tgz"), None]);
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{head, post};
-use cairn_cluster::record::Record;
 use cairn_cluster::{Txn, UploadError, UploadId};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,9 @@ use crate::auth::{Authorised, Publish, Pull};
 use crate::formats::generic::NAME;
 use crate::formats::generic::claims::Claims;
 use crate::formats::generic::place::Place;
-use crate::formats::generic::publish::{self, DIGESTS, Demands, Published, Wanted, too_large};
+use crate::formats::generic::publish::{
+    self, Content, DIGESTS, Demands, Finished, Published, Wanted, too_large,
+};
 use crate::formats::generic::routes::published_headers;
 use crate::http::body::{self, BodyError};
 use crate::http::error::{ApiError, ErrorKind};
@@ -69,15 +70,6 @@ struct Upload {
     /// As it was sent.
     metadata: String,
 }
-
-/// What is kept of an upload that ended, for a client that did not hear of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Finished {
-    username: Option<String>,
-    length: u64,
-}
-
-impl Record for Finished {}
 
 /// What a client of tus is to be told: an answer, or an error in the words of the format.
 type Answer = Result<Response, ApiError>;
@@ -308,13 +300,17 @@ async fn publish_whole(
     let checked = upload.claims.check(stored.digests(), stored.size());
     checked.map_err(|error| error.with_code(WRONG_DIGEST))?;
     let demands = Demands::claimed(project, upload.claims.clone()).await?;
-    let finished = Finished {
-        username: upload.username.clone(),
-        length: upload.length,
-    };
+    let finished = Finished::of(&scope, upload.length, None);
     scope
         .transact(async |mut txn: Txn| {
-            let published = publish::name(&scope, &mut txn, &upload.wanted, &demands, &stored).await?;
+            let published = publish::name(
+                &scope,
+                &mut txn,
+                &upload.wanted,
+                &demands,
+                Content::Stored(&stored),
+            )
+            .await?;
             blobs.complete_upload(&mut txn, space, &session.id);
             sessions.forget(&mut txn, session).await?;
             sessions.remember(&mut txn, &session.id, &finished);

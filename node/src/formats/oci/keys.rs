@@ -22,6 +22,7 @@
 use cairn_cluster::{Collection, Key};
 
 use super::names::{Digest, Tag};
+use crate::registry::blob_names::Piece;
 use crate::registry::sessions::SessionKeys;
 
 /// The records of one project.
@@ -109,9 +110,42 @@ impl RepositoryKeys {
     }
 }
 
+/// Says for what a repository named a blob: a layer or config, or a manifest that is large.
+pub(super) fn describe(records: &Collection, key: &Key) -> Option<Vec<Piece>> {
+    let digest = Digest::from_key(&key.item())?;
+    let path = key.collection().segments();
+    let [repository, id, what] = path.get(records.segments().len()..)? else {
+        return None;
+    };
+    let id = u64::from_be_bytes(id.as_slice().try_into().ok()?);
+    let is_known =
+        repository == b"repository" && ["blob", "manifest"].iter().any(|known| known.as_bytes() == what);
+    let what = String::from_utf8_lossy(what);
+    is_known.then(|| {
+        let image = ProjectKeys::new(records.clone()).image_of_id(id);
+        vec![
+            Piece::Text("image \"".into()),
+            Piece::Value(image),
+            Piece::Text(format!("\", {what} {digest}")),
+        ]
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blob_of_an_image_is_told_by_its_digest() {
+        let records = Collection::new("p");
+        let keys = ProjectKeys::new(records.clone());
+        let digest = Digest::Sha256([0xab; 32]);
+        let told = describe(&records, &keys.repository(5).blob(&digest)).unwrap();
+        let text = format!("\", blob sha256:{}", "ab".repeat(32));
+        assert_eq!(told[1..], [Piece::Value(keys.image_of_id(5)), Piece::Text(text)]);
+        let tag = keys.repository(5).tagged(&digest).key("x");
+        assert_eq!(describe(&records, &tag), None);
+    }
 
     #[test]
     fn an_empty_image_path_is_a_name_like_others() {

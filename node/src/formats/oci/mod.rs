@@ -35,11 +35,13 @@ mod uploads;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::response::Response;
+use cairn_cluster::{Collection, Key};
 use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead};
 use crate::http::error::ApiError;
+use crate::registry::blob_names::{self, Piece};
 
 /// The format.
 pub struct Oci;
@@ -69,6 +71,10 @@ impl Format for Oci {
 
     fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
         Box::pin(store::remove(removal))
+    }
+
+    fn describe_blob(&self, records: &Collection, key: &Key) -> Vec<Piece> {
+        keys::describe(records, key).unwrap_or_else(|| vec![blob_names::below(records, key)])
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

@@ -6,13 +6,11 @@ mod manifests;
 mod rest;
 mod uploads;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::Request;
-use cairn_cluster::{Clock, Key, Scan, Seams, Timestamp};
+use cairn_cluster::{Key, Scan};
 use serde_json::{Value, json};
 
 use super::keys::{ProjectKeys, RepositoryKeys};
@@ -21,9 +19,9 @@ use super::names::{Algorithm, Digest};
 use super::{NAME, store};
 use crate::auth::action::Freshness;
 use crate::auth::{Access, PullImage};
-use crate::http::settings::HttpSettings;
 use crate::registry::names::Reference;
 use crate::registry::{Scope, fixture};
+use crate::testing::clock::StoppedClock;
 use crate::testing::{Answer, TestNode};
 
 /// A repository that developers may push to.
@@ -190,33 +188,6 @@ impl TestNode {
         };
         let answer = request.send().await.expect(200);
         answer.json()["token"].as_str().unwrap().to_owned()
-    }
-}
-
-/// A clock that stands until it is told to go on.
-#[derive(Debug)]
-struct StoppedClock(AtomicU64);
-
-impl StoppedClock {
-    /// A node that lives by such a clock.
-    async fn node() -> (TestNode, Arc<Self>) {
-        let system = Seams::system();
-        let clock = Arc::new(Self(AtomicU64::new(system.clock.now().0)));
-        let seams = Seams {
-            clock: clock.clone(),
-            ..system
-        };
-        (TestNode::with_seams(HttpSettings::default(), seams).await, clock)
-    }
-
-    fn advance(&self, time: Duration) {
-        self.0.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
-    }
-}
-
-impl Clock for StoppedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
     }
 }
 

@@ -71,7 +71,7 @@ where
         let current = decide_again(&mut txn, &authorised.access, &*authorised.what, A::VERB).await?;
         work(txn, current).await
     };
-    authorised.access.app.store().kv().transact(guarded).await
+    authorised.access.transact(guarded).await
 }
 
 impl Resource for Project {

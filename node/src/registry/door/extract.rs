@@ -12,7 +12,7 @@ use crate::registry::names::{self, Reference};
 use crate::registry::project::Project;
 
 /// What the URL names as `:id`.
-async fn reference(parts: &mut Parts) -> Result<Result<Reference, names::InvalidName>, ApiError> {
+pub(super) async fn reference(parts: &mut Parts) -> Result<Result<Reference, names::InvalidName>, ApiError> {
     let params = RawPathParams::from_request_parts(parts, &())
         .await
         .map_err(|_| ApiError::bad_request("the path is not valid UTF-8"))?;

@@ -23,13 +23,18 @@ const MAX_PERMISSION_AGE: Duration = Duration::from_secs(30);
 /// The username that marks a CI job's token in Basic authentication.
 const JOB_USERNAME: &str = "gitlab-ci-token";
 
-/// The view that a request is decided and answered on.
-pub(super) async fn snapshot(app: &App, method: &Method, freshness: Freshness) -> Result<Snapshot, ApiError> {
+/// The view that a request is decided and answered on, and whether it surely has everything that
+/// was acknowledged before.
+pub(super) async fn snapshot(
+    app: &App,
+    method: &Method,
+    freshness: Freshness,
+) -> Result<(Snapshot, bool), ApiError> {
     let kv = app.store().kv();
     let reads = *method == Method::GET || *method == Method::HEAD;
     Ok(match freshness {
-        Freshness::Immutable if reads => kv.latest_or_recent(MAX_PERMISSION_AGE).await?,
-        _ => kv.latest().await?,
+        Freshness::Immutable if reads => (kv.latest_or_recent(MAX_PERMISSION_AGE).await?, false),
+        _ => (kv.latest().await?, true),
     })
 }
 

@@ -18,6 +18,7 @@ mod decide;
 mod extract;
 mod identify;
 mod image;
+mod link;
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -25,13 +26,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use cairn_cluster::{Scan, Snapshot, Timestamp};
+use cairn_cluster::{Scan, Snapshot, Timestamp, Txn};
 
 use crate::app::App;
 use crate::auth::action::{Action, Decision, Freshness, Verb};
 use crate::auth::caller::{Caller, Identity};
-use crate::auth::credentials::{self, BadCredentials};
-use crate::auth::derived::Grants;
+use crate::auth::credentials::{self, BadCredentials, Presented};
+use crate::auth::derived::{Grants, MAX_LIFETIME};
 use crate::http::error::ApiError;
 use crate::http::host::{BaseUrl, ClientAddress};
 use crate::registry::group::{self, Group};
@@ -59,6 +60,8 @@ pub(crate) enum Surface {
 pub struct Access {
     app: App,
     snapshot: Snapshot,
+    /// Whether the snapshot was the latest when it was taken.
+    is_latest: bool,
     caller: Caller,
     surface: Surface,
     base_url: BaseUrl,
@@ -89,9 +92,19 @@ impl<T, A> Clone for Authorised<T, A> {
 impl Access {
     /// Takes a snapshot and reads the credentials of a request.
     pub async fn of(app: &App, parts: &Parts, freshness: Freshness) -> Result<Self, ApiError> {
-        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
         let presented = credentials::presented(&parts.headers, parts.uri.query(), app.http().query_tokens);
-        let snapshot = snapshot(app, &parts.method, freshness).await?;
+        Self::presenting(app, parts, freshness, presented).await
+    }
+
+    /// The same with credentials that were read already.
+    async fn presenting(
+        app: &App,
+        parts: &Parts,
+        freshness: Freshness,
+        presented: Result<Option<Presented>, BadCredentials>,
+    ) -> Result<Self, ApiError> {
+        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        let (snapshot, is_latest) = snapshot(app, &parts.method, freshness).await?;
         let identified = match presented {
             Ok(None) => Ok(Some(Caller::anonymous())),
             Ok(Some(presented)) => identify(app, &mut snapshot.clone(), &presented).await,
@@ -112,6 +125,7 @@ impl Access {
         Ok(Self {
             app: app.clone(),
             snapshot,
+            is_latest,
             caller,
             surface,
             base_url,
@@ -139,11 +153,24 @@ impl Access {
         self.address
     }
 
-    /// The same request, answered on another view.
+    /// The same request, answered on a view that is the latest.
     pub(in crate::registry) fn on(&self, snapshot: Snapshot) -> Self {
         Self {
             snapshot,
+            is_latest: true,
             ..self.clone()
+        }
+    }
+
+    /// Runs `work` in a transaction of this request, as [`cairn_cluster::Kv::transact`] does.
+    pub(in crate::registry) async fn transact<T, F>(&self, work: impl Fn(Txn) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<(Txn, T), ApiError>>,
+    {
+        let kv = self.app.store().kv();
+        match self.is_latest {
+            true => kv.transact_after(&self.snapshot, work).await,
+            false => kv.transact(work).await,
         }
     }
 
@@ -198,6 +225,10 @@ impl Access {
         grants: Grants,
         lifetime: Duration,
     ) -> Result<String, ApiError> {
+        self.sign(audience, grants, lifetime.min(MAX_LIFETIME)).await
+    }
+
+    async fn sign(&self, audience: &str, grants: Grants, lifetime: Duration) -> Result<String, ApiError> {
         let store = self.app.store();
         let signer = &store.secrets().await?.signer;
         let nonce = store.seams().random();

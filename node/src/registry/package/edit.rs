@@ -1,7 +1,7 @@
 //! Changing packages inside of a transaction.
 
 use bytes::Bytes;
-use cairn_cluster::{BlobTxnError, Scan, StoredBlob, Txn};
+use cairn_cluster::{BlobId, BlobTxnError, Digests, Key, Scan, StoredBlob, Txn};
 
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::keys;
@@ -44,6 +44,38 @@ pub struct NewFile<'a> {
     pub blob: &'a StoredBlob,
     /// What its format keeps about it.
     pub metadata: Bytes,
+}
+
+/// The bytes of a file to be added.
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    /// Stored just now, and named by nothing yet.
+    Stored(&'a StoredBlob),
+    /// Those of a file that is there.
+    Kept(&'a File),
+}
+
+impl Content<'_> {
+    fn blob(self) -> BlobId {
+        match self {
+            Self::Stored(blob) => blob.id(),
+            Self::Kept(file) => file.blob,
+        }
+    }
+
+    fn size(self) -> u64 {
+        match self {
+            Self::Stored(blob) => blob.size(),
+            Self::Kept(file) => file.size,
+        }
+    }
+
+    fn digests(self) -> Digests {
+        match self {
+            Self::Stored(blob) => blob.digests().clone(),
+            Self::Kept(file) => file.digests.clone(),
+        }
+    }
 }
 
 /// Whether a version that was deleted may be published again.
@@ -229,8 +261,40 @@ impl<'a> Edit<'a> {
         duplicates: DuplicatePolicy,
     ) -> Result<FilePut, ApiError> {
         check_metadata(&new.metadata)?;
-        if let Some(present) = self.file(version, new.name).await? {
-            let same = present.blob == new.blob.id();
+        self.put_content(
+            version,
+            new.name,
+            Content::Stored(new.blob),
+            new.metadata,
+            duplicates,
+        )
+        .await
+    }
+
+    /// Adds a file with the bytes and the metadata of one that is there, in this project or in
+    /// another one of its root group; or does what `duplicates` says if there is one of its name.
+    pub async fn copy_file(
+        &mut self,
+        version: &Version,
+        name: &str,
+        source: &File,
+        duplicates: DuplicatePolicy,
+    ) -> Result<FilePut, ApiError> {
+        let metadata = source.metadata.clone();
+        self.put_content(version, name, Content::Kept(source), metadata, duplicates)
+            .await
+    }
+
+    async fn put_content(
+        &mut self,
+        version: &Version,
+        name: &str,
+        content: Content<'_>,
+        metadata: Bytes,
+        duplicates: DuplicatePolicy,
+    ) -> Result<FilePut, ApiError> {
+        if let Some(present) = self.file(version, name).await? {
+            let same = present.blob == content.blob();
             match duplicates {
                 DuplicatePolicy::Forbid => return Ok(FilePut::Refused(present)),
                 DuplicatePolicy::ForbidSameContentOk if !same => return Ok(FilePut::Refused(present)),
@@ -246,23 +310,32 @@ impl<'a> Edit<'a> {
         }
         let file = File {
             id: self.scope.store().file_id().await?,
-            name: new.name.into(),
-            blob: new.blob.id(),
-            size: new.blob.size(),
-            digests: new.blob.digests().clone(),
+            name: name.into(),
+            blob: content.blob(),
+            size: content.size(),
+            digests: content.digests(),
             created_at: self.scope.now(),
-            metadata: new.metadata,
+            metadata,
         };
         let (root, project) = (self.root(), self.project());
         let id_key = keys::file_ids(root, project, version.id).key(file.id);
         self.txn
             .put_record(&keys::files(root, project, version.id).key(&file.name), &file);
         self.txn.put(&id_key, file.name.clone());
-        self.scope
-            .blobs()
-            .reference(self.txn, new.blob, id_key.as_bytes())
-            .await?;
+        self.refer_to(content, &id_key).await?;
         Ok(FilePut::Added(file))
+    }
+
+    async fn refer_to(&mut self, content: Content<'_>, referrer: &Key) -> Result<(), BlobTxnError> {
+        let (blobs, space) = (self.scope.blobs(), self.scope.space());
+        match content {
+            Content::Stored(blob) => blobs.reference(self.txn, blob, referrer.as_bytes()).await,
+            Content::Kept(file) => {
+                blobs
+                    .reference_existing(self.txn, space, &file.blob, referrer.as_bytes())
+                    .await
+            }
+        }
     }
 
     /// Removes the file of this name; of several, all.

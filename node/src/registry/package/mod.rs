@@ -16,5 +16,6 @@ mod view;
 
 pub use catalog::{Filter, Listed};
 pub use edit::{Edit, FilePut, NewFile, NewVersion, Reuse};
+pub(in crate::registry) use record::Location;
 pub use record::{File, MAX_METADATA_BYTES, Package, Status, Tombstone, Version};
 pub use view::View;

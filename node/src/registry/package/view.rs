@@ -46,13 +46,14 @@ impl<'a> View<'a> {
         let key = keys::package(self.root(), self.project(), self.scope.format(), &package.name);
         let own = self.snapshot.get(&key).await?.map_or(0, |found| found.version);
         let versions = keys::versions(self.root(), self.project(), package.key);
-        Ok(own.max(self.snapshot.revision(&versions).await?))
+        let latest = own.max(self.snapshot.revision(&versions).await?);
+        Ok(self.snapshot.earlier_revisions().await? + latest)
     }
 
     /// A number that changes whenever a name appears, vanishes or changes in this project.
     pub async fn names_revision(&self) -> Result<u64, ReadError> {
         let names = keys::packages(self.root(), self.project());
-        self.snapshot.revision(&names).await
+        Ok(self.snapshot.earlier_revisions().await? + self.snapshot.revision(&names).await?)
     }
 
     /// Packages in the order of their names, after `after`, at most `limit`.

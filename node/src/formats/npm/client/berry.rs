@@ -104,6 +104,22 @@ async fn yarn_berry_says_why_it_was_refused() {
     yarn.fails(&application, &["add", &missing], 1, &["not found"])
         .await;
 
+    // Another digest in the lock file: what comes is not what was locked.
+    let locked = yarn.application_berry("locked");
+    yarn.ok(&locked, &["add", &name]).await;
+    let lock = std::fs::read_to_string(locked.join("yarn.lock")).unwrap();
+    let lines = lock.lines().map(|line| match line.split_once("checksum: 10c0/") {
+        Some((before, hex)) => format!("{before}checksum: 10c0/{}\n", "0".repeat(hex.len())),
+        None => format!("{line}\n"),
+    });
+    let wrong: String = lines.collect();
+    assert_ne!(wrong, lock);
+    std::fs::write(locked.join("yarn.lock"), wrong).unwrap();
+    uninstall(&locked);
+    std::fs::remove_dir_all(locked.join(".yarn")).unwrap();
+    let mismatch = "doesn't match the expected checksum";
+    yarn.fails(&locked, &["install"], 1, &[mismatch]).await;
+
     yarn.write_berry(&package, &name, "2.0.0").await;
     yarn.configure_berry(1, At::Project, WRONG_TOKEN);
     yarn.fails(&package, &["npm", "publish"], 1, &["Invalid authentication"])

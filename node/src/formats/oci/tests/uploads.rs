@@ -1,6 +1,7 @@
 //! Blobs: pushing in every way, on any node; mounting, reading and removing them.
 
 use super::*;
+use crate::http::settings::HttpSettings;
 
 const UPLOADS: &str = "/v2/acme/demo/app/blobs/uploads/";
 

@@ -1,0 +1,37 @@
+//! A clock for tests that stands until it is told to go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cairn_cluster::{Clock, Seams, Timestamp};
+
+use crate::http::settings::HttpSettings;
+use crate::testing::TestNode;
+
+/// The clock of a node that a test gives the time.
+#[derive(Debug)]
+pub(crate) struct StoppedClock(AtomicU64);
+
+impl StoppedClock {
+    /// A node that lives by such a clock.
+    pub(crate) async fn node() -> (TestNode, Arc<Self>) {
+        let system = Seams::system();
+        let clock = Arc::new(Self(AtomicU64::new(system.clock.now().0)));
+        let seams = Seams {
+            clock: clock.clone(),
+            ..system
+        };
+        (TestNode::with_seams(HttpSettings::default(), seams).await, clock)
+    }
+
+    pub(crate) fn advance(&self, time: Duration) {
+        self.0.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
