@@ -243,7 +243,7 @@ impl Snapshot {
                 limit_bytes,
                 backwards: false,
             };
-            let found = self.off_thread(move |view| view.scan(&range)).await?;
+            let found = self.read(move |view| view.scan(&range)).await?;
             if !found.is_empty() {
                 return found.into_iter().map(with_decoded_key).collect();
             }
