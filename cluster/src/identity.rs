@@ -300,7 +300,7 @@ pub fn holds_node(path: &Path) -> Result<bool, DirError> {
 #[derive(Debug)]
 pub struct EmptyDir {
     path: PathBuf,
-    lock: File,
+    lock: Lock,
 }
 
 /// The directory of a node, held by this process until it is dropped.
@@ -311,7 +311,7 @@ pub struct DataDir {
     cluster: ClusterId,
     node: NodeId,
     instance: Instance,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl EmptyDir {
@@ -426,7 +426,7 @@ impl DataDir {
         Self::start(path.into(), lock, identity, seams)
     }
 
-    fn start(path: PathBuf, lock: File, mut identity: Identity, seams: &Seams) -> Result<Self, DirError> {
+    fn start(path: PathBuf, lock: Lock, mut identity: Identity, seams: &Seams) -> Result<Self, DirError> {
         let instance = identity.claim(u64::from_be_bytes(seams.random()));
         write_identity(&path, &identity)?;
         let dir = Self {
@@ -571,7 +571,18 @@ impl Authority {
     }
 }
 
-fn lock(path: &Path) -> Result<File, DirError> {
+/// The right to use a directory, until it is dropped.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that is just being started holds it for a moment.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, DirError> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -579,7 +590,7 @@ fn lock(path: &Path) -> Result<File, DirError> {
         .open(path.join(LOCK))
         .map_err(|error| io_error("open", &path.join(LOCK), error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(DirError::InUse { path: path.into() }),
         Err(error) => Err(io_error("lock", &path.join(LOCK), error.into())),
     }
@@ -795,6 +806,17 @@ mod tests {
         for _ in 0..3 {
             fixture.open("a").unwrap().register(&fixture.kv).await.unwrap();
         }
+    }
+
+    #[test]
+    fn a_directory_is_free_once_it_is_let_go_though_a_child_still_has_its_files() {
+        let fixture = Fixture::new();
+        let dir = fixture.init("a");
+        // What a child has between its making and its own program.
+        let inherited = dir._lock.0.try_clone().unwrap();
+        drop(dir);
+        fixture.open("a").unwrap();
+        drop(inherited);
     }
 
     #[tokio::test]

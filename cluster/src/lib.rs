@@ -13,9 +13,12 @@ mod kv;
 pub mod membership;
 pub mod net;
 mod node_id;
+mod off_thread;
 mod raft;
 pub mod record;
 mod seams;
+#[cfg(test)]
+mod sim;
 mod storage;
 mod tasks;
 pub mod trust;

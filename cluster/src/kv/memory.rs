@@ -53,6 +53,55 @@ impl MemoryState {
     }
 }
 
+#[cfg(test)]
+mod encoding {
+    //! A whole state as bytes: what a simulated snapshot carries.
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Encoded {
+        applied_index: u64,
+        data: Vec<(Bytes, u64, Bytes)>,
+        revisions: Vec<(Bytes, u64)>,
+        outcomes: Vec<(TransactionId, u64)>,
+    }
+
+    impl MemoryState {
+        pub(crate) fn encode(&self) -> Vec<u8> {
+            let data = self.data.iter();
+            let encoded = Encoded {
+                applied_index: self.applied_index,
+                data: data
+                    .map(|(key, found)| (key.clone(), found.version, found.value.clone()))
+                    .collect(),
+                revisions: self
+                    .revisions
+                    .iter()
+                    .map(|(name, at)| (name.clone(), *at))
+                    .collect(),
+                outcomes: self.outcomes.iter().map(|(id, stored)| (*id, *stored)).collect(),
+            };
+            rmp_serde::to_vec(&encoded).expect("it is made of numbers and bytes")
+        }
+
+        pub(crate) fn decode(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+            let encoded: Encoded = rmp_serde::from_slice(bytes)?;
+            let data = encoded.data.into_iter();
+            Ok(Self {
+                applied_index: encoded.applied_index,
+                data: data
+                    .map(|(key, version, value)| (key, Versioned { version, value }))
+                    .collect(),
+                revisions: encoded.revisions.into_iter().collect(),
+                outcomes: encoded.outcomes.into_iter().collect(),
+            })
+        }
+    }
+}
+
 impl State for MemoryState {
     fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
         Ok(self.data.get(key).cloned())

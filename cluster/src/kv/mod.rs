@@ -21,8 +21,12 @@ use cairn_proto::v1;
 use prost::Message;
 
 use apply::MAX_ENTRY_BYTES;
+#[cfg(test)]
+pub(crate) use apply::Mutation;
 pub(crate) use apply::{Outcome, apply, check_form};
 pub use key::{Collection, Key, MAX_KEY_BYTES, Segment};
+#[cfg(test)]
+pub(crate) use memory::MemoryState;
 pub(crate) use memory::MemoryStore;
 pub(crate) use rocks::{APPLIED, MEMBERSHIP, Overlay, RocksView, StateDb};
 pub use snapshot::{Entry, MAX_SCAN, ReadError, Scan, Snapshot};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::key::{Collection, Key, MAX_KEY_BYTES};
 use super::view::{KeyRange, StoreError, Versioned, View};
+use crate::off_thread::off_thread;
 use crate::record::{self, Record};
 
 /// The most entries that one scan returns.
@@ -157,7 +158,7 @@ impl Snapshot {
             return Ok(found?);
         }
         let key = key.clone();
-        self.off_thread(move |view| view.get(key.as_bytes())).await
+        self.read(move |view| view.get(key.as_bytes())).await
     }
 
     /// The record under `key`.
@@ -184,8 +185,7 @@ impl Snapshot {
             return Ok(found?);
         }
         let collection = collection.clone();
-        self.off_thread(move |view| view.revision(collection.as_bytes()))
-            .await
+        self.read(move |view| view.revision(collection.as_bytes())).await
     }
 
     /// What callers that hand out revisions must add to them: a cluster that was restored from a
@@ -202,7 +202,7 @@ impl Snapshot {
             return Ok(Vec::new());
         }
         let skip = scan.collection.items_prefix().len();
-        let found = self.off_thread(move |view| view.scan(&range)).await?;
+        let found = self.read(move |view| view.scan(&range)).await?;
         Ok(found
             .into_iter()
             .map(|(key, Versioned { version, value })| Entry {
@@ -243,7 +243,7 @@ impl Snapshot {
                 limit_bytes,
                 backwards: false,
             };
-            let found = self.off_thread(move |view| view.scan(&range)).await?;
+            let found = self.read(move |view| view.scan(&range)).await?;
             if !found.is_empty() {
                 return found.into_iter().map(with_decoded_key).collect();
             }
@@ -252,12 +252,12 @@ impl Snapshot {
     }
 
     /// Reads that may touch a disk wait on a thread that is made for waiting.
-    async fn off_thread<T: Send + 'static>(
+    async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn View) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let view = self.view.clone();
-        let read = tokio::task::spawn_blocking(move || read(view.as_ref()));
-        Ok(read.await.map_err(|gone| StoreError(gone.to_string()))??)
+        let read = off_thread(move || read(view.as_ref())).await;
+        Ok(read.map_err(|gone| StoreError(gone.to_string()))??)
     }
 }

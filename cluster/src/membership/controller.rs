@@ -108,6 +108,7 @@ impl Controller {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
@@ -118,6 +119,7 @@ impl Controller {
                 continue;
             }
             let step = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 step = self.step(view) => step,
             };

@@ -99,6 +99,7 @@ impl Peers {
         let suspected = self.suspected();
         loop {
             let nodes = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 Some(_) = probes.join_next(), if !probes.is_empty() => continue,
                 _ = ticks.tick() => self.nodes(),

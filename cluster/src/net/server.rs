@@ -128,6 +128,7 @@ impl Server {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
                 accepted = listener.accept() => accepted,
@@ -172,6 +173,7 @@ impl Shared {
         let (caller, stream) = {
             let slot = self.slots.take(Kind::Handshake, self.config.handshakes);
             let proven = tokio::select! {
+                biased;
                 proven = timeout(HANDSHAKE_WITHIN, self.handshake(stream)) => proven,
                 () = slot.evicted() => return debug!(%remote, "dropped an unfinished handshake for a newer one"),
                 () = shutdown.cancelled() => return,
@@ -194,6 +196,7 @@ impl Shared {
                     roster: self.roster.clone(),
                 };
                 tokio::select! {
+                    biased;
                     () = answer.serve(stream, lane.shape(), shutdown) => {}
                     () = slot.evicted() => debug!(node = %peer.node, ?lane, "closed the oldest connection for a newer one"),
                 }
@@ -207,6 +210,7 @@ impl Shared {
                     roster: self.roster.clone(),
                 };
                 tokio::select! {
+                    biased;
                     _ = timeout(JOIN_WITHIN, answer.serve(stream, JOIN_SHAPE, shutdown)) => {}
                     () = slot.evicted() => {}
                 }
@@ -264,6 +268,7 @@ impl Answer {
             .keep_alive_timeout(KEEP_ALIVE);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let served = tokio::select! {
+            biased;
             served = connection.as_mut() => served,
             () = shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();

@@ -64,11 +64,6 @@ impl Floor {
         })
     }
 
-    /// The log index after the last entry that is durable.
-    pub(super) fn end(&self) -> u64 {
-        self.end
-    }
-
     /// The log is durable up to the entry before `end`.
     pub(super) fn reached(&mut self, end: u64) {
         self.end = end;

@@ -1,4 +1,4 @@
-//! The Raft log and the vote, in a RocksDB of their own.
+//! The Raft log and the vote: what openraft asks for, over a [`LogDisk`].
 //!
 //! One thread writes. It takes everything that is queued, writes it in one batch with one
 //! fsync, and then completes all that waited: the fsync itself is the batching interval.
@@ -7,8 +7,6 @@
 //!
 //! Appended entries are readable at once from a cache in memory, which also feeds
 //! replication; an entry leaves the cache only after it is on disk.
-//!
-//! A log that has lost what it had confirmed is not opened: see [`super::floor`].
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -21,22 +19,13 @@ use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use prost::Message;
-use rocksdb::{DB, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 use tokio::sync::{mpsc, oneshot};
 
-use super::floor::Floor;
+use super::rocks_log::RocksLog;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use super::wire;
-use crate::storage::{self, DiskWatch, FailStop, WriterThread};
-
-/// Beside RocksDB's own files, which have other names.
-const FLOOR: &str = "floor.json";
-
-const ENTRIES: &str = "entries";
-const META: &str = "meta";
-const VOTE: &[u8] = b"vote";
-const COMMITTED: &[u8] = b"committed";
-const PURGED: &[u8] = b"purged";
+use crate::off_thread::off_thread;
+use crate::storage::{DiskWatch, FailStop, WriterThread};
 
 /// How many bytes of entries stay in memory for replication.
 const CACHE_BYTES: usize = 32 << 20;
@@ -47,6 +36,54 @@ const REPLICATION_BYTES: usize = 1 << 20;
 /// How many writes may wait for the disk before an append waits too.
 const QUEUED_WRITES: usize = 8192;
 
+/// One change of what is stored.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// Entries by index, encoded.
+    Append(Vec<(u64, Bytes)>),
+    Vote(Vote),
+    /// Only a hint that shortens recovery. Recovery reads entries up to there.
+    Committed(LogId),
+    /// Drops the entries from this index on.
+    Truncate {
+        from: u64,
+    },
+    /// Drops the entries up to this one.
+    Purge(LogId),
+}
+
+/// What a log holds when it is opened.
+pub(super) struct Found {
+    pub(super) vote: Option<Vote>,
+    pub(super) purged: Option<LogId>,
+    /// The last entry, or the last that was purged.
+    pub(super) last: Option<LogId>,
+}
+
+impl Found {
+    /// The log index after the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.last.map_or(0, |id| id.index + 1)
+    }
+}
+
+/// Where a log is kept: RocksDB, or the memory of a simulation. Calls block.
+pub(super) trait LogDisk: Send + Sync {
+    /// Makes the changes in their order. A crash after this has returned takes none of them back.
+    fn write(&self, changes: &[Change]) -> io::Result<()>;
+
+    /// Does what nobody waits for, after whoever waited for a write was told.
+    fn settle(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The entries of `start..end` that were written, and whether `max_bytes` cut them short.
+    fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<(Vec<Entry>, bool)>;
+
+    /// The last hint of what was committed.
+    fn committed(&self) -> io::Result<Option<LogId>>;
+}
+
 /// The log of one node. Clones share it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
@@ -55,11 +92,11 @@ pub(crate) struct LogStore {
 }
 
 struct Shared {
-    db: DB,
-    disk: DiskWatch,
+    disk: Arc<dyn LogDisk>,
+    watch: DiskWatch,
     recent: Mutex<Recent>,
-    /// Up to where the log is committed. Only a hint that shortens recovery: it goes to the disk
-    /// with the next write rather than cause one.
+    /// Up to where the log is committed: a hint that goes to the disk with the next write rather
+    /// than cause one.
     committed: Mutex<Option<LogId>>,
 }
 
@@ -89,79 +126,24 @@ struct Mark {
     appended_bytes: u64,
 }
 
-enum Write {
-    Append {
-        entries: Vec<(u64, Bytes)>,
-        done: IOFlushed<TypeConfig>,
-    },
-    Vote {
-        vote: Vote,
-        done: oneshot::Sender<()>,
-    },
-    /// Drops the entries from this index on.
-    Truncate {
-        from: u64,
-        done: oneshot::Sender<()>,
-    },
-    Purge {
-        upto: u64,
-        encoded: Vec<u8>,
-        done: oneshot::Sender<()>,
-    },
+/// A change, and who waits until it is durable.
+struct Write {
+    change: Change,
+    waiter: Waiter,
+}
+
+enum Waiter {
+    Append(IOFlushed<TypeConfig>),
+    Other(oneshot::Sender<()>),
 }
 
 impl LogStore {
     /// Opens or creates the log in `path` and starts its writer thread, which ends when the
     /// last clone is dropped, and the log is closed then.
     pub(crate) fn open(path: &Path, fail_stop: FailStop) -> io::Result<Self> {
-        let mut options = storage::options();
-        options.set_write_buffer_size(32 << 20);
-        options.set_max_background_jobs(2);
-        let mut entries = Options::default();
-        entries.set_compression_type(rocksdb::DBCompressionType::Lz4);
-        let families = [(ENTRIES, entries), (META, Options::default())];
-        let db = storage::open(path, &options, families).map_err(io::Error::other)?;
-
-        let meta = |name: &[u8]| db.get_cf(family(&db, META)?, name).map_err(io::Error::other);
-        let vote = match meta(VOTE)? {
-            Some(stored) => Some(wire::vote_from(Some(&decode(&stored)?))?),
-            None => None,
-        };
-        let purged = match meta(PURGED)? {
-            Some(stored) => Some(wire::log_id_from(&decode(&stored)?)),
-            None => None,
-        };
-        let newest = db
-            .iterator_cf(family(&db, ENTRIES)?, IteratorMode::End)
-            .next()
-            .transpose();
-        let last = match newest.map_err(io::Error::other)? {
-            Some((_, stored)) => Some(wire::entry_from(decode(&stored)?)?.log_id),
-            None => purged,
-        };
-        let end = last.map_or(0, |id| id.index + 1);
-        let floor = Floor::check(path.join(FLOOR), end, vote.as_ref())?;
-        let recent = Recent {
-            vote,
-            purged,
-            last,
-            entries: VecDeque::new(),
-            cached_bytes: 0,
-            durable_end: end,
-            appended_bytes: 0,
-            marks: VecDeque::new(),
-        };
-        let shared = Arc::new(Shared {
-            db,
-            disk: DiskWatch::new("the raft log"),
-            recent: Mutex::new(recent),
-            committed: Mutex::new(None),
-        });
-        let writer = Writer {
-            shared: shared.clone(),
-            floor,
-            fail_stop,
-        };
+        let (disk, found) = RocksLog::open(path)?;
+        let writer = Writer::over(Arc::new(disk), found, fail_stop);
+        let shared = writer.shared.clone();
         let writer = WriterThread::start("raft-log", QUEUED_WRITES, |queue| writer.run(queue))?;
         Ok(Self {
             shared,
@@ -169,9 +151,28 @@ impl LogStore {
         })
     }
 
+    /// The log on `disk`, and what writes it, which is to be run as a task: `delay` is told what
+    /// is about to be written, and waits.
+    #[cfg(test)]
+    pub(super) fn simulated<F: Future<Output = ()>>(
+        disk: Arc<dyn LogDisk>,
+        found: Found,
+        fail_stop: FailStop,
+        delay: impl Fn(Vec<Change>) -> F,
+    ) -> (Self, impl Future<Output = ()>) {
+        let writer = Writer::over(disk, found, fail_stop);
+        let shared = writer.shared.clone();
+        let (sender, queue) = WriterThread::without_thread(QUEUED_WRITES);
+        let log = Self {
+            shared,
+            writer: Arc::new(sender),
+        };
+        (log, writer.run_on_task(queue, delay))
+    }
+
     /// How its disk does.
     pub(crate) fn disk(&self) -> &DiskWatch {
-        &self.shared.disk
+        &self.shared.watch
     }
 
     /// The newest log index behind which at least `bytes` bytes were appended, as far as this
@@ -200,9 +201,8 @@ impl LogStore {
         if let Some(found) = self.shared.lock().cached(start, end, max_bytes) {
             return Ok(found);
         }
-        let shared = self.shared.clone();
-        let read = tokio::task::spawn_blocking(move || shared.read(start, end, max_bytes));
-        let (mut found, full) = read.await.map_err(io::Error::other)??;
+        let disk = self.shared.disk.clone();
+        let (mut found, full) = off_thread(move || disk.read(start, end, max_bytes)).await??;
         // The newest entries may not be on disk yet; they continue what the disk had.
         let next = found.last().map_or(start, |entry| entry.log_id.index + 1);
         if !full
@@ -214,13 +214,14 @@ impl LogStore {
         Ok(found)
     }
 
-    async fn enqueue(&self, write: Write) -> io::Result<()> {
+    async fn enqueue(&self, change: Change, waiter: Waiter) -> io::Result<()> {
+        let write = Write { change, waiter };
         self.writer.send(write).await.map_err(|_| stopped())
     }
 
-    async fn enqueue_and_wait(&self, write: impl FnOnce(oneshot::Sender<()>) -> Write) -> io::Result<()> {
+    async fn enqueue_and_wait(&self, change: Change) -> io::Result<()> {
         let (done, durable) = oneshot::channel();
-        self.enqueue(write(done)).await?;
+        self.enqueue(change, Waiter::Other(done)).await?;
         durable.await.map_err(|_| stopped())
     }
 }
@@ -229,91 +230,92 @@ fn stopped() -> io::Error {
     io::Error::other("the log writer has stopped")
 }
 
-/// The thread that writes.
+/// What writes; on a thread of its own, unless time is simulated.
 struct Writer {
     shared: Arc<Shared>,
-    floor: Floor,
+    /// Taken from the queue, to be written.
+    taken: Vec<Write>,
     fail_stop: FailStop,
 }
 
-/// Who waits for a batch to be durable.
-enum Waiter {
-    Append(IOFlushed<TypeConfig>),
-    Other(oneshot::Sender<()>),
-}
-
 impl Writer {
+    fn over(disk: Arc<dyn LogDisk>, found: Found, fail_stop: FailStop) -> Self {
+        let recent = Recent {
+            durable_end: found.end(),
+            vote: found.vote,
+            purged: found.purged,
+            last: found.last,
+            entries: VecDeque::new(),
+            cached_bytes: 0,
+            appended_bytes: 0,
+            marks: VecDeque::new(),
+        };
+        let shared = Arc::new(Shared {
+            disk,
+            watch: DiskWatch::new("the raft log"),
+            recent: Mutex::new(recent),
+            committed: Mutex::new(None),
+        });
+        Self {
+            shared,
+            taken: Vec::new(),
+            fail_stop,
+        }
+    }
+
     fn run(mut self, mut queue: mpsc::Receiver<Write>) {
-        let mut taken = Vec::new();
-        let disk = self.shared.disk.clone();
-        while queue.blocking_recv_many(&mut taken, QUEUED_WRITES) > 0 {
-            let written = {
-                let _waiting = disk.wait();
-                self.write(&mut taken)
-            };
-            if let Err(error) = written {
-                self.fail_stop.stop(&format!("write the raft log: {error}"));
+        let disk = self.shared.watch.clone();
+        while queue.blocking_recv_many(&mut self.taken, QUEUED_WRITES) > 0 {
+            let _waiting = disk.wait();
+            if !self.write() {
                 return;
             }
         }
     }
 
-    /// Makes everything taken durable with one fsync, then tells all who wait.
-    fn write(&mut self, taken: &mut Vec<Write>) -> io::Result<()> {
-        let entries = family(&self.shared.db, ENTRIES)?;
-        let meta = family(&self.shared.db, META)?;
-        let mut batch = WriteBatch::default();
-        let mut waiters = Vec::with_capacity(taken.len());
-        let mut durable_end = None;
-        let mut voted = None;
-        for write in taken.drain(..) {
-            match write {
-                Write::Append {
-                    entries: appended,
-                    done,
-                } => {
-                    for (index, encoded) in &appended {
-                        batch.put_cf(entries, index.to_be_bytes(), encoded);
-                        durable_end = Some(index + 1);
-                    }
-                    waiters.push(Waiter::Append(done));
-                }
-                Write::Vote { vote, done } => {
-                    batch.put_cf(meta, VOTE, wire::vote_to(&vote).encode_to_vec());
-                    voted = Some(vote);
-                    waiters.push(Waiter::Other(done));
-                }
-                Write::Truncate { from, done } => {
-                    self.floor.lower(from)?;
-                    batch.delete_range_cf(entries, from.to_be_bytes(), u64::MAX.to_be_bytes());
-                    durable_end = Some(from);
-                    waiters.push(Waiter::Other(done));
-                }
-                Write::Purge { upto, encoded, done } => {
-                    batch.put_cf(meta, PURGED, encoded);
-                    batch.delete_range_cf(entries, 0u64.to_be_bytes(), (upto + 1).to_be_bytes());
-                    waiters.push(Waiter::Other(done));
-                }
+    #[cfg(test)]
+    async fn run_on_task<F: Future<Output = ()>>(
+        mut self,
+        mut queue: mpsc::Receiver<Write>,
+        delay: impl Fn(Vec<Change>) -> F,
+    ) {
+        while queue.recv_many(&mut self.taken, QUEUED_WRITES).await > 0 {
+            delay(self.taken.iter().map(|write| write.change.clone()).collect()).await;
+            if !self.write() {
+                return;
             }
         }
-        // Recovery reads entries up to there, so they must be there.
-        let end = durable_end.unwrap_or(self.floor.end());
+    }
+
+    /// Writes what was taken; false if that failed, and this node with it.
+    fn write(&mut self) -> bool {
+        let written = self.write_all();
+        if let Err(error) = &written {
+            self.fail_stop.stop(&format!("write the raft log: {error}"));
+        }
+        written.is_ok()
+    }
+
+    /// Makes everything taken durable with one fsync, then tells all who wait.
+    fn write_all(&mut self) -> io::Result<()> {
+        let mut changes = Vec::with_capacity(self.taken.len());
+        let mut waiters = Vec::with_capacity(self.taken.len());
+        let mut durable_end = None;
+        for Write { change, waiter } in self.taken.drain(..) {
+            match &change {
+                Change::Append(entries) => {
+                    durable_end = entries.last().map(|(index, _)| index + 1).or(durable_end);
+                }
+                Change::Truncate { from } => durable_end = Some(*from),
+                Change::Vote(_) | Change::Committed(_) | Change::Purge(_) => {}
+            }
+            changes.push(change);
+            waiters.push(waiter);
+        }
+        let end = durable_end.unwrap_or(self.shared.lock().durable_end);
         let committed = self.shared.committed().filter(|id| id.index < end);
-        if let Some(id) = committed {
-            batch.put_cf(meta, COMMITTED, wire::log_id_to(&id).encode_to_vec());
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(true);
-        self.shared
-            .db
-            .write_opt(batch, &options)
-            .map_err(io::Error::other)?;
-        if let Some(end) = durable_end {
-            self.floor.reached(end);
-        }
-        if let Some(vote) = voted {
-            self.floor.note_vote(&vote)?;
-        }
+        changes.extend(committed.map(Change::Committed));
+        self.shared.disk.write(&changes)?;
         if let Some(end) = durable_end {
             let mut recent = self.shared.lock();
             recent.durable_end = end;
@@ -329,8 +331,7 @@ impl Writer {
                 }
             }
         }
-        // Nobody waits for this one.
-        self.floor.note_if_due()
+        self.shared.disk.settle()
     }
 }
 
@@ -395,25 +396,6 @@ impl Shared {
     fn committed(&self) -> std::sync::MutexGuard<'_, Option<LogId>> {
         self.committed.lock().expect("no panic while held")
     }
-
-    /// The entries of `start..end` that are on disk, and whether `max_bytes` cut them short.
-    fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<(Vec<Entry>, bool)> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(end.to_be_bytes());
-        let from = start.to_be_bytes();
-        let mode = IteratorMode::From(&from, rocksdb::Direction::Forward);
-        let mut bytes = 0;
-        let mut found: Vec<Entry> = Vec::new();
-        for item in self.db.iterator_cf_opt(family(&self.db, ENTRIES)?, options, mode) {
-            let (_, stored) = item.map_err(io::Error::other)?;
-            if bytes > 0 && bytes + stored.len() > max_bytes {
-                return Ok((found, true));
-            }
-            bytes += stored.len();
-            found.push(wire::entry_from(decode(&stored)?)?);
-        }
-        Ok((found, false))
-    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -459,8 +441,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.enqueue_and_wait(|done| Write::Vote { vote: *vote, done })
-            .await?;
+        self.enqueue_and_wait(Change::Vote(*vote)).await?;
         self.shared.lock().vote = Some(*vote);
         Ok(())
     }
@@ -476,20 +457,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if let Some(id) = *self.shared.committed() {
             return Ok(Some(id));
         }
-        let shared = self.shared.clone();
-        let read = move || {
-            shared
-                .db
-                .get_cf(family(&shared.db, META)?, COMMITTED)
-                .map_err(io::Error::other)
-        };
-        match tokio::task::spawn_blocking(read)
-            .await
-            .map_err(io::Error::other)??
-        {
-            Some(stored) => Ok(Some(wire::log_id_from(&decode(&stored)?))),
-            None => Ok(None),
-        }
+        let disk = self.shared.disk.clone();
+        off_thread(move || disk.committed()).await?
     }
 
     async fn append<I>(&mut self, entries: I, done: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -506,11 +475,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 recent.push(entry, bytes.len());
             }
         }
-        self.enqueue(Write::Append {
-            entries: encoded,
-            done,
-        })
-        .await
+        self.enqueue(Change::Append(encoded), Waiter::Append(done)).await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
@@ -530,17 +495,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 recent.last = last.or(recent.purged);
             }
         }
-        self.enqueue_and_wait(|done| Write::Truncate { from, done }).await
+        self.enqueue_and_wait(Change::Truncate { from }).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        let encoded = wire::log_id_to(&upto).encode_to_vec();
-        self.enqueue_and_wait(|done| Write::Purge {
-            upto: upto.index,
-            encoded,
-            done,
-        })
-        .await?;
+        self.enqueue_and_wait(Change::Purge(upto)).await?;
         let mut recent = self.shared.lock();
         while recent
             .entries
@@ -559,13 +518,4 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         Ok(())
     }
-}
-
-fn family<'db>(db: &'db DB, name: &str) -> io::Result<&'db rocksdb::ColumnFamily> {
-    db.cf_handle(name)
-        .ok_or_else(|| io::Error::other(format!("the log lacks the column family {name}")))
-}
-
-fn decode<M: Message + Default>(stored: &[u8]) -> io::Result<M> {
-    M::decode(stored).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -7,8 +7,12 @@ mod forward;
 mod log_store;
 mod network;
 mod replica;
+mod rocks_log;
+mod rocks_state;
 mod rounds;
 mod service;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod snapshot;
 mod state_machine;
 #[cfg(test)]

@@ -324,6 +324,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let unreachable = |reason: String| StreamingError::Unreachable(Unreachable::from_string(reason));
         let mut client = self.dial.client(self.target, &self.address, Lane::Bulk);
         tokio::select! {
+            biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             answer = client.offer_snapshot(offer) => {
                 let answer = answer.map_err(|status| unreachable(status.message().to_owned()))?.into_inner();

@@ -12,14 +12,15 @@ use cairn_proto::v1;
 use cairn_proto::v1::read_index_response::Result as Answered;
 use cairn_proto::v1::submitted::Outcome;
 use futures::{FutureExt, StreamExt};
-use openraft::alias::WatchReceiverOf;
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::alias::{WatchReceiverOf, WatchSenderOf};
+use openraft::async_runtime::watch::{WatchReceiver, WatchSender};
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::raft::WriteResponse;
+use openraft::type_config::TypeConfigExt;
 use openraft::{BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -31,8 +32,9 @@ use super::network::{Client, Dial, Network};
 use super::rounds::{Pace, Rounds};
 use super::state_machine::StateMachine;
 use super::types::{Answer, EncodedCommand, Raft, TypeConfig};
-use crate::kv::{self, CommitError, Snapshot, Store, StoreError, Unavailable, View as _, check_form};
+use crate::kv::{self, CommitError, Snapshot, Store, StoreError, Unavailable, check_form};
 use crate::net::Lane;
+use crate::off_thread::off_thread;
 use crate::storage::{DiskWatch, FailStop};
 
 /// How long a caller waits for the cluster to answer, an election included.
@@ -134,9 +136,9 @@ pub(crate) struct Replica {
     log: LogStore,
     state_machine: StateMachine,
     dial: Arc<dyn Dial>,
-    applied: watch::Receiver<u64>,
+    applied: WatchReceiverOf<TypeConfig, u64>,
     /// Who leads, as far as this node knows. openraft's own metrics change with every entry.
-    leader: watch::Receiver<Option<u64>>,
+    leader: WatchReceiverOf<TypeConfig, Option<u64>>,
     /// The read index, confirmed by a majority; asked of this node as leader.
     leader_rounds: Rounds<(), Result<u64, String>>,
     /// Brings this node up to date with the leader, whoever that is.
@@ -170,10 +172,20 @@ impl Replica {
                 let state = StateMachine::open(&dir.join("state"), cache_bytes, fail_stop)?;
                 Ok::<_, io::Error>((log, state))
             };
-            tokio::task::spawn_blocking(open)
-                .await
-                .map_err(io::Error::other)??
+            off_thread(open).await??
         };
+        Self::start(id, config, log, state_machine, dial, fail_stop).await
+    }
+
+    /// Starts consensus over its stores.
+    pub(super) async fn start(
+        id: u64,
+        config: &RaftConfig,
+        log: LogStore,
+        state_machine: StateMachine,
+        dial: Arc<dyn Dial>,
+        fail_stop: FailStop,
+    ) -> io::Result<Arc<Self>> {
         let openraft_config = Config {
             cluster_name: "cairn".into(),
             heartbeat_interval: config.heartbeat.as_millis() as u64,
@@ -199,7 +211,7 @@ impl Replica {
             .await
             .map_err(io::Error::other)?;
         let applied = state_machine.watch_applied();
-        let (leader, leader_known) = watch::channel(None);
+        let (leader, leader_known) = TypeConfig::watch_channel(None);
         tokio::spawn(follow_leader(raft.metrics(), leader));
         let replica = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
@@ -295,14 +307,11 @@ impl Replica {
 
     /// The hash over the state that this node has applied; see [`MetadataHash`].
     pub(crate) async fn metadata_hash(&self) -> Result<MetadataHash, StoreError> {
-        let view = self.state_machine.view();
-        let hash = tokio::task::spawn_blocking(move || {
-            Ok(MetadataHash {
-                applied_index: view.applied_index(),
-                hash: view.hash()?.to_string(),
-            })
-        });
-        hash.await.map_err(|error| StoreError(error.to_string()))?
+        let (applied_index, hash) = self.state_machine.hash().await?;
+        Ok(MetadataHash {
+            applied_index,
+            hash: hash.to_string(),
+        })
     }
 
     /// Waits for the turn to receive a snapshot; one is received at a time.
@@ -341,7 +350,7 @@ impl Replica {
                 .map(|(id, matched)| (*id, matched.as_ref().map_or(0, |id| id.index)))
                 .collect(),
             last_log_index: metrics.last_log_index.unwrap_or(0),
-            applied_index: *self.applied.borrow(),
+            applied_index: *self.applied.borrow_watched(),
         }
     }
 
@@ -533,7 +542,7 @@ impl Replica {
 
     async fn wait_applied(&self, index: u64) {
         // Fails only when the state machine is gone, and this node with it.
-        let _ = self.applied.clone().wait_for(|applied| *applied >= index).await;
+        let _ = self.applied.clone().wait_until_ge(&index).await;
     }
 
     /// Waits until openraft's metrics show something; false if consensus has stopped.
@@ -560,13 +569,13 @@ impl Replica {
     }
 
     fn leader(&self) -> Option<u64> {
-        *self.leader.borrow()
+        *self.leader.borrow_watched()
     }
 
     /// Waits until somebody leads of whom this holds, or nobody; false if consensus has stopped.
-    async fn wait_for_leadership(&self, holds: impl Fn(Option<u64>) -> bool) -> bool {
+    async fn wait_for_leadership(&self, holds: impl Fn(Option<u64>) -> bool + Send) -> bool {
         let mut leader = self.leader.clone();
-        leader.wait_for(|leader| holds(*leader)).await.is_ok()
+        leader.wait_until(move |leader| holds(*leader)).await.is_ok()
     }
 
     fn client_of(&self, node: u64) -> Result<Client, String> {
@@ -656,11 +665,11 @@ fn refusal(error: ClientWriteError<TypeConfig>) -> Status {
 /// Tells who leads whenever that changes.
 async fn follow_leader(
     mut metrics: WatchReceiverOf<TypeConfig, Metrics>,
-    leader: watch::Sender<Option<u64>>,
+    leader: WatchSenderOf<TypeConfig, Option<u64>>,
 ) {
     loop {
         let now = metrics.borrow_watched().current_leader;
-        leader.send_if_modified(|known| std::mem::replace(known, now) != now);
+        leader.send_if_different(now);
         if metrics.changed().await.is_err() {
             return;
         }
@@ -725,7 +734,7 @@ async fn maintain(replica: Weak<Replica>, config: RaftConfig) {
 }
 
 async fn snapshot_and_purge(replica: &Replica, retention_bytes: u64) -> io::Result<()> {
-    let wanted = *replica.applied.borrow();
+    let wanted = *replica.applied.borrow_watched();
     replica
         .raft
         .trigger()

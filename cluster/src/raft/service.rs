@@ -13,17 +13,17 @@ use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest,
 };
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::forward;
 use super::network::{Client, Dial};
 use super::replica::Replica;
-use super::snapshot::hash_file;
+use super::snapshot::{Incoming, clear_but};
 use super::types::{Snapshot, SnapshotMeta, TypeConfig, Vote};
 use super::wire;
 use crate::net::{Lane, MAX_MESSAGE_BYTES, PeerIdentity, Standing};
 use crate::node_id::NodeId;
+use crate::off_thread::off_thread;
 
 /// How many bytes of a snapshot file travel in one message.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -188,42 +188,29 @@ impl raft_server::Raft for Service {
             .state_machine()
             .checkpoint(&request.checkpoint)
             .ok_or_else(|| Status::not_found("that checkpoint is gone; a newer one will be offered"))?;
-        let path = checkpoint
-            .file(&request.name)
-            .ok_or_else(|| Status::not_found("no such file"))?;
-        let mut file = tokio::fs::File::open(&path).await?;
-        file.seek(io::SeekFrom::Start(request.offset)).await?;
-        let state = Some((file, checkpoint, request.name));
+        if checkpoint.file(&request.name).is_none() {
+            return Err(Status::not_found("no such file"));
+        }
+        let state = Some((checkpoint, request.name, request.offset));
         let chunks = futures::stream::try_unfold(state, |state| async move {
-            let Some((mut file, checkpoint, name)) = state else {
+            let Some((checkpoint, name, offset)) = state else {
                 return Ok(None);
             };
-            let mut data = vec![0; CHUNK_BYTES];
-            let mut filled = 0;
-            while filled < data.len() {
-                match file.read(&mut data[filled..]).await? {
-                    0 => break,
-                    read => filled += read,
-                }
-            }
-            data.truncate(filled);
-            if filled == CHUNK_BYTES {
+            off_thread(move || {
+                let data = checkpoint.read(&name, offset, CHUNK_BYTES)?;
+                let is_last = data.len() < CHUNK_BYTES;
+                let blake3 = match is_last {
+                    true => checkpoint.hash(&name)?.as_bytes().to_vec().into(),
+                    false => Default::default(),
+                };
+                let next = offset + data.len() as u64;
                 let chunk = v1::SnapshotChunk {
                     data: data.into(),
-                    blake3: Default::default(),
-                };
-                return Ok(Some((chunk, Some((file, checkpoint, name)))));
-            }
-            let hash = tokio::task::spawn_blocking(move || checkpoint.hash(&name)).await;
-            let hash = hash.map_err(io::Error::other)??;
-            let blake3 = hash.as_bytes().to_vec().into();
-            Ok(Some((
-                v1::SnapshotChunk {
-                    data: data.into(),
                     blake3,
-                },
-                None,
-            )))
+                };
+                Ok::<_, io::Error>(Some((chunk, (!is_last).then_some((checkpoint, name, next)))))
+            })
+            .await?
         });
         Ok(Response::new(Box::pin(
             chunks.map_err(|error: io::Error| Status::from(error)),
@@ -318,14 +305,16 @@ impl Service {
             size_bytes = total,
             "receiving a snapshot"
         );
-        tokio::fs::create_dir_all(&dir).await?;
-        remove_unlisted(&dir, &offer.files).await?;
+        {
+            let (dir, files) = (dir.clone(), offer.files.clone());
+            let is_listed = move |name: &std::ffi::OsStr| files.iter().any(|file| name == file.name.as_str());
+            off_thread(move || clear_but(&dir, is_listed)).await??;
+        }
         for file in &offer.files {
             pull(&mut client, &offer.checkpoint, file, &dir).await?;
         }
         let state_machine = self.replica.state_machine().clone();
-        let checkpoint = tokio::task::spawn_blocking(move || state_machine.received(source));
-        let snapshot = checkpoint.await.map_err(io::Error::other)??;
+        let snapshot = off_thread(move || state_machine.received(source)).await??;
         let answer = self
             .replica
             .raft()
@@ -333,16 +322,6 @@ impl Service {
             .await;
         Ok(answer.map_err(fatal)?.vote)
     }
-}
-
-async fn remove_unlisted(dir: &std::path::Path, files: &[v1::SnapshotFile]) -> io::Result<()> {
-    let mut entries = tokio::fs::read_dir(dir).await?;
-    while let Some(entry) = entries.next_entry().await? {
-        if !files.iter().any(|file| entry.file_name() == file.name.as_str()) {
-            tokio::fs::remove_file(entry.path()).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether a name can be of a file of RocksDB: it becomes a path on this node's disk.
@@ -368,46 +347,25 @@ async fn pull(
             file.name
         )));
     }
-    let path = dir.join(&file.name);
-    // Table files never change, so what an interrupted transfer left of one is its beginning.
-    // The others are small and begin anew.
-    let resumable = file.name.ends_with(".sst");
-    let mut out = tokio::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .await?;
-    let mut offset = out.metadata().await?.len();
-    if !resumable || offset > file.size_bytes {
-        out.set_len(0).await?;
-        offset = 0;
-    }
+    let (path, size_bytes) = (dir.join(&file.name), file.size_bytes);
+    let mut incoming = off_thread(move || Incoming::open(path, size_bytes)).await??;
     let request = v1::SnapshotFileRequest {
         checkpoint: checkpoint.to_owned(),
         name: file.name.clone(),
-        offset,
+        offset: incoming.len(),
     };
     let mut chunks = client.pull_snapshot_file(request).await?.into_inner();
     let mut expected = None;
     while let Some(chunk) = chunks.message().await? {
-        offset += chunk.data.len() as u64;
-        if offset > file.size_bytes {
+        if incoming.len() + chunk.data.len() as u64 > size_bytes {
             break;
         }
-        out.write_all(&chunk.data).await?;
+        incoming = off_thread(move || incoming.append(&chunk.data).map(|()| incoming)).await??;
         if !chunk.blake3.is_empty() {
             expected = Some(chunk.blake3);
         }
     }
-    out.sync_all().await?;
-    let found = {
-        let path = path.clone();
-        tokio::task::spawn_blocking(move || hash_file(&path))
-            .await
-            .map_err(io::Error::other)??
-    };
-    if expected.as_deref() != Some(found.as_bytes().as_slice()) {
-        tokio::fs::remove_file(&path).await?;
+    if !off_thread(move || incoming.finish(expected.as_deref())).await?? {
         return Err(Status::data_loss(format!(
             "snapshot file {} arrived damaged",
             file.name

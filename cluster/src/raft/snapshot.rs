@@ -5,7 +5,7 @@
 //! checkpoint is installed.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -80,6 +80,16 @@ impl Checkpoint {
         &self.0.files
     }
 
+    /// Up to `max_bytes` of one of its files from `offset` on; fewer only at its end. Blocks.
+    pub(crate) fn read(&self, name: &str, offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
+        let path = self.file(name).ok_or(io::ErrorKind::NotFound)?;
+        let mut file = std::fs::File::open(path)?;
+        file.seek(io::SeekFrom::Start(offset))?;
+        let mut data = Vec::with_capacity(max_bytes);
+        file.take(max_bytes as u64).read_to_end(&mut data)?;
+        Ok(data)
+    }
+
     /// The path of one of its files; only names that it lists exist.
     pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
         *self.0.last_asked.lock().expect("no panic while held") = Some(Instant::now());
@@ -112,10 +122,70 @@ impl Checkpoint {
 }
 
 /// The BLAKE3 of a file, read in pieces. Blocks.
-pub(crate) fn hash_file(path: &Path) -> io::Result<blake3::Hash> {
+fn hash_file(path: &Path) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
     Ok(hasher.finalize())
+}
+
+/// A file of a checkpoint that is being received. All that it does blocks.
+pub(super) struct Incoming {
+    path: PathBuf,
+    file: std::fs::File,
+    len: u64,
+}
+
+impl Incoming {
+    /// Goes on with what an interrupted transfer left in `path`, if there can be anything to go
+    /// on with in a file of `size_bytes`.
+    pub(super) fn open(path: PathBuf, size_bytes: u64) -> io::Result<Self> {
+        // Table files never change, so what is there of one is its beginning. The others are
+        // small and begin anew.
+        let resumable = path.extension().is_some_and(|kind| kind == "sst");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)?;
+        let mut len = file.metadata()?.len();
+        if !resumable || len > size_bytes {
+            file.set_len(0)?;
+            len = 0;
+        }
+        Ok(Self { path, file, len })
+    }
+
+    /// How many bytes are there.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        self.file.write_all(data)?;
+        self.len += data.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the file durable if it has this hash; removes it and says false if it has not.
+    pub(super) fn finish(self, expected: Option<&[u8]>) -> io::Result<bool> {
+        self.file.sync_all()?;
+        let is_right = expected == Some(hash_file(&self.path)?.as_bytes().as_slice());
+        if !is_right {
+            std::fs::remove_file(&self.path)?;
+        }
+        Ok(is_right)
+    }
+}
+
+/// Makes `dir` a folder in which nothing lies but what `is_wanted`. Blocks.
+pub(super) fn clear_but(dir: &Path, is_wanted: impl Fn(&std::ffi::OsStr) -> bool) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if !is_wanted(&entry.file_name()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The checkpoints of one node with what they hold, newest last.

@@ -6,11 +6,18 @@ use bytes::Bytes;
 
 use crate::kv::Outcome;
 
+/// What openraft runs on. In a simulation its draws come from the seed.
+#[cfg(not(test))]
+type Runtime = openraft::TokioRuntime;
+#[cfg(test)]
+type Runtime = super::simulated::Runtime;
+
 openraft::declare_raft_types!(
     /// One Raft group: all of a cluster's metadata.
     pub(crate) TypeConfig:
         D = EncodedCommand,
         R = Answer,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;

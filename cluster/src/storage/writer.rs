@@ -37,6 +37,17 @@ impl<T: Send + 'static> WriterThread<T> {
         })
     }
 
+    /// Only the queue; a simulation takes from it.
+    #[cfg(test)]
+    pub(crate) fn without_thread(waiting: usize) -> (Self, mpsc::Receiver<T>) {
+        let (queue, queued) = mpsc::channel(waiting);
+        let writer = Self {
+            queue: Some(queue),
+            thread: None,
+        };
+        (writer, queued)
+    }
+
     /// Queues a write; waits while too many are queued.
     pub(crate) async fn send(&self, write: T) -> Result<(), Stopped> {
         let queue = self.queue.as_ref().expect("it is there until this is dropped");
