@@ -270,6 +270,7 @@ async fn admit(kv: &Kv, node: u64) -> Result<(), CommitError> {
         capacity_bytes: 1 << 30,
         joined: Default::default(),
         removed: None,
+        leaving: None,
     };
     kv.transact(async |mut txn| {
         txn.put_record(&NodeRecord::key(NodeId(node)), &record);
