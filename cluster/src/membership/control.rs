@@ -26,6 +26,8 @@ pub struct RaftView {
     pub last_log: u64,
     /// The last log index that this node has applied.
     pub applied: u64,
+    /// It takes this node long to make its log durable.
+    pub slow_disk: bool,
 }
 
 impl RaftView {

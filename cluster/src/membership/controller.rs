@@ -145,7 +145,7 @@ impl Controller {
                 self.control.change_voters(voters).await?;
             }
             Some(Step::HandOver(to)) => {
-                info!(%to, "this node is leaving and hands over the leadership to node {to}");
+                info!(%to, "this node is leaving or has a slow disk: it hands over the leadership to node {to}");
                 self.control.transfer_leader(to).await?;
             }
             Some(Step::Forget(node)) => {
@@ -180,6 +180,10 @@ impl Controller {
                 up: liveness == Liveness::Up,
                 lost: matches!(liveness, Liveness::Down { since } if since.elapsed() >= self.config.lost_after),
                 leaving: record.leaving.is_some(),
+                slow: match record.id == view.me {
+                    true => view.slow_disk,
+                    false => self.peers.has_slow_disk(record.id),
+                },
                 ready: kept_up.is_some_and(|time| time >= self.config.settle),
                 address: record.address.clone(),
                 zone: record.zone.clone(),

@@ -9,6 +9,7 @@
 //! - A change that an earlier leader left half done is ended before anything else: until then a
 //!   majority of the old voters is needed as well, however many new ones there are.
 //! - A node that is leaving does not vote. If it leads, it first hands over to another voter.
+//! - A leader with a slow disk hands over to a voter whose disk is not slow.
 //! - Nothing is changed unless a majority of the old and of the new voters is up, so that the
 //!   change cannot leave the cluster waiting.
 
@@ -31,6 +32,8 @@ pub(crate) struct Member {
     pub(crate) ready: bool,
     /// It gives up its vote.
     pub(crate) leaving: bool,
+    /// It takes long to make its log durable.
+    pub(crate) slow: bool,
 }
 
 /// What the leader sees.
@@ -82,17 +85,20 @@ pub(crate) fn decide(seen: &Observation) -> Option<Step> {
     possible.then_some(Step::ChangeVoters(chosen))
 }
 
-/// The voter that takes over the leadership from a leader that gives up its vote. Without one the
-/// voters are changed under the leader, which costs an election.
+/// The voter that takes over the leadership from a leader that gives up its vote, or holds up
+/// everybody by its disk. Where a leader gives up its vote and there is none, the voters are changed
+/// under it, which costs an election.
 fn successor(seen: &Observation) -> Option<NodeId> {
     let leader = seen.members.get(&seen.leader)?;
-    let fit = |node: &NodeId| {
-        let member = seen.members.get(node);
-        *node != seen.leader && member.is_some_and(|member| member.up && !member.leaving)
-    };
-    let fit = seen.voters.iter().copied().filter(fit);
-    fit.min()
-        .filter(|_| leader.leaving && seen.voters.contains(&seen.leader))
+    let others = seen.voters.iter().filter(|node| **node != seen.leader);
+    let fit = others
+        .filter_map(|node| Some((*node, seen.members.get(node)?)))
+        .filter(|(_, member)| member.up && !member.leaving);
+    let (next, member) = fit.min_by_key(|(node, member)| (member.slow, *node))?;
+    let gives_up = leader.leaving && seen.voters.contains(&seen.leader);
+    // Among slow disks it is no use to hand the leadership about.
+    let holds_up = leader.slow && !member.slow;
+    (gives_up || holds_up).then_some(next)
 }
 
 fn has_majority(seen: &Observation, voters: &BTreeSet<NodeId>) -> bool {
@@ -164,8 +170,8 @@ mod tests {
     use super::*;
 
     /// Members are described by words: an id, then `V`oter, `L`earner or `-` for neither, then
-    /// what differs: `down`, `lost`, `behind`, `leaving`, `removed`, `@zone`. The leader is the first voter. A voter
-    /// that is `new` votes by a change that is half done.
+    /// what differs: `down`, `lost`, `behind`, `slow`, `leaving`, `removed`, `@zone`. The leader is the
+    /// first voter. A voter that is `new` votes by a change that is half done.
     fn observe(description: &str) -> Observation {
         let mut seen = Observation {
             leader: NodeId(0),
@@ -203,6 +209,7 @@ mod tests {
                 lost: has("lost"),
                 ready: up && !has("behind"),
                 leaving: has("leaving"),
+                slow: has("slow"),
             };
             match has("removed") {
                 true => seen.removed.insert(node),
@@ -292,6 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_with_a_slow_disk_hands_over() {
+        check("1 V slow, 2 V, 3 V", ">2");
+        check("1 V slow, 2 V slow, 3 V", ">3");
+        check("1 V slow, 2 V down, 3 V", ">3");
+        check("1 V slow, 2 V leaving, 3 V, 4 L", ">3");
+        check("1 V leaving, 2 V slow, 3 V, 4 L", ">3");
+        // Nobody would do better.
+        check("1 V slow, 2 V slow, 3 V slow", "");
+        check("1 V slow", "");
+        check("1 V, 2 V slow, 3 V", "");
+    }
+
+    #[test]
     fn a_change_that_was_left_half_done_is_ended() {
         check("1 V, 2 V new, 3 V new", "1 2 3");
         check("1 V, 2 V new, 3 V new, 4 -", "1 2 3");
@@ -320,7 +340,7 @@ mod tests {
     prop_compose! {
         fn any_member()(role in 0..3usize, zone in 0..3, state in 0..7usize) -> String {
             let role_text = ["V", "L", "-"][role];
-            let state = ["", "down", "lost", "behind", "", "leaving", "leaving down"][state];
+            let state = ["", "down", "lost", "behind", "slow", "leaving", "leaving down"][state];
             format!("{role_text} @{zone} {state}")
         }
     }
@@ -328,7 +348,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_decision_is_safe_and_the_last(
-            leader in prop::sample::select(vec!["1 V", "1 V leaving"]),
+            leader in prop::sample::select(vec!["1 V", "1 V leaving", "1 V slow"]),
             members in prop::collection::vec(any_member(), 0..9),
         ) {
             let parts = std::iter::once(leader.to_owned())
@@ -367,7 +387,8 @@ mod tests {
                         }
                     }
                     Some(Step::HandOver(node)) => {
-                        prop_assert!(seen.members[&seen.leader].leaving);
+                        let leader = &seen.members[&seen.leader];
+                        prop_assert!(leader.leaving || leader.slow && !seen.members[&node].slow);
                         prop_assert!(seen.voters.contains(&node) && seen.members[&node].up);
                         seen.leader = node;
                     }

@@ -36,6 +36,7 @@ impl RaftControl for Replica {
                 .collect(),
             last_log: state.last_log_index,
             applied: state.applied_index,
+            slow_disk: self.log_disk().is_slow(),
         }
     }
 

@@ -75,6 +75,11 @@ impl DiskWatch {
         Waiting { watch: self, number }
     }
 
+    /// Whether the disk has been slow for a while.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.state().is_slow
+    }
+
     /// Looks until it is dropped, and tells each time whether the disk is slow; stops the node when
     /// the disk has stalled.
     pub(crate) async fn run(self, fail_stop: FailStop, tell: impl Fn(bool)) {
