@@ -137,6 +137,12 @@ impl Run {
         Ok(())
     }
 
+    /// Whether a node has ever caught up by a snapshot: each becomes a state with another number.
+    fn has_installed(&self, node: usize) -> anyhow::Result<bool> {
+        let current = self.cluster.node(node).data()?.join("state/current");
+        Ok(std::fs::read_to_string(current)?.trim() != "state-0")
+    }
+
     /// Stops all nodes, and reads what they have logged.
     async fn stop_all(&self) -> Result<(), Violation> {
         let broken = |error: anyhow::Error| Invariant::Calm.violated(format!("{error:#}"));
@@ -145,6 +151,8 @@ impl Run {
             let log = std::fs::read_to_string(self.cluster.node(node).log());
             let log = log.map_err(|error| broken(error.into()))?;
             calm::judge_log(node, &log, |kind| self.has_happened(kind))?;
+            let by_snapshot = self.has_installed(node).map_err(broken)?;
+            self.seen().by_snapshot += u64::from(by_snapshot);
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ const SERVES_WITHIN: Duration = Duration::from_secs(30);
 const STORED: usize = 6;
 
 /// So little of the log is kept that who was away for seconds needs a snapshot.
-const SNAPSHOTS: &str = "snapshot_every = \"256 KiB\"\nlog_retention = \"64 KiB\"\n";
+const SNAPSHOTS: &str = "snapshot_every = \"64 KiB\"\nlog_retention = \"16 KiB\"\n";
 
 /// What nothing names goes in seconds.
 const RETENTION: &str = "blobs/retention?orphan_seconds=2&quarantine_seconds=2";
@@ -94,6 +94,7 @@ struct Seen {
     compared_states: u64,
     judged_tag_requests: u64,
     peak_memory_bytes: u64,
+    by_snapshot: u64,
 }
 
 /// Does what the options ask for. An error says why the run could not be made; what the run found

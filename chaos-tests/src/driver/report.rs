@@ -62,6 +62,8 @@ pub struct Report {
     pub judged_tag_requests: u64,
     /// How many contests for a name there were.
     pub contests: u64,
+    /// How many nodes have caught up by a snapshot, once or more.
+    pub nodes_by_snapshot: u64,
     /// The most memory that a node had resident, in bytes.
     pub peak_memory_bytes: u64,
     /// The promise that did not hold, if one did not.
@@ -99,6 +101,7 @@ impl Run {
             compared_states: seen.compared_states,
             judged_tag_requests: seen.judged_tag_requests,
             contests: self.contests.lock().expect("no panic while held").len() as u64,
+            nodes_by_snapshot: seen.by_snapshot,
             peak_memory_bytes: seen.peak_memory_bytes,
             kept: outcome.is_err().then_some(kept).flatten(),
             violation: outcome.err().map(|violation| violation.to_string()),
@@ -132,6 +135,7 @@ impl Report {
             "{} requests, {} of them acknowledged",
             self.asked, self.acknowledged
         )?;
+        writeln!(out, "{} nodes caught up by a snapshot", self.nodes_by_snapshot)?;
         writeln!(
             out,
             "{} tag requests fit into one order, {} contests, {} states compared, at most {} MiB of memory",

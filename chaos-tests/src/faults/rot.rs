@@ -29,53 +29,61 @@ const STORES: [&str; 3] = ["raft-log", "blobs/small", "state"];
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
-/// F19. As much rots as the code can mend: files of one node. Scrub must find every one.
+/// F19. As much rots as the code can mend: files of one node. Scrub must find every one that
+/// belongs to a blob.
 pub(super) async fn shards(run: &Run, strike: &Strike) -> anyhow::Result<String> {
     let (victim, mut dice) = (strike.victim(run), strike.dice());
-    run.store(CODED_BYTES).await?;
-    let mut files = shard_files(&run.cluster.node(victim).data()?)?;
-    files.shuffle(&mut dice);
+    let data = run.cluster.node(victim).data()?;
+    let (mut before, mut stored) = {
+        // With nobody else at work, what is new belongs to blobs that are there.
+        let _quiet = run.quiet().await;
+        let before = shard_files(&data)?;
+        run.store(CODED_BYTES).await?;
+        (before, shard_files(&data)?)
+    };
+    stored.retain(|file| !before.contains(file));
     let mut rotten = Vec::new();
-    for file in files {
-        let rot = match dice.random_range(0..4) {
-            0 => Rot::Cut,
-            1 => Rot::Zeros(dice.random_range(0..1000)),
-            _ => Rot::Bit(dice.random_range(0..1000)),
-        };
+    for file in &stored {
         // It may have been removed meanwhile.
-        if rot.apply(&file).is_ok() {
-            rotten.push((fs::read(&file)?, file));
-        }
-        if rotten.len() == FILES {
-            break;
+        if rot(&mut dice, file).is_ok() {
+            rotten.push((fs::read(file)?, file));
         }
     }
-    ensure!(!rotten.is_empty(), "node {} holds no shards", victim + 1);
-    let (begun, within) = (Instant::now(), run.patience(redundant::WITHIN));
-    loop {
-        scrub(run).await?;
-        // What is on its way out is not read; what is being uploaded is not a blob yet.
-        let is_left = |(bytes, file): &&(Vec<u8>, PathBuf)| fs::read(file).is_ok_and(|now| now == *bytes);
-        let left: Vec<_> = rotten.iter().filter(is_left).map(|(_, file)| file).collect();
-        if left.is_empty() {
-            break;
-        }
-        if begun.elapsed() > within {
-            return Err(Invariant::Redundant
-                .violated(format!(
-                    "of {} rotten shards of node {} scrub leaves these as they are: {left:?}",
-                    rotten.len(),
-                    victim + 1
-                ))
-                .into());
-        }
+    ensure!(!rotten.is_empty(), "node {} holds no new shards", victim + 1);
+    // Others may be of uploads that were broken off, which nobody reads.
+    before.shuffle(&mut dice);
+    let mut more = 0;
+    for file in before.iter().take(FILES) {
+        more += usize::from(rot(&mut dice, file).is_ok());
+    }
+    scrub(run).await?;
+    let is_left = |(bytes, file): &&(Vec<u8>, &PathBuf)| fs::read(file).is_ok_and(|now| now == *bytes);
+    let left: Vec<_> = rotten.iter().filter(is_left).map(|(_, file)| file).collect();
+    if !left.is_empty() {
+        return Err(Invariant::Redundant
+            .violated(format!(
+                "of {} rotten shards of node {} scrub leaves these as they are: {left:?}",
+                rotten.len(),
+                victim + 1
+            ))
+            .into());
     }
     redundant::regained(&run.cluster, run.patience(redundant::WITHIN)).await?;
     Ok(format!(
-        "{} shards of node {} rotted, and were mended",
+        "{} shards of node {} and {more} more files rotted; scrub found them, and they were mended",
         rotten.len(),
         victim + 1
     ))
+}
+
+/// Lets a file rot in some way.
+fn rot(dice: &mut StdRng, file: &Path) -> anyhow::Result<()> {
+    let rot = match dice.random_range(0..4) {
+        0 => Rot::Cut,
+        1 => Rot::Zeros(dice.random_range(0..1000)),
+        _ => Rot::Bit(dice.random_range(0..1000)),
+    };
+    rot.apply(file)
 }
 
 /// F19. Values of small blobs rot in the files of one node.

@@ -8,7 +8,7 @@ use crate::faults::Kind;
 const MAX_MEMORY_BYTES: u64 = 768 << 20;
 
 /// What a node may log as an error whenever it is told to stop: others still ask and send.
-const AT_A_STOP: &str = "raft stopped";
+const AT_A_STOP: [&str; 2] = ["raft stopped", "to RaftCore; when:"];
 
 /// What a node may log as an error, and the faults that explain it.
 const EXPLAINED: &[(&str, &[Kind])] = &[
@@ -36,7 +36,7 @@ const EXPLAINED: &[(&str, &[Kind])] = &[
 /// Judges a node's log by the faults that have happened.
 pub fn judge_log(node: usize, log: &str, happened: impl Fn(Kind) -> bool) -> Result<(), Violation> {
     let explained = |line: &str| {
-        if line.contains(AT_A_STOP) {
+        if AT_A_STOP.iter().any(|what| line.contains(what)) {
             return true;
         }
         let mut causes = EXPLAINED.iter().filter(|(what, _)| line.contains(what));
