@@ -307,6 +307,25 @@ fn a_caller_loses_its_standing_while_its_stream_is_open() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_removed_while_it_was_away_is_told_so() {
+    let fixture = Fixture::start().await;
+    let removed = Known {
+        removed: true,
+        ..Default::default()
+    };
+    fixture.roster.replace(BTreeMap::from([(CLIENT, removed)]));
+    let peers = fixture.peers();
+    let mut told = peers.removed();
+    assert!(!*told.borrow());
+    let shutdown = CancellationToken::new();
+    let probing = tokio::spawn(peers.probe(shutdown.clone()));
+    told.wait_for(|removed| *removed).await.unwrap();
+    shutdown.cancel();
+    probing.await.unwrap();
+    assert_eq!(fixture.calls(), 0);
+}
+
+#[tokio::test]
 async fn a_start_that_another_has_replaced_is_refused() {
     let fixture = Fixture::start().await;
     let registered = Known {
