@@ -69,15 +69,36 @@ fn fits(history: &[Request]) -> bool {
         }
         let left = || (0..history.len()).filter(|at| done & 1 << at == 0);
         let first_end = left().filter_map(|at| history[at].ended).min();
-        for at in left() {
-            let request = history[at];
-            if first_end.is_some_and(|end| request.began > end) {
-                continue;
-            }
-            match request.kind {
-                Kind::Write(written) => open.push((done | 1 << at, Some(written))),
-                Kind::Read(seen) if seen == value => open.push((done | 1 << at, value)),
-                Kind::Read(_) => {}
+        let may_be_next = |at: &usize| first_end.is_none_or(|end| history[*at].began <= end);
+        for at in left().filter(may_be_next) {
+            let done = done | 1 << at;
+            match history[at] {
+                // What was not acknowledged and is never read need not have happened. So it takes
+                // effect just before somebody reads it, which leaves few orders to be tried.
+                Request { ended: None, .. } => {}
+                Request {
+                    kind: Kind::Write(written),
+                    ..
+                } => open.push((done, Some(written))),
+                Request {
+                    kind: Kind::Read(seen),
+                    ..
+                } if seen == value => open.push((done, value)),
+                Request {
+                    kind: Kind::Read(seen),
+                    ..
+                } => {
+                    let writes = |at: &usize| match history[*at] {
+                        Request {
+                            ended: None,
+                            kind: Kind::Write(written),
+                            ..
+                        } => seen == Some(written),
+                        _ => false,
+                    };
+                    let unknown = left().filter(may_be_next).filter(writes);
+                    open.extend(unknown.map(|write| (done | 1 << write, seen)));
+                }
             }
         }
     }
