@@ -27,6 +27,13 @@ const SMALL_BYTES: usize = 30_000;
 /// The stores whose last write can be torn: folders of a node's data.
 const STORES: [&str; 3] = ["raft-log", "blobs/small", "state"];
 
+/// A write-ahead log of RocksDB is made of blocks of records, each with a checksum of four bytes, its
+/// length in two, and its type before it.
+const WAL_BLOCK_BYTES: usize = 32 << 10;
+const WAL_HEADER_BYTES: usize = 7;
+/// The type of a record that is whole.
+const WAL_FULL_RECORD: u8 = 1;
+
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// F19. As much rots as the code can mend: files of one node. Scrub must find every one that
@@ -173,13 +180,31 @@ pub(super) async fn torn_tail(run: &Run, strike: &Strike) -> anyhow::Result<Stri
     ))
 }
 
-/// Appends what a write leaves that never came to its end.
+/// Appends what a write leaves that never came to its end: a record whose end is missing.
+///
+/// The form is that of RocksDB's `db/log_format.h`. With any bytes in its place, RocksDB's reader
+/// may go round in circles (11.8.1), and the node never comes to serve.
 fn tear(file: &Path, dice: &mut StdRng) -> anyhow::Result<()> {
-    let mut rest = vec![0; dice.random_range(1..5000)];
-    dice.fill_bytes(&mut rest);
-    let before = fs::metadata(file)?.len();
+    let before = fs::metadata(file)?.len() as usize;
+    let mut rest = Vec::new();
+    let mut room = WAL_BLOCK_BYTES - before % WAL_BLOCK_BYTES;
+    if room <= WAL_HEADER_BYTES {
+        // No record begins so near to the end of a block.
+        rest.resize(room, 0);
+        room = WAL_BLOCK_BYTES;
+    }
+    let length = dice.random_range(1..=room - WAL_HEADER_BYTES);
+    rest.extend(dice.random::<u32>().to_le_bytes());
+    rest.extend((length as u16).to_le_bytes());
+    rest.push(WAL_FULL_RECORD);
+    let mut payload = vec![0; dice.random_range(0..length)];
+    dice.fill_bytes(&mut payload);
+    rest.extend(payload);
     File::options().append(true).open(file)?.write_all(&rest)?;
-    ensure!(fs::metadata(file)?.len() > before, "nothing was appended");
+    ensure!(
+        fs::metadata(file)?.len() as usize > before,
+        "nothing was appended"
+    );
     Ok(())
 }
 
