@@ -383,7 +383,16 @@ impl Replica {
     }
 
     /// Asks another voter to take over the leadership.
+    ///
+    /// A leader that was told to hand over takes nothing on any more, for ever: it waits to be
+    /// replaced by an election. If it handed over to a node that does not vote, and nobody else
+    /// did, there would be none.
     pub(crate) async fn transfer_leader(&self, to: u64) -> io::Result<()> {
+        if to == self.id || !self.group_state().voters.contains(&to) {
+            return Err(io::Error::other(format!(
+                "node {to} is no other voter, and cannot take over"
+            )));
+        }
         self.raft
             .trigger()
             .transfer_leader(to)

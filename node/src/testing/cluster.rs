@@ -6,6 +6,7 @@
 //! cluster is used instead.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -98,6 +99,7 @@ async fn in_this_process() -> (Vec<String>, String, Vec<(Cluster, Serving)>) {
         .collect();
     removed_after_us(folder);
     let founded = start::found(&configs[0], &Bootstrap::demo()).await.unwrap();
+    closed(&configs[0].node.data).await;
     let mut running = vec![serving(&configs[0]).await];
     for config in &configs[1..] {
         let token = running[0].0.join_token(Duration::from_secs(600)).await.unwrap();
@@ -113,6 +115,20 @@ async fn in_this_process() -> (Vec<String>, String, Vec<(Cluster, Serving)>) {
         founded.token,
         running,
     )
+}
+
+/// Waits until a node that was stopped has closed all of its files, which within a process may be a
+/// little later than it says.
+async fn closed(data: &Path) {
+    let is_below = |file: PathBuf| file.starts_with(data);
+    let open = || {
+        let mut files = std::fs::read_dir("/proc/self/fd").unwrap();
+        // One that was closed meanwhile has no link.
+        files.any(|fd| std::fs::read_link(fd.unwrap().path()).is_ok_and(is_below))
+    };
+    while open() {
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
 }
 
 fn free_addresses() -> Vec<SocketAddr> {
