@@ -206,6 +206,11 @@ impl TestCluster {
         self.made("/api/v4/projects/1/access_tokens", new).await
     }
 
+    /// A new access token of `acme`, whose bot is a member there.
+    pub(crate) async fn group_token(&self, new: Value) -> String {
+        self.made("/api/v4/groups/1/access_tokens", new).await
+    }
+
     /// A new deploy token of `acme/demo` with these scopes.
     pub(crate) async fn deploy_token(&self, scopes: &[&str]) -> String {
         let new = json!({"name": unique("deploy"), "username": "deploy", "scopes": scopes});

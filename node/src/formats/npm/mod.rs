@@ -12,6 +12,7 @@
 //! {package}/-/{file}                        a tarball
 //! -/package/{package}/dist-tags/{tag}       tags
 //! -/v1/search, -/ping, -/whoami, -/user/…   searching and signing in
+//! -/org/…, -/team/…, -/_view/…              members, what one may do, stars
 //! -/npm/v1/…                                audits, attestations, profile, tokens
 //! ```
 //!
@@ -29,6 +30,7 @@ mod index;
 mod json;
 mod names;
 mod packument;
+mod people;
 mod provenance;
 mod publication;
 mod receive;

@@ -22,7 +22,7 @@ use super::packument::{Packuments, Source};
 use super::publication::{Publication, PublicationError};
 use super::receive::{Received, receive, receive_small};
 use super::store::{self, Published, VersionNotes, no_package, no_version};
-use super::{account, audit, search, tokens};
+use super::{account, audit, people, search, tokens};
 use crate::app::App;
 use crate::auth::{Action, Authorised, Delete, Publish, Pull, PullImmutable};
 use crate::formats::Level;
@@ -97,6 +97,7 @@ fn table(level: Level) -> Router<App> {
         .route("/-/npm/v1/attestations/{spec}", get(attestations))
         .merge(account::routes())
         .merge(tokens::routes())
+        .merge(people::routes())
         .merge(audit::routes());
     let mut refused = "405 Method Not Allowed: packages are published to a project";
     if level == Level::Project {
@@ -176,7 +177,7 @@ impl From<NameError> for ApiError {
     }
 }
 
-fn private_json(value: Value) -> Response {
+pub(super) fn private_json(value: Value) -> Response {
     let headers = [(header::CACHE_CONTROL, "private, no-cache")];
     (headers, Json(value)).into_response()
 }

@@ -2,6 +2,7 @@
 //! request gets.
 
 mod accounts;
+mod people;
 
 use std::io::Read;
 

@@ -175,6 +175,72 @@ async fn npm_tags_deprecates_searches_and_unpublishes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn npm_asks_who_may_do_what_and_what_it_likes() {
+    let npm = npm().await;
+    let (plain, package) = (npm.unique("liked"), npm.folder("package"));
+    let scoped = format!("@acme/{}", npm.unique("asked"));
+    npm.publish(&package, &plain, "1.0.0").await;
+    npm.publish(&package, &scoped, "1.0.0").await;
+    npm.sign_in(1, At::Project, &npm.cluster.token);
+    let own = npm.ok(&package, &["access", "list", "packages"]).await;
+    own.says(&format!("{plain}: read-write"));
+    npm.ok(&package, &["access", "list", "packages", "@acme", &scoped])
+        .await
+        .says(&format!("{scoped}: read-write"));
+    npm.fails(&package, &["access", "list", "packages", "@nobody"], 1, &["E404"])
+        .await;
+    npm.ok(&package, &["access", "list", "collaborators", &scoped])
+        .await
+        .says(&format!("{}: read-write", npm.cluster.username));
+    npm.ok(&package, &["access", "get", "status", &scoped])
+        .await
+        .says(&format!("{scoped}: private"));
+    npm.ok(&package, &["access", "set", "status=private", &scoped])
+        .await;
+    npm.ok(&package, &["access", "set", "mfa=none", &scoped]).await;
+    for (what, code) in [
+        (["access", "set", "status=public", &scoped].as_slice(), "E403"),
+        (&["access", "set", "mfa=publish", &scoped], "E403"),
+        (&["access", "grant", "read-only", "acme:devs", &scoped], "E404"),
+        (&["access", "revoke", "acme:devs", &scoped], "E404"),
+        (&["access", "list", "packages", "acme:devs"], "E404"),
+        (&["team", "create", "acme:devs"], "E403"),
+        (&["team", "destroy", "acme:devs"], "E404"),
+        (&["team", "add", "acme:devs", "root"], "E404"),
+        (&["team", "rm", "acme:devs", "root"], "E404"),
+        (&["team", "ls", "acme:devs"], "E404"),
+        (&["org", "set", "acme", "root", "developer"], "E403"),
+        (&["org", "rm", "acme", "root"], "E403"),
+        (&["org", "ls", "nobody"], "E404"),
+        (&["profile", "set", "fullname", "x"], "E403"),
+    ] {
+        npm.fails(&package, what, 1, &[code]).await;
+    }
+    let bot = json!({"name": npm.unique("bot"), "scopes": ["api"], "access_level": 30});
+    npm.cluster.group_token(bot).await;
+    npm.ok(&package, &["org", "ls", "acme"])
+        .await
+        .says(" - developer");
+    npm.ok(&package, &["team", "ls", "acme"])
+        .await
+        .says("@acme has 0 teams");
+
+    for name in [&plain, &scoped] {
+        npm.ok(&package, &["star", name]).await;
+    }
+    npm.sign_in(2, At::Group, &npm.cluster.token);
+    let stars = npm.ok(&package, &["stars"]).await;
+    stars.says(&plain);
+    npm.sign_in(2, At::Project, &npm.cluster.token);
+    npm.ok(&package, &["unstar", &plain]).await;
+    let stars = npm.ok(&package, &["stars", &npm.cluster.username]).await.stdout;
+    assert!(stars.contains(&scoped) && !stars.contains(&plain), "{stars}");
+    npm.ok(&package, &["stars", "nobody"])
+        .await
+        .says("has not starred");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn npm_says_why_it_was_refused() {
     let npm = npm().await;
     let (name, package) = (npm.unique("refused"), npm.folder("package"));
