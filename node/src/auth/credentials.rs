@@ -16,7 +16,8 @@ const TOKEN_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("x-jfrog-art-api"),
 ];
 
-const TOKEN_PARAMETERS: [&str; 2] = ["private_token", "job_token"];
+/// Parameters of the query string that hold a token.
+pub(crate) const TOKEN_PARAMETERS: [&str; 2] = ["private_token", "job_token"];
 
 /// The credential of a request. Its secret is never logged.
 #[derive(Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use serde::{Deserialize, de};
 use serde_json::{Map, Value};
 
 use crate::app::App;
+use crate::auth::credentials::TOKEN_PARAMETERS;
 use crate::http::error::ApiError;
 
 /// The parameters of a query string. Those that are not known are ignored.
@@ -25,9 +26,13 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 }
 
 /// Reads parameters; of a name that comes twice, the last counts, unless it ends with `[]`.
+/// Credentials among them are for the door alone.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     let mut object = Map::new();
     for (name, value) in form_urlencoded::parse(text) {
+        if TOKEN_PARAMETERS.contains(&name.as_ref()) {
+            continue;
+        }
         match name.strip_suffix("[]") {
             Some(name) => match object.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
                 Value::Array(values) => values.push(value.into_owned().into()),

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::auth::credentials::TOKEN_PARAMETERS;
 use crate::http::error::ApiError;
 use crate::http::form;
 use crate::http::host::BaseUrl;
@@ -79,9 +80,8 @@ impl FromRequestParts<App> for Paging {
             .map_or(parts.uri.path(), |uri| uri.path());
         let parameters = form_urlencoded::parse(query.as_bytes())
             .into_owned()
-            .filter(|(name, _)| {
-                !["page", "per_page", "cursor", "private_token", "job_token"].contains(&name.as_str())
-            })
+            .filter(|(name, _)| !["page", "per_page", "cursor"].contains(&name.as_str()))
+            .filter(|(name, _)| !TOKEN_PARAMETERS.contains(&name.as_str()))
             .collect();
         Self::of(asked, format!("{base_url}{path}"), parameters)
     }

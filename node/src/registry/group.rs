@@ -343,7 +343,7 @@ impl<A: Action> Authorised<Group, A> {
 }
 
 /// The next items of a collection, and the place to go on after them.
-pub(in crate::registry) async fn next_entries(
+pub(crate) async fn next_entries(
     snapshot: &Snapshot,
     collection: &Collection,
     after: &mut Option<Bytes>,

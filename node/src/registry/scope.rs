@@ -139,11 +139,6 @@ impl Scope {
         Ok(found)
     }
 
-    /// A number for a repository of container images that is to be made.
-    pub(crate) async fn image_id(&self) -> Result<u64, ApiError> {
-        self.store().image_id().await
-    }
-
     /// Orders, as part of a transaction that hides it, that a part of what the format keeps here
     /// is taken apart by [`crate::formats::Format::remove`].
     pub(crate) async fn order_removal(&self, txn: &mut Txn, part: u64) -> Result<(), ApiError> {

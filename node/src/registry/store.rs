@@ -18,7 +18,6 @@ pub(crate) struct Store {
     seams: Seams,
     version_ids: Block,
     file_ids: Block,
-    image_ids: Block,
     secrets: OnceCell<Secrets>,
     usage: Usage,
     purge: Notify,
@@ -40,7 +39,6 @@ impl Store {
             seams,
             version_ids: Block::new("package"),
             file_ids: Block::new("file"),
-            image_ids: Block::new("image repository"),
             secrets: OnceCell::new(),
             usage: Usage::default(),
             purge: Notify::new(),
@@ -90,11 +88,6 @@ impl Store {
     /// A number for a file.
     pub(in crate::registry) async fn file_id(&self) -> Result<u64, ApiError> {
         self.file_ids.next(&self.kv).await
-    }
-
-    /// A number for a repository of container images.
-    pub(in crate::registry) async fn image_id(&self) -> Result<u64, ApiError> {
-        self.image_ids.next(&self.kv).await
     }
 
     /// The keys of this cluster, once it has been set up.

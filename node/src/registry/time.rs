@@ -49,6 +49,15 @@ pub fn parse_date(text: &str) -> Option<Timestamp> {
     u64::try_from(timestamp.as_millisecond()).ok().map(Timestamp)
 }
 
+/// The time that is so long ago: `7d`, `1 month`, `90 days`. None if that is no length of time,
+/// or no time that there was.
+pub fn before(now: Timestamp, age: &str) -> Option<Timestamp> {
+    let age: jiff::Span = age.parse().ok()?;
+    let then = zoned(now)?.checked_sub(age).ok()?.timestamp();
+    let then = u64::try_from(then.as_millisecond()).ok().map(Timestamp)?;
+    (then <= now).then_some(then)
+}
+
 fn zoned(at: Timestamp) -> Option<jiff::Zoned> {
     let milliseconds = i64::try_from(at.0).ok()?;
     let time = jiff::Timestamp::from_millisecond(milliseconds).ok()?;

@@ -4,6 +4,7 @@
 //! P  (the format's records in one project)
 //! ├── image         image path               -> Repository: what of its name is below the project
 //! ├── image-id      repository id            -> image path
+//! ├── image-number  ""                       -> LastNumber: how many repositories there have been
 //! ├── (what crate::registry::sessions draws: uploads under way, and those that ended)
 //! └── repository / {repository id}
 //!     ├── blob       digest                  -> BlobLink
@@ -13,7 +14,8 @@
 //!     ├── tagged   / {digest}    tag         -> ()   the tags of a manifest
 //!     ├── used     / {digest}    digest      -> ()   the manifests that name a blob or manifest
 //!     ├── referrer / {subject}   digest      -> Referrer: a manifest that refers to another
-//!     └── kept       digest                  -> until when it was promised to stay (raised)
+//!     ├── kept       digest                  -> until when it was promised to stay (raised)
+//!     └── cleaned    ""                      -> when tags were last deleted in bulk (raised)
 //! ```
 //!
 //! A repository is known by a number inside, so that one which is deleted and made again under
@@ -55,6 +57,10 @@ impl ProjectKeys {
         self.image_ids().key(repository)
     }
 
+    pub(super) fn last_number(&self) -> Key {
+        self.0.at("image-number").key("")
+    }
+
     pub(super) fn sessions(&self) -> SessionKeys {
         SessionKeys::new(self.0.clone())
     }
@@ -91,6 +97,10 @@ impl RepositoryKeys {
 
     pub(super) fn tag_count(&self) -> Key {
         self.0.at("tags").key("")
+    }
+
+    pub(super) fn cleaned(&self) -> Key {
+        self.0.at("cleaned").key("")
     }
 
     pub(super) fn tagged(&self, manifest: &Digest) -> Collection {

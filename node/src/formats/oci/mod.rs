@@ -11,6 +11,7 @@
 
 mod access;
 mod blobs;
+mod cleanup;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
 pub(crate) mod client;
@@ -22,6 +23,7 @@ mod login;
 mod manifest;
 mod manifests;
 mod names;
+mod number;
 mod path;
 mod records;
 pub(crate) mod rest;

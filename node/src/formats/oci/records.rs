@@ -11,12 +11,18 @@ use super::names::Digest;
 /// One repository of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Repository {
-    /// Its number, which is never used again.
+    /// Its number, which is never used again: see [`super::number`].
     pub(super) id: u64,
     pub(super) created_at: Timestamp,
 }
 
 impl Record for Repository {}
+
+/// The last number that a repository of the project was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LastNumber(pub(super) u64);
+
+impl Record for LastNumber {}
 
 /// A repository holds a blob: only through this record can it be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

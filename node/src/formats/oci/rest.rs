@@ -1,5 +1,7 @@
 //! GitLab's REST API of the container registry: repositories and tags of a project, for its
 //! clients and for people. Specified by GitLab's documentation.
+//!
+//! Deleting tags by rules is in [`super::cleanup`].
 
 use std::collections::BTreeSet;
 
@@ -12,18 +14,20 @@ use cairn_cluster::{Scan, Snapshot, Txn};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::NAME;
 use super::keys::{ProjectKeys, RepositoryKeys};
 use super::names::{Digest, Tag};
-use super::records::{ManifestRecord, Repository, TagRecord};
+use super::records::{BlobLink, ManifestRecord, Repository, TagRecord};
 use super::store::Change;
+use super::{NAME, cleanup, number};
 use crate::app::App;
 use crate::auth::scopes::TokenScope;
-use crate::auth::{Action, Authorised, Delete, DeleteImage, PullImage, See};
-use crate::http::error::ApiError;
+use crate::auth::{Access, Action, Authorised, Delete, DeleteImage, PullImage, See};
+use crate::http::error::{ApiError, ErrorKind};
 use crate::http::form::{self, Query};
-use crate::http::page::Paging;
+use crate::http::page::{Paging, Selection};
 use crate::registry::Scope;
+use crate::registry::group::{Group, next_entries};
+use crate::registry::names::Reference;
 use crate::registry::project::Project;
 use crate::registry::time::iso;
 
@@ -37,13 +41,15 @@ const MAX_SHOWN_TAGS: usize = 1000;
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/projects/{id}/registry/repositories", get(list))
+        .route("/groups/{id}/registry/repositories", get(list_of_group))
+        .route("/registry/repositories/{repository_id}", get(show_by_number))
         .route(
             "/projects/{id}/registry/repositories/{repository_id}",
             get(show).delete(remove),
         )
         .route(
             "/projects/{id}/registry/repositories/{repository_id}/tags",
-            get(list_tags),
+            get(list_tags).delete(cleanup::remove_tags),
         )
         .route(
             "/projects/{id}/registry/repositories/{repository_id}/tags/{tag_name}",
@@ -52,9 +58,9 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 #[derive(Debug, Deserialize)]
-struct Target {
+pub(super) struct Target {
     #[serde(default)]
-    repository_id: u64,
+    pub(super) repository_id: u64,
     #[serde(default)]
     tag_name: String,
 }
@@ -65,18 +71,20 @@ struct Details {
     tags: Option<bool>,
     #[serde(default, deserialize_with = "form::boolean")]
     tags_count: Option<bool>,
+    #[serde(default, deserialize_with = "form::boolean")]
+    size: Option<bool>,
 }
 
 /// A repository, and where its records lie.
-struct Found {
-    scope: Scope,
-    keys: RepositoryKeys,
+pub(super) struct Found {
+    pub(super) scope: Scope,
+    pub(super) keys: RepositoryKeys,
     record: Repository,
-    image: String,
+    pub(super) image: String,
 }
 
 impl Found {
-    fn snapshot(&self) -> &Snapshot {
+    pub(super) fn snapshot(&self) -> &Snapshot {
         self.scope.snapshot()
     }
 
@@ -125,6 +133,21 @@ impl Found {
         }
         Ok(shown)
     }
+
+    /// The bytes of the blobs that it holds, each counted once however many images have it.
+    async fn size(&self) -> Result<u64, ApiError> {
+        let blobs = self.keys.blobs();
+        let (mut total, mut after) = (0_u64, None);
+        loop {
+            let entries = next_entries(self.snapshot(), &blobs, &mut after).await?;
+            if entries.is_empty() {
+                return Ok(total);
+            }
+            for entry in &entries {
+                total = total.saturating_add(entry.record::<BlobLink>()?.size);
+            }
+        }
+    }
 }
 
 /// What a project keeps of its images, for a caller whose token is for the REST API too.
@@ -138,15 +161,14 @@ async fn opened<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, Ap
 }
 
 /// The same for changes.
-fn opened_to_write<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, ApiError> {
+pub(super) fn opened_to_write<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, ApiError> {
     match project.caller().scopes().has(TokenScope::Api) {
         true => Ok(project.scope(NAME)),
         false => Err(ApiError::forbidden("403 Forbidden")),
     }
 }
 
-async fn find(scope: Scope, id: u64) -> Result<Found, ApiError> {
-    let unknown = || ApiError::not_found("404 Repository Not Found");
+pub(super) async fn find(scope: Scope, id: u64) -> Result<Found, ApiError> {
     let keys = ProjectKeys::new(scope.collection());
     let image = scope
         .snapshot()
@@ -167,26 +189,18 @@ async fn find(scope: Scope, id: u64) -> Result<Found, ApiError> {
     })
 }
 
-async fn list(
-    project: Authorised<Project, PullImage>,
-    Query(details): Query<Details>,
-    paging: Paging,
-) -> Result<Response, ApiError> {
-    let scope = opened(&project).await?;
+/// What repositories can be ordered by, the default first.
+const ORDERS: [&str; 3] = ["id", "name", "created_at"];
+
+/// Offers the repositories of one project to a list.
+async fn offer(scope: &Scope, order_by: &str, selection: &mut Selection<Found>) -> Result<(), ApiError> {
     let keys = ProjectKeys::new(scope.collection());
-    let order_by = paging.order_by(&["id", "name", "created_at"])?;
-    let mut selection = paging.select(true);
     let mut after = None;
     loop {
-        let mut scan = Scan::of(&keys.images()).limit(1000);
-        if let Some(after) = &after {
-            scan = scan.after(after);
+        let entries = next_entries(scope.snapshot(), &keys.images(), &mut after).await?;
+        if entries.is_empty() {
+            return Ok(());
         }
-        let entries = scope.snapshot().scan(scan).await?;
-        let Some(last) = entries.last() else {
-            break;
-        };
-        after = Some(last.item.clone());
         for entry in entries {
             let record: Repository = entry.record()?;
             let found = Found {
@@ -203,12 +217,47 @@ async fn list(
             selection.offer(key, found.record.id, found);
         }
     }
+}
+
+async fn page_of(selection: Selection<Found>, details: &Details) -> Result<Response, ApiError> {
     let (found, headers) = selection.finish().split();
     let mut shown = Vec::with_capacity(found.len());
     for repository in &found {
-        shown.push(repository.shown(&details).await?);
+        shown.push(repository.shown(details).await?);
     }
     Ok((headers, Json(shown)).into_response())
+}
+
+async fn list(
+    project: Authorised<Project, PullImage>,
+    Query(details): Query<Details>,
+    paging: Paging,
+) -> Result<Response, ApiError> {
+    let scope = opened(&project).await?;
+    let order_by = paging.order_by(&ORDERS)?;
+    let mut selection = paging.select(true);
+    offer(&scope, order_by, &mut selection).await?;
+    page_of(selection, &details).await
+}
+
+/// The repositories of a group and all below it, of the projects whose images the caller may pull.
+async fn list_of_group(
+    group: Authorised<Group, PullImage>,
+    Query(details): Query<Details>,
+    paging: Paging,
+) -> Result<Response, ApiError> {
+    let order_by = paging.order_by(&ORDERS)?;
+    let mut selection = paging.select(true);
+    let mut projects = group.walk_projects(true);
+    loop {
+        let found = projects.next().await?;
+        if found.is_empty() {
+            return page_of(selection, &details).await;
+        }
+        for project in found {
+            offer(&project.scope(NAME), order_by, &mut selection).await?;
+        }
+    }
 }
 
 async fn show(
@@ -216,8 +265,43 @@ async fn show(
     Path(target): Path<Target>,
     Query(details): Query<Details>,
 ) -> Result<Json<Value>, ApiError> {
-    let found = find(opened(&project).await?, target.repository_id).await?;
-    Ok(Json(found.shown(&details).await?))
+    shown_alone(&project, target.repository_id, &details).await
+}
+
+/// A repository by its number alone. What the caller may not know of is not there.
+async fn show_by_number(
+    access: Access,
+    Path(target): Path<Target>,
+    Query(details): Query<Details>,
+) -> Result<Json<Value>, ApiError> {
+    let project = Reference::Id(number::project_of(target.repository_id));
+    let project = match access.project::<PullImage>(&project).await {
+        Err(error) if error.kind == ErrorKind::NotFound => return Err(unknown()),
+        decided => decided?,
+    };
+    shown_alone(&project, target.repository_id, &details).await
+}
+
+async fn shown_alone(
+    project: &Authorised<Project, PullImage>,
+    id: u64,
+    details: &Details,
+) -> Result<Json<Value>, ApiError> {
+    let found = find(opened(project).await?, id).await?;
+    let mut shown = found.shown(details).await?;
+    if details.size == Some(true) {
+        shown["size"] = found.size().await?.into();
+    }
+    if project.may::<Delete>().await? {
+        let (base_url, project) = (project.base_url(), project.project().id);
+        let url = format!("{base_url}/api/v4/projects/{project}/registry/repositories/{id}");
+        shown["delete_api_path"] = url.into();
+    }
+    Ok(Json(shown))
+}
+
+fn unknown() -> ApiError {
+    ApiError::not_found("404 Repository Not Found")
 }
 
 async fn remove(
@@ -242,17 +326,12 @@ async fn list_tags(
     let found = find(opened(&project).await?, target.repository_id).await?;
     paging.order_by(&["name"])?;
     let mut selection = paging.select(true);
-    let mut after = None;
+    let (tags, mut after) = (found.keys.tags(), None);
     loop {
-        let mut scan = Scan::of(&found.keys.tags()).limit(1000);
-        if let Some(after) = &after {
-            scan = scan.after(after);
-        }
-        let entries = found.snapshot().scan(scan).await?;
-        let Some(last) = entries.last() else {
+        let entries = next_entries(found.snapshot(), &tags, &mut after).await?;
+        if entries.is_empty() {
             break;
-        };
-        after = Some(last.item.clone());
+        }
         for entry in &entries {
             let tag = String::from_utf8_lossy(&entry.item).into_owned();
             selection.offer(tag.clone(), 0, tag);

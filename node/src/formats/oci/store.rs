@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_cluster::record::Record;
-use cairn_cluster::{Blobs, Collection, Scan, Space, StoredBlob, Txn};
+use cairn_cluster::{Blobs, Collection, Scan, Space, StoredBlob, Timestamp, Txn};
 
-use super::error;
 use super::keys::{ProjectKeys, RepositoryKeys};
 use super::manifest::Manifest;
 use super::names::{Digest, Reference, Tag};
-use super::records::{BlobLink, Body, Config, ManifestRecord, Referrer, Repository, TagRecord};
+use super::records::{BlobLink, Body, Config, LastNumber, ManifestRecord, Referrer, Repository, TagRecord};
+use super::{error, number};
 use crate::formats::{Progress, Removal};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
@@ -134,8 +134,11 @@ impl<'a> Change<'a> {
         if let Some(found) = self.repository(image).await? {
             return Ok(found);
         }
+        let last = self.keys.last_number();
+        let nth = self.txn.record(&last).await?.unwrap_or(LastNumber(0)).0 + 1;
+        self.txn.put_record(&last, &LastNumber(nth));
         let repository = Repository {
-            id: self.scope.image_id().await?,
+            id: number::of(self.scope.project().id, nth)?,
             created_at: self.scope.now(),
         };
         self.txn.put_record(&self.keys.image(image), &repository);
@@ -327,8 +330,29 @@ impl<'a> Change<'a> {
 
     /// Removes a tag, and nothing else; false if there is none.
     pub(super) async fn delete_tag(&mut self, keys: &RepositoryKeys, tag: &Tag) -> Result<bool, ApiError> {
+        self.delete_tag_if(keys, tag, |_| true).await
+    }
+
+    /// The same unless it was pushed again since then.
+    pub(super) async fn delete_tag_of(
+        &mut self,
+        keys: &RepositoryKeys,
+        tag: &Tag,
+        pushed_at: Timestamp,
+    ) -> Result<bool, ApiError> {
+        self.delete_tag_if(keys, tag, |record| record.updated_at == pushed_at)
+            .await
+    }
+
+    async fn delete_tag_if(
+        &mut self,
+        keys: &RepositoryKeys,
+        tag: &Tag,
+        goes: impl Fn(&TagRecord) -> bool,
+    ) -> Result<bool, ApiError> {
         let key = keys.tag(tag);
-        let Some(record) = self.txn.record::<TagRecord>(&key).await? else {
+        let record = self.txn.record::<TagRecord>(&key).await?;
+        let Some(record) = record.filter(goes) else {
             return Ok(false);
         };
         self.txn.delete(&key);
@@ -452,6 +476,7 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
         }
         return Ok(Progress::More);
     }
+    txn.delete(&keys.last_number());
     sessions::forget_all(txn, &keys.sessions()).await
 }
 
@@ -494,6 +519,7 @@ async fn take_apart(
         return Ok(Progress::More);
     }
     txn.delete(&keys.tag_count());
+    txn.delete(&keys.cleaned());
     Ok(Progress::Done)
 }
 

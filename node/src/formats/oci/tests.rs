@@ -24,6 +24,8 @@ use crate::registry::{Scope, fixture};
 use crate::testing::clock::StoppedClock;
 use crate::testing::{Answer, TestNode};
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// A repository that developers may push to.
 const IMAGE: &str = "acme/demo/app";
 

@@ -488,6 +488,43 @@ async fn blobs_are_mounted_from_where_the_caller_may_pull() {
     assert_eq!(node.get_blob(IMAGE, &digest).await.expect(200).body, "shared");
 }
 
+/// What the log of the metadata grows by, and what the answer says, apart from the session's name.
+async fn mounted(node: &TestNode, from: &str, digest: &str) -> (u64, String) {
+    let target = format!("/v2/acme/demo/app/blobs/uploads/?mount={digest}&from={from}");
+    let before = node.kv().local().applied_index();
+    let answer = node.post(target).by("deploy-write").send().await.expect(202);
+    let session = answer.header("docker-upload-uuid").to_owned();
+    let mut headers: Vec<_> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    headers.sort();
+    let shown = format!("{}\n{:?}", headers.join("\n"), answer.body);
+    let writes = node.kv().local().applied_index() - before;
+    (writes, shown.replace(&session, "SESSION"))
+}
+
+#[tokio::test]
+async fn a_mount_from_what_the_caller_may_not_pull_is_like_one_from_nowhere() {
+    let node = TestNode::start().await;
+    let digest = node.push_blob("acme/inside/base", b"inside").await;
+    // The first of a node's sessions takes numbers for more of them.
+    mounted(&node, "acme/nothing/base", &digest).await;
+    let nowhere = mounted(&node, "acme/nothing/base", &digest).await;
+    for from in [
+        "acme/inside/base",
+        "acme/inside/other",
+        "none/none",
+        "acme/open/other",
+    ] {
+        assert_eq!(mounted(&node, from, &digest).await, nowhere, "{from}");
+    }
+    let unknown = sha256(b"unknown");
+    assert_eq!(mounted(&node, "acme/inside/base", &unknown).await, nowhere);
+}
+
 #[tokio::test]
 async fn a_blob_that_was_removed_in_one_repository_is_not_found_again_through_another() {
     let node = TestNode::start().await;
@@ -588,8 +625,6 @@ async fn what_head_promised_is_marked() {
         .await
         .expect(404);
 }
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test]
 async fn an_abandoned_upload_gives_back_its_place() {

@@ -1,0 +1,277 @@
+//! Deleting tags by rules: `DELETE …/registry/repositories/:id/tags`, as GitLab has it.
+//!
+//! Of all tags but `latest`, those that match one expression and not another one, apart from the
+//! newest few and from those that are younger than an age. A tag is as old as its last push:
+//! what an image says of when it was built is chosen by whoever builds it, and reproducible
+//! builds say 1970. Manifests stay; what no tag leads to can still be pulled by its digest.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use cairn_cluster::{Timestamp, Txn};
+use regex::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use super::names::Tag;
+use super::records::TagRecord;
+use super::rest::{Found, Target, find, opened_to_write};
+use super::store::Change;
+use crate::auth::{Authorised, Delete};
+use crate::http::body::Params;
+use crate::http::error::ApiError;
+use crate::http::form;
+use crate::registry::group::next_entries;
+use crate::registry::project::Project;
+use crate::registry::time::before;
+
+/// How soon a repository can be cleaned again.
+const AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// The most of the newest tags that are spared.
+const MAX_KEPT: u64 = 10_000;
+
+/// The longest expression, and what it may need when it is compiled.
+const MAX_PATTERN_BYTES: usize = 1024;
+const MAX_REGEX_BYTES: usize = 1 << 20;
+
+/// How many tags one transaction deletes.
+const STEP: usize = 256;
+
+/// The tag that is never deleted so.
+const LATEST: &str = "latest";
+
+/// Which tags are to go. What is not known is refused: a rule that was mistyped would delete
+/// more than was meant.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    name_regex_delete: Option<String>,
+    /// What GitLab called it once.
+    name_regex: Option<String>,
+    name_regex_keep: Option<String>,
+    #[serde(default, deserialize_with = "form::number")]
+    keep_n: Option<u64>,
+    older_than: Option<String>,
+}
+
+/// What was asked for, understood.
+struct Rules {
+    delete: Regex,
+    keep: Option<Regex>,
+    keep_newest: usize,
+    /// Tags that were pushed later are spared.
+    until: Timestamp,
+}
+
+/// A tag, ordered by when it was pushed.
+type Aged = (Timestamp, String);
+
+impl Rules {
+    fn of(wanted: &Wanted, now: Timestamp) -> Result<Self, ApiError> {
+        let delete = wanted.name_regex_delete.as_ref().or(wanted.name_regex.as_ref());
+        let delete = delete.filter(|pattern| !pattern.is_empty());
+        let delete = delete.ok_or_else(|| ApiError::parameter("name_regex_delete is missing"))?;
+        let keep = wanted
+            .name_regex_keep
+            .as_ref()
+            .filter(|pattern| !pattern.is_empty());
+        let keep_newest = wanted.keep_n.unwrap_or(0);
+        if keep_newest > MAX_KEPT {
+            return Err(ApiError::parameter(format!("keep_n is at most {MAX_KEPT}")));
+        }
+        let until = match wanted.older_than.as_deref().filter(|age| !age.is_empty()) {
+            None => now,
+            Some(age) => before(now, age)
+                .ok_or_else(|| ApiError::parameter("older_than is no age such as 7d or 1month"))?,
+        };
+        Ok(Self {
+            delete: expression("name_regex_delete", delete)?,
+            keep: keep
+                .map(|pattern| expression("name_regex_keep", pattern))
+                .transpose()?,
+            keep_newest: usize::try_from(keep_newest).unwrap_or(usize::MAX),
+            until,
+        })
+    }
+
+    /// Whether the name of a tag is one of those that may go.
+    fn name(&self, tag: &str) -> bool {
+        let is_kept = || self.keep.as_ref().is_some_and(|keep| keep.is_match(tag));
+        tag != LATEST && self.delete.is_match(tag) && !is_kept()
+    }
+
+    /// Whether a tag goes, if those from `spared` on are spared.
+    fn takes(&self, tag: &Aged, spared: Option<&Aged>) -> bool {
+        self.name(&tag.1) && tag.0 <= self.until && spared.is_none_or(|spared| tag < spared)
+    }
+}
+
+/// An expression that must match a whole tag.
+fn expression(parameter: &str, pattern: &str) -> Result<Regex, ApiError> {
+    let wrong = |why: &str| ApiError::parameter(format!("{parameter} is not a valid expression: {why}"));
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return Err(wrong(&format!("it is over {MAX_PATTERN_BYTES} bytes")));
+    }
+    let compile = |pattern: &str| {
+        RegexBuilder::new(pattern)
+            .size_limit(MAX_REGEX_BYTES)
+            .dfa_size_limit(MAX_REGEX_BYTES)
+            .build()
+    };
+    // By itself first: two halves must not become one whole through what is put around them.
+    let compiled = compile(pattern).and_then(|_| compile(&format!(r"\A(?:{pattern})\z")));
+    compiled.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => wrong("it is too large"),
+        _ => wrong("it cannot be read"),
+    })
+}
+
+/// The tags of a repository, some at a time.
+struct Tags<'a> {
+    of: &'a Found,
+    after: Option<bytes::Bytes>,
+}
+
+impl<'a> Tags<'a> {
+    fn of(of: &'a Found) -> Self {
+        Self { of, after: None }
+    }
+
+    /// The next tags; empty when there are no more.
+    async fn next(&mut self) -> Result<Vec<Aged>, ApiError> {
+        let entries = next_entries(self.of.snapshot(), &self.of.keys.tags(), &mut self.after).await?;
+        let aged = entries.iter().map(|entry| {
+            let record: TagRecord = entry.record()?;
+            Ok((
+                record.updated_at,
+                String::from_utf8_lossy(&entry.item).into_owned(),
+            ))
+        });
+        aged.collect()
+    }
+}
+
+/// The oldest of the newest tags that are spared; none if none is.
+async fn oldest_spared(found: &Found, rules: &Rules) -> Result<Option<Aged>, ApiError> {
+    if rules.keep_newest == 0 {
+        return Ok(None);
+    }
+    let mut newest = BTreeSet::new();
+    let mut tags = Tags::of(found);
+    loop {
+        let some = tags.next().await?;
+        if some.is_empty() {
+            return Ok(newest.pop_first());
+        }
+        for tag in some.into_iter().filter(|tag| rules.name(&tag.1)) {
+            newest.insert(tag);
+            if newest.len() > rules.keep_newest {
+                newest.pop_first();
+            }
+        }
+    }
+}
+
+/// Deletes tags by rules. It is done when this answers; a request that ends before can be
+/// repeated.
+pub(super) async fn remove_tags(
+    project: Authorised<Project, Delete>,
+    Path(target): Path<Target>,
+    Params(wanted): Params<Wanted>,
+) -> Result<StatusCode, ApiError> {
+    let found = find(opened_to_write(&project)?, target.repository_id).await?;
+    let now = found.scope.now();
+    let rules = Rules::of(&wanted, now)?;
+    let cleaned = Timestamp(found.snapshot().number(&found.keys.cleaned()).await?);
+    if cleaned.plus(AGAIN_AFTER) > now {
+        return Err(ApiError::bad_request(
+            "This request has already been made. You can run this at most once an hour for a given \
+             container repository",
+        ));
+    }
+    let spared = oldest_spared(&found, &rules).await?;
+    let mut tags = Tags::of(&found);
+    loop {
+        let some = tags.next().await?;
+        if some.is_empty() {
+            break;
+        }
+        let going: Vec<Aged> = some
+            .into_iter()
+            .filter(|tag| rules.takes(tag, spared.as_ref()))
+            .collect();
+        for step in going.chunks(STEP) {
+            delete(&found, step).await?;
+        }
+    }
+    let note = async |mut txn: Txn| {
+        let mut change = Change::new(&found.scope, &mut txn);
+        if let Some(keys) = change.repository(&found.image).await? {
+            txn.raise(&keys.cleaned(), now.0);
+        }
+        Ok((txn, ()))
+    };
+    found.scope.transact(note).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Deletes these tags, apart from those that were pushed again meanwhile.
+async fn delete(found: &Found, tags: &[Aged]) -> Result<(), ApiError> {
+    let work = async |mut txn: Txn| {
+        let mut change = Change::new(&found.scope, &mut txn);
+        let Some(keys) = change.repository(&found.image).await? else {
+            return Ok((txn, ()));
+        };
+        for (pushed_at, tag) in tags {
+            let tag: Tag = tag.parse().map_err(ApiError::internal)?;
+            change.delete_tag_of(&keys, &tag, *pushed_at).await?;
+        }
+        Ok((txn, ()))
+    };
+    found.scope.transact(work).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(delete: &str, keep: &str) -> Rules {
+        let wanted = Wanted {
+            name_regex_delete: Some(delete.into()),
+            name_regex_keep: Some(keep.into()),
+            ..Wanted::default()
+        };
+        Rules::of(&wanted, Timestamp(1)).unwrap()
+    }
+
+    #[test]
+    fn an_expression_must_match_the_whole_tag() {
+        let check = |delete: &str, keep: &str, tag: &str, goes: bool| {
+            assert_eq!(rules(delete, keep).name(tag), goes, "{delete} {keep} {tag}");
+        };
+        check("dev-.*", "", "dev-1", true);
+        check("dev", "", "dev-1", false);
+        check("dev|test", "", "xtest", false);
+        check(".*", "", "latest", false);
+        check(".*", "v.+", "v1", false);
+        check(".*", "v", "v1", true);
+        check("1.0", "", "1x0", true);
+        check(r"1\.0", "", "1x0", false);
+    }
+
+    #[test]
+    fn expressions_that_cannot_be_read_or_are_too_large_are_refused() {
+        for pattern in ["(", "a)(b", "*", "(?=a)b", r"(a)\1", "(?:a{1000}){1000}"] {
+            let wanted = Wanted {
+                name_regex_delete: Some(pattern.into()),
+                ..Wanted::default()
+            };
+            assert!(Rules::of(&wanted, Timestamp(1)).is_err(), "{pattern}");
+        }
+        assert!(expression("x", &"a".repeat(MAX_PATTERN_BYTES + 1)).is_err());
+        // What takes other engines for ever is like any other here.
+        assert!(!rules("(a+)+$", "").name(&format!("{}!", "a".repeat(120))));
+    }
+}
