@@ -1,4 +1,5 @@
-//! `/projects/:id/deploy_tokens`, `/groups/:id/deploy_tokens`: tokens of nobody, for one place.
+//! `/projects/:id/deploy_tokens`, `/groups/:id/deploy_tokens`: tokens of nobody, for one place;
+//! `/deploy_tokens`: all of them, for administrators.
 
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -12,11 +13,11 @@ use serde_json::{Value, json};
 use crate::admin::shown::{Words, end, required, scopes, text, time, with};
 use crate::app::App;
 use crate::auth::scopes::TokenScope;
-use crate::auth::{Action, Authorised, Manage, Own};
+use crate::auth::{Action, Authorised, Instance, Manage, Own};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
-use crate::http::page::Paging;
+use crate::http::page::{Paging, Selection};
 use crate::registry::group::Group;
 use crate::registry::member::Peopled;
 use crate::registry::project::Project;
@@ -24,6 +25,7 @@ use crate::registry::token::{Holder, ManagesTokens, NewToken, TokenRecord, deplo
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
+        .route("/deploy_tokens", get(list_all))
         .route(
             "/projects/{id}/deploy_tokens",
             get(list::<Project, Manage>).post(create::<Project, Manage>),
@@ -69,6 +71,14 @@ struct ListQuery {
     active: Option<bool>,
 }
 
+impl ListQuery {
+    fn offer(&self, record: &TokenRecord, now: Timestamp, selection: &mut Selection<Value>) {
+        if self.active.is_none_or(|wanted| wanted == record.holds(now)) {
+            selection.offer([], record.number, shown(record, now));
+        }
+    }
+}
+
 async fn list<T, A>(
     of: Authorised<T, A>,
     Query(query): Query<ListQuery>,
@@ -81,13 +91,20 @@ where
 {
     let now = of.access().now();
     let mut selection = paging.select(true);
-    deploy::each(&of, |token| {
-        let record = &token.record;
-        if query.active.is_none_or(|wanted| wanted == record.holds(now)) {
-            selection.offer([], record.number, shown(record, now));
-        }
-    })
-    .await?;
+    deploy::each(&of, |token| query.offer(&token.record, now, &mut selection)).await?;
+    Ok(selection.finish().into_json(|row| row))
+}
+
+async fn list_all(
+    instance: Authorised<Instance, Own>,
+    Query(query): Query<ListQuery>,
+    paging: Paging,
+) -> Result<Response, ApiError> {
+    let now = instance.access().now();
+    let mut selection = paging.select(true);
+    instance
+        .each_deploy(|record| query.offer(&record, now, &mut selection))
+        .await?;
     Ok(selection.finish().into_json(|row| row))
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::admin::shown::{time, with};
 use crate::app::App;
 use crate::auth::{Authorised, Delete, Pull};
+use crate::formats;
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
 use crate::http::page::{Paging, Selection};
@@ -60,19 +61,55 @@ struct ListQuery {
     package_type: Option<String>,
     package_name: Option<String>,
     package_version: Option<String>,
-    status: Option<Status>,
+    status: Option<String>,
     #[serde(default, deserialize_with = "form::boolean")]
     exclude_subgroups: Option<bool>,
 }
 
+/// Formats that GitLab knows. Of those that are not spoken here there are no packages.
+const GITLAB_TYPES: [&str; 14] = [
+    "composer",
+    "conan",
+    "debian",
+    "generic",
+    "golang",
+    "helm",
+    "maven",
+    "ml_model",
+    "npm",
+    "nuget",
+    "pypi",
+    "rpm",
+    "rubygems",
+    "terraform_module",
+];
+
+/// States of GitLab's packages that none has here.
+const OTHER_STATES: [&str; 3] = ["error", "pending_destruction", "processing"];
+
 impl ListQuery {
-    fn filter(&self) -> Filter {
-        Filter {
+    /// What is to be shown; none if nothing can be that.
+    fn filter(&self) -> Result<Option<Filter>, ApiError> {
+        let wrong = |name: &str| ApiError::parameter(format!("{name} does not have a valid value"));
+        if let Some(format) = self.package_type.as_deref()
+            && formats::by_name(format).is_none()
+        {
+            return match GITLAB_TYPES.contains(&format) {
+                true => Ok(None),
+                false => Err(wrong("package_type")),
+            };
+        }
+        let status = match self.status.as_deref() {
+            None => None,
+            Some(other) if OTHER_STATES.contains(&other) => return Ok(None),
+            Some(name) => Some(Status::named(name).ok_or_else(|| wrong("status"))?),
+        };
+        Ok(Some(Filter {
             format: self.package_type.clone(),
             name: self.package_name.as_ref().map(|name| name.to_lowercase()),
             version: self.package_version.clone(),
-            status: self.status,
-        }
+            status,
+        }))
     }
 }
 
@@ -140,9 +177,12 @@ async fn list(
 ) -> Result<Response, ApiError> {
     let order_by = paging.order_by(&["created_at", "name", "version", "type"])?;
     let mut selection = paging.select(true);
+    let Some(filter) = query.filter()? else {
+        return answer(selection, false).await;
+    };
     let oldest_first = order_by != "created_at" || selection.is_ascending();
     project
-        .each_version(&query.filter(), oldest_first, |listed| {
+        .each_version(&filter, oldest_first, |listed| {
             let id = listed.version.id;
             let row = Row {
                 project: project.clone(),
@@ -162,7 +202,9 @@ async fn list_of_group(
 ) -> Result<Response, ApiError> {
     let order_by = paging.order_by(&["created_at", "name", "version", "type", "project_path"])?;
     let mut selection = paging.select(true);
-    let filter = query.filter();
+    let Some(filter) = query.filter()? else {
+        return answer(selection, true).await;
+    };
     let mut projects = group.walk_projects(!query.exclude_subgroups.unwrap_or(false));
     loop {
         let found = projects.next().await?;

@@ -797,6 +797,46 @@ async fn deploy_tokens_pull_and_publish_in_their_project_alone() {
 }
 
 #[tokio::test]
+async fn administrators_see_the_deploy_tokens_of_all() {
+    let node = TestNode::start().await;
+    let list = async |caller: &str, query: &str| {
+        let target = format!("/api/v4/deploy_tokens?{query}");
+        node.get(target).by(caller).send().await
+    };
+    let all = list("root", "").await.expect(200);
+    assert_eq!(
+        names(&all, "username"),
+        ["deploy-read", "deploy-write", "foreign-deploy"]
+    );
+    assert!(
+        all.json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|token| token.get("token").is_none())
+    );
+    let first = all.json()[0]["id"].clone();
+    node.delete(format!("/api/v4/projects/1/deploy_tokens/{first}"))
+        .by("root")
+        .send()
+        .await
+        .expect(204);
+    let gone = list("root", "active=false").await.expect(200);
+    assert_eq!(
+        (ids(&gone), &gone.json()[0]["revoked"]),
+        (vec![first.as_u64().unwrap()], &json!(true))
+    );
+    assert_eq!(
+        names(&list("root", "active=true&per_page=1").await, "username"),
+        ["deploy-write"]
+    );
+    list("root", "active=maybe").await.expect(400);
+    for (caller, status) in [("anonymous", 401), ("owner", 403), ("deploy-read", 401)] {
+        list(caller, "").await.expect(status);
+    }
+}
+
+#[tokio::test]
 async fn access_tokens_are_bots_with_a_role() {
     let node = TestNode::start().await;
     let wanted = |level: u8| json!({ "name": "release", "scopes": ["api"], "access_level": level });
@@ -933,11 +973,24 @@ async fn packages_are_listed_shown_and_deleted() {
         ("package_name=%25", vec![]),
         ("package_version=1.1.0", vec!["tool"]),
         ("package_type=npm", vec![]),
+        ("package_type=conan", vec![]),
+        ("status=processing", vec![]),
         ("status=hidden", vec!["secret"]),
         ("per_page=1&page=3", vec!["Other"]),
         ("page=99", vec![]),
     ] {
         assert_eq!(names(&list(query).await, "name"), expected, "{query}");
+    }
+    for wrong in [
+        "package_type=floppy",
+        "status=lost",
+        "order_by=size",
+        "sort=up",
+        "page=x",
+    ] {
+        let target = format!("/api/v4/projects/1/packages?{wrong}");
+        let answer = node.get(target).by("reporter").send().await.expect(400);
+        assert!(answer.json()["error"].is_string(), "{wrong}");
     }
     let page = list("pagination=keyset&per_page=2").await;
     assert_eq!((names(&page, "name").len(), page.header("x-total")), (2, ""));

@@ -220,6 +220,8 @@ mod tests {
         ] {
             check(&[("range", range)], expected);
         }
+        let many: Vec<_> = (0..1000).map(|at| format!("{at}-{at}")).collect();
+        check(&[("range", &format!("bytes={}", many.join(",")))], Reply::Whole);
     }
 
     #[test]

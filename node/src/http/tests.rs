@@ -1,5 +1,7 @@
 //! What the whole server does with clients that mean harm, or do not know better.
 
+mod floods;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -146,6 +148,11 @@ async fn a_client_that_waits_to_send_its_body_is_refused_before_it_does() {
 async fn what_is_no_request_is_refused() {
     check(b"TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", "405").await;
     check(b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", "405").await;
+    check(
+        b"POST /api/v4/version HTTP/1.1\r\nhost: a\r\nx-http-method-override: GET\r\ncontent-length: 0\r\n\r\n",
+        "405",
+    )
+    .await;
     check(
         b"GET /api/v4/version HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
         "400",

@@ -131,8 +131,12 @@ pub(in crate::registry) fn username(folded: &str) -> Key {
     instance("username").key(folded)
 }
 
+pub(in crate::registry) fn tokens() -> Collection {
+    instance("token")
+}
+
 pub(in crate::registry) fn token(id: &TokenId) -> Key {
-    instance("token").key(id.as_str())
+    tokens().key(id.as_str())
 }
 
 pub(in crate::registry) fn token_numbers() -> Collection {

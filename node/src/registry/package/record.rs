@@ -63,6 +63,13 @@ pub enum Status {
 }
 
 impl Status {
+    /// The status of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Default, Self::Hidden, Self::Deprecated]
+            .into_iter()
+            .find(|status| status.name() == name)
+    }
+
     /// Its name in requests and answers.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,14 +2,15 @@
 
 use cairn_cluster::Txn;
 
-use crate::auth::action::Action;
+use crate::auth::action::{Action, Own};
 use crate::auth::token::Token;
 use crate::http::error::ApiError;
-use crate::registry::door::{Authorised, transact};
+use crate::registry::door::{Authorised, Instance, transact};
+use crate::registry::group::next_entries;
 use crate::registry::keys;
 use crate::registry::member::Peopled;
 use crate::registry::token::{
-    ManagesTokens, NewToken, ShownToken, TokenRecord, create_deploy, each_in, find_in, one_in,
+    Holder, ManagesTokens, NewToken, ShownToken, TokenRecord, create_deploy, each_in, find_in, one_in,
 };
 
 /// Makes a deploy token.
@@ -80,4 +81,24 @@ where
         Ok((txn, ()))
     })
     .await
+}
+
+impl Authorised<Instance, Own> {
+    /// Calls `row` with the deploy tokens of all groups and projects, also those that do not
+    /// hold.
+    pub(crate) async fn each_deploy(&self, mut row: impl FnMut(TokenRecord)) -> Result<(), ApiError> {
+        let mut after = None;
+        loop {
+            let entries = next_entries(self.snapshot(), &keys::tokens(), &mut after).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            for entry in entries {
+                let record: TokenRecord = entry.record()?;
+                if matches!(record.holder, Holder::Deploy { .. }) {
+                    row(record);
+                }
+            }
+        }
+    }
 }
