@@ -36,8 +36,8 @@ pub use blob::{
 pub use cluster::{Cluster, ClusterConfig, EnterError, ExportError, StartError};
 pub use departure::{Decision, Departure, DepartureError, Intent, Motion, Refusal};
 pub use kv::{
-    Collection, CommitError, Entry, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES, ReadError, Scan,
-    Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
+    Collection, CommitError, Entry, Footprint, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES,
+    ReadError, Scan, Seen, Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
 };
 pub use node_id::{ClusterId, NodeId, ParseClusterIdError, ParseNodeIdError};
 pub use raft::{MetadataHash, RaftConfig};

@@ -1,6 +1,6 @@
 //! The server of Cairn: HTTP, users, projects, package formats.
 //!
-//! A request passes [`http::router`], comes to a project through [`registry::door`], and is
+//! A request passes [`http::front`], comes to a project through [`registry::door`], and is
 //! answered by one of [`formats`] or by the REST API in [`admin`]. All state lies in the cluster
 //! (`cairn_cluster`): a node can be lost at any time, and any node answers any request.
 

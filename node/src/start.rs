@@ -29,8 +29,8 @@ use crate::app::App;
 use crate::backup::restore;
 use crate::config::{Config, Log, LogFormat};
 use crate::http::error::ApiError;
+use crate::http::front::Front;
 use crate::http::metrics;
-use crate::http::router::router;
 use crate::http::server::Server;
 use crate::http::settings::HttpSettings;
 use crate::registry::bootstrap::{Bootstrap, bootstrap};
@@ -248,7 +248,7 @@ impl Serving {
         let listener = TcpListener::bind(config.http.listen)
             .await
             .with_context(|| format!("listen for clients on {}", config.http.listen))?;
-        let server = Server::start(listener, router(app.clone()), &limits)?;
+        let server = Server::start(listener, Front::new(app.clone()), &limits)?;
         let tasks_stop = CancellationToken::new();
         let tasks = tokio::spawn(tasks::run(app.clone(), tasks_stop.clone()));
         info!(address = %server.address(), "serving clients on {}", server.address());

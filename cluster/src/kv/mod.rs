@@ -5,6 +5,7 @@
 //! stays small and stable, and every node computes the same state.
 
 mod apply;
+mod footprint;
 mod hot;
 mod key;
 mod memory;
@@ -24,6 +25,7 @@ use apply::MAX_ENTRY_BYTES;
 #[cfg(test)]
 pub(crate) use apply::Mutation;
 pub(crate) use apply::{Outcome, apply, check_form};
+pub use footprint::{Footprint, Seen};
 pub use key::{Collection, Key, MAX_KEY_BYTES, Segment};
 #[cfg(test)]
 pub(crate) use memory::MemoryState;

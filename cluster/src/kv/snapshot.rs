@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::footprint::{Footprint, Seen};
 use super::key::{Collection, Key, MAX_KEY_BYTES};
 use super::view::{KeyRange, StoreError, Versioned, View};
 use crate::off_thread::off_thread;
 use crate::record::{self, Record};
+use crate::seams::Timestamp;
 
 /// The most entries that one scan returns.
 pub const MAX_SCAN: usize = 10_000;
@@ -17,6 +19,7 @@ pub const MAX_SCAN: usize = 10_000;
 #[derive(Clone)]
 pub struct Snapshot {
     view: Arc<dyn View>,
+    footprint: Option<Footprint>,
 }
 
 /// Which items of a collection to read, and in which order.
@@ -144,7 +147,39 @@ fn successor(prefix: &[u8]) -> Vec<u8> {
 
 impl Snapshot {
     pub(crate) fn new(view: Arc<dyn View>) -> Self {
-        Self { view }
+        Self {
+            view,
+            footprint: None,
+        }
+    }
+
+    /// The same view; what is read through it, and through its clones, is noted in `footprint`.
+    pub fn traced(&self, footprint: &Footprint) -> Self {
+        Self {
+            view: self.view.clone(),
+            footprint: Some(footprint.clone()),
+        }
+    }
+
+    /// This view; what is read through it is noted where what is read through `other` is.
+    pub fn traced_like(self, other: &Self) -> Self {
+        Self {
+            view: self.view,
+            footprint: other.footprint.clone(),
+        }
+    }
+
+    /// Whether nothing that was seen is different here. It may say no where a disk would have to
+    /// be asked. Time is not looked at: see [`Seen::until`].
+    pub fn still_shows(&self, seen: &Seen) -> bool {
+        seen.is_unchanged_in(self.view.as_ref())
+    }
+
+    /// Notes that what is made of this view changes by itself at `end`, such as a permission.
+    pub fn holds_until(&self, end: Timestamp) {
+        if let Some(footprint) = &self.footprint {
+            footprint.until(end);
+        }
     }
 
     /// The log index up to which this view is complete.
@@ -154,11 +189,18 @@ impl Snapshot {
 
     /// The value under `key` with its version.
     pub async fn get(&self, key: &Key) -> Result<Option<Versioned>, ReadError> {
-        if let Some(found) = self.view.get_cached(key.as_bytes()) {
-            return Ok(found?);
+        let found = match self.view.get_cached(key.as_bytes()) {
+            Some(found) => found?,
+            None => {
+                let key = key.clone();
+                self.read(move |view| view.get(key.as_bytes())).await?
+            }
+        };
+        if let Some(footprint) = &self.footprint {
+            let version = found.as_ref().map_or(0, |found| found.version);
+            footprint.key(key.as_bytes(), version);
         }
-        let key = key.clone();
-        self.read(move |view| view.get(key.as_bytes())).await
+        Ok(found)
     }
 
     /// The record under `key`.
@@ -181,11 +223,18 @@ impl Snapshot {
     ///
     /// Whatever is computed from the items alone stays right as long as this does not change.
     pub async fn revision(&self, collection: &Collection) -> Result<u64, ReadError> {
-        if let Some(found) = self.view.revision_cached(collection.as_bytes()) {
-            return Ok(found?);
+        let revision = match self.view.revision_cached(collection.as_bytes()) {
+            Some(found) => found?,
+            None => {
+                let collection = collection.clone();
+                self.read(move |view| view.revision(collection.as_bytes()))
+                    .await?
+            }
+        };
+        if let Some(footprint) = &self.footprint {
+            footprint.collection(collection.as_bytes(), revision);
         }
-        let collection = collection.clone();
-        self.read(move |view| view.revision(collection.as_bytes())).await
+        Ok(revision)
     }
 
     /// What callers that hand out revisions must add to them: a cluster that was restored from a
@@ -200,6 +249,9 @@ impl Snapshot {
         let range = scan.range();
         if range.start >= range.end || range.limit == 0 {
             return Ok(Vec::new());
+        }
+        if self.footprint.is_some() {
+            self.revision(&scan.collection).await?;
         }
         let skip = scan.collection.items_prefix().len();
         let found = self.read(move |view| view.scan(&range)).await?;
@@ -222,6 +274,9 @@ impl Snapshot {
         without: &[Collection],
         limit_bytes: usize,
     ) -> Result<Vec<(Key, Versioned)>, ReadError> {
+        if let Some(footprint) = &self.footprint {
+            footprint.give_up();
+        }
         let mut start = after.map_or_else(Vec::new, |after| [&after.as_bytes()[..], &[0]].concat());
         let mut ranges = Vec::new();
         for passed in without {

@@ -9,7 +9,8 @@ use data_encoding::{BASE64, BASE64_NOPAD};
 /// A derived token is the longest of them.
 const MAX_SECRET_BYTES: usize = 16 << 10;
 
-const TOKEN_HEADERS: [HeaderName; 4] = [
+/// The headers that carry a token and nothing else.
+pub(crate) const TOKEN_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("private-token"),
     HeaderName::from_static("job-token"),
     HeaderName::from_static("deploy-token"),

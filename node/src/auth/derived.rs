@@ -90,6 +90,11 @@ impl Claims {
     pub fn audience(&self) -> &str {
         &self.aud
     }
+
+    /// When it ends to hold.
+    pub(crate) fn expiry(&self) -> Timestamp {
+        Timestamp((self.exp + LEEWAY.as_secs()).saturating_mul(1000))
+    }
 }
 
 /// Signs and checks derived tokens.

@@ -17,6 +17,7 @@ use futures::Stream;
 use moka::future::Cache;
 use tokio::sync::OnceCell;
 
+use crate::http::answers::Repeatable;
 use crate::http::error::ApiError;
 
 /// Documents larger than this are sent in pieces and not kept.
@@ -106,7 +107,9 @@ impl Assembled {
         // It is a weak tag, because it is the same for the compressed form.
         let etag = format!("W/\"{}\"", wanted.etag);
         if has_already(request, &etag) {
-            return Ok(decorate(StatusCode::NOT_MODIFIED.into_response(), &wanted, &etag));
+            let mut response = decorate(StatusCode::NOT_MODIFIED.into_response(), &wanted, &etag);
+            response.extensions_mut().insert(Repeatable(Bytes::new()));
+            return Ok(response);
         }
         let key = Key {
             etag: etag.clone(),
@@ -143,7 +146,7 @@ async fn build(mut assembly: impl Assemble) -> Result<Entry, ApiError> {
 impl Kept {
     async fn answer(&self, compress: bool) -> Result<Response, ApiError> {
         if !compress || self.text.len() < MIN_COMPRESSED_BYTES {
-            return Ok(Body::from(self.text.clone()).into_response());
+            return Ok(repeatable(self.text.clone()));
         }
         let compressed = self.compressed.get_or_try_init(async || {
             let text = self.text.clone();
@@ -152,12 +155,18 @@ impl Kept {
                 .map_err(ApiError::internal)?
                 .map_err(ApiError::internal)
         });
-        let mut response = Body::from(compressed.await?.clone()).into_response();
+        let mut response = repeatable(compressed.await?.clone());
         response
             .headers_mut()
             .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         Ok(response)
     }
+}
+
+fn repeatable(body: Bytes) -> Response {
+    let mut response = Body::from(body.clone()).into_response();
+    response.extensions_mut().insert(Repeatable(body));
+    response
 }
 
 fn gzip(text: &[u8]) -> io::Result<Bytes> {

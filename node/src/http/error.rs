@@ -2,7 +2,7 @@
 //!
 //! Handlers write `?`. What they return is put into the response's extensions; the layer around
 //! a format's routes hands it to [`crate::formats::Format::render`], so that every client reads
-//! errors in its own words. Outside of formats the layer in [`super::router`] renders GitLab's
+//! errors in its own words. Outside of formats [`super::observe`] renders GitLab's
 //! shape. The cause is logged there too, once, and never sent to the client.
 
 use std::error::Error as StdError;

@@ -1,12 +1,11 @@
 //! What every request must pass before a route sees it: method, size of the head, path, host.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Uri, Version, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::http::host::ClientAddress;
 use crate::http::pace;
 use crate::http::settings::Limits;
 use crate::http::{host, path};
@@ -15,30 +14,20 @@ use crate::http::{host, path};
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// Refuses what no route should see, and notes base URL and client for those that follow.
-pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) fn pass(app: &App, request: Request) -> Result<(Request, Option<ClientAddress>), ApiError> {
     let (mut parts, body) = request.into_parts();
     let limits = &app.http().limits;
-    let checked = check_method(&parts.method, &parts.headers)
-        .and_then(|()| check_size(limits, target_bytes(&parts.uri), &parts.headers))
-        .and_then(|()| path::check(parts.uri.path()).map_err(|bad| ApiError::bad_request(bad.to_string())))
-        .and_then(|()| check_framing(parts.version, &parts.headers))
-        .and_then(|()| host::identify(app.http(), &parts));
-    match checked {
-        Ok((base_url, address)) => {
-            parts.extensions.insert(base_url);
-            if let Some(address) = address {
-                parts.extensions.insert(address);
-            }
-            let body = pace::paced(body, limits);
-            let mut response = next.run(Request::from_parts(parts, body)).await;
-            if let Some(address) = address {
-                // For the log line.
-                response.extensions_mut().insert(address);
-            }
-            response
-        }
-        Err(refused) => refused.into_response(),
+    check_method(&parts.method, &parts.headers)?;
+    check_size(limits, target_bytes(&parts.uri), &parts.headers)?;
+    path::check(parts.uri.path()).map_err(|bad| ApiError::bad_request(bad.to_string()))?;
+    check_framing(parts.version, &parts.headers)?;
+    let (base_url, address) = host::identify(app.http(), &parts)?;
+    parts.extensions.insert(base_url);
+    if let Some(address) = address {
+        parts.extensions.insert(address);
     }
+    let body = pace::paced(body, limits);
+    Ok((Request::from_parts(parts, body), address))
 }
 
 fn check_method(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {

@@ -1,10 +1,12 @@
 //! HTTP: the server, what every request passes, errors, bodies, ranges.
 
+pub(crate) mod answers;
 pub(crate) mod assembled;
 pub mod body;
 pub(crate) mod buffers;
 pub mod error;
 pub mod form;
+pub mod front;
 mod guard;
 pub mod host;
 pub mod media;
@@ -17,7 +19,7 @@ pub(crate) mod parsing;
 pub mod path;
 mod probes;
 pub mod range;
-pub mod router;
+mod router;
 pub mod serve;
 pub mod server;
 pub mod settings;

@@ -30,17 +30,20 @@ struct Rendered;
 
 /// The format that answered, for metrics.
 #[derive(Clone, Copy)]
-struct AnsweredBy(&'static str);
+pub(super) struct AnsweredBy(&'static str);
 
 /// Around everything: the request's id, its log line and metrics, and a 500 in place of a panic.
-pub(crate) async fn observe(request: Request, next: Next) -> Response {
+pub(super) async fn observe<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let begun = Instant::now();
     let id = request_id(&request);
     let method = request.method().clone();
     // Without its query: a query can carry a token.
     let path = shown_path(request.uri().path());
     let span = info_span!("request", id = %id);
-    let answered = AssertUnwindSafe(next.run(request))
+    let answered = AssertUnwindSafe(next(request))
         .catch_unwind()
         .instrument(span.clone())
         .await;

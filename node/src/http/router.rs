@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn;
 use axum::routing::any;
 use tower::ServiceExt;
 
@@ -10,14 +10,14 @@ use crate::admin;
 use crate::app::App;
 use crate::formats::{FORMATS, Format, Level, Mount};
 use crate::http::error::{ApiError, ErrorKind};
-use crate::http::{guard, observe, probes};
+use crate::http::{observe, probes};
 
-/// The router of a node.
-pub fn router(app: App) -> Router {
+/// The routes of a node.
+pub(super) fn routes(app: &App) -> Router<App> {
     let mut routes = Router::new().merge(admin::routes()).merge(probes::routes());
     for format in FORMATS {
         for level in Level::ALL {
-            routes = mount(routes, &app, *format, level);
+            routes = mount(routes, app, *format, level);
         }
     }
     routes
@@ -25,9 +25,6 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(async || method_not_allowed())
         // Every body is read with a limit of its own.
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(app.clone(), guard::guard))
-        .layer(from_fn(observe::observe))
-        .with_state(app)
 }
 
 /// Adds the routes of one format at one level.

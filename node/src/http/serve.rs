@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use cairn_cluster::{BlobId, BlobReadError, Timestamp};
 use futures::StreamExt as _;
 
+use crate::http::answers::Repeatable;
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::range::{Reply, Validators, reply};
 use crate::registry::scope::Scope;
@@ -101,18 +102,39 @@ pub fn serve_bytes(
     bytes: Bytes,
     served: Served,
 ) -> Result<Response, ApiError> {
+    Ok(in_memory(method, headers, bytes, served)?.0)
+}
+
+/// [`serve_bytes`] for an answer that is [`Repeatable`].
+pub(crate) fn serve_repeatable(
+    method: &Method,
+    headers: &HeaderMap,
+    bytes: Bytes,
+    served: Served,
+) -> Result<Response, ApiError> {
+    let (mut response, body) = in_memory(method, headers, bytes, served)?;
+    response.extensions_mut().insert(Repeatable(body));
+    Ok(response)
+}
+
+fn in_memory(
+    method: &Method,
+    headers: &HeaderMap,
+    bytes: Bytes,
+    served: Served,
+) -> Result<(Response, Bytes), ApiError> {
     let size = bytes.len() as u64;
     let range = match decide(method, headers, &served, size) {
         Ok(range) => range,
-        Err(answered) => return answered,
+        Err(answered) => return Ok((answered?, Bytes::new())),
     };
     let body = match &range {
-        _ if *method == Method::HEAD => Body::empty(),
+        _ if *method == Method::HEAD => Bytes::new(),
         // A range lies inside of the bytes, so it fits their length.
-        Some(range) => Body::from(bytes.slice(range.start as usize..range.end as usize)),
-        None => Body::from(bytes),
+        Some(range) => bytes.slice(range.start as usize..range.end as usize),
+        None => bytes,
     };
-    Ok(answer(body, range, size, served))
+    Ok((answer(Body::from(body.clone()), range, size, served), body))
 }
 
 /// Which bytes to answer with; or the answer, if there are none.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
+use tower::Service;
 use tracing::{debug, warn};
 
 use crate::http::host::Connection;
@@ -56,14 +56,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `router` to whoever connects to `listener`.
-    pub fn start(listener: TcpListener, router: Router, limits: &Limits) -> io::Result<Self> {
+    /// Serves `site` to whoever connects to `listener`.
+    pub fn start<S: Site>(listener: TcpListener, site: S, limits: &Limits) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (no_more, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
         let acceptor = Acceptor {
             listener,
-            router,
+            site,
             http: builder(limits),
             limits: limits.clone(),
             room: Arc::new(Semaphore::new(limits.connections)),
@@ -124,9 +124,24 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-struct Acceptor {
+/// What answers requests.
+pub trait Site:
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Site for S where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+struct Acceptor<S> {
     listener: TcpListener,
-    router: Router,
+    site: S,
     http: Builder<TokioExecutor>,
     limits: Limits,
     room: Arc<Semaphore>,
@@ -135,7 +150,7 @@ struct Acceptor {
     connections: TaskTracker,
 }
 
-impl Acceptor {
+impl<S: Site> Acceptor<S> {
     /// Accepts until it is told to stop; gives what then lets the connections finish.
     async fn run(self, no_more: CancellationToken) -> GracefulShutdown {
         let graceful = GracefulShutdown::new();
@@ -173,7 +188,7 @@ impl Acceptor {
         graceful: &GracefulShutdown,
         stream: TcpStream,
         peer: SocketAddr,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> impl Future<Output = ()> + Send + use<S> {
         // Small answers must not wait for more bytes to join them.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "could not set TCP_NODELAY");
@@ -184,13 +199,13 @@ impl Acceptor {
         };
         let activity = Activity::begin();
         let io = TokioIo::new(Watched::new(stream, activity.clone(), &self.limits));
-        let router = self.router.clone();
+        let site = self.site.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(connection);
             let under_way = activity.request(request.version());
-            let router = router.clone();
+            let answered = site.clone().call(request.map(Body::new));
             async move {
-                let answered = router.oneshot(request.map(Body::new)).await;
+                let answered = answered.await;
                 let response = answered.unwrap_or_else(|never| match never {});
                 Ok::<_, Infallible>(response.map(|body| under_way.until_the_end_of(body)))
             }
@@ -227,6 +242,7 @@ impl Drop for Open {
 mod tests {
     use std::future::pending;
 
+    use axum::Router;
     use axum::extract::Extension;
     use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -50,6 +50,11 @@ pub(in crate::registry) struct Joined {
 
 impl Record for Joined {}
 
+/// Whether a role that ends then is held now.
+fn counts(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
+    expires_at.is_none_or(|end| end > now)
+}
+
 /// The user's own role in one place, if it counts now.
 async fn role_at<R: Reader>(
     reader: &mut R,
@@ -61,8 +66,13 @@ async fn role_at<R: Reader>(
     let membership = reader
         .read::<Membership>(&keys::members(root, of).key(user))
         .await?;
-    let counts = |membership: &Membership| membership.expires_at.is_none_or(|end| end > now);
-    Ok(membership.filter(counts).map(|membership| membership.role))
+    let Some(membership) = membership.filter(|membership| counts(membership.expires_at, now)) else {
+        return Ok(None);
+    };
+    if let Some(end) = membership.expires_at {
+        reader.holds_until(end);
+    }
+    Ok(Some(membership.role))
 }
 
 /// The greatest role of a user in a chain of groups (from the root down) and a project in it.
@@ -116,7 +126,10 @@ pub(in crate::registry) async fn joined<R: Reader>(
     let mut joined = Vec::new();
     for entry in reader.list(Scan::of(&keys::user_memberships(user))).await? {
         let entry: Joined = entry.record()?;
-        if entry.expires_at.is_none_or(|end| end > now) {
+        if counts(entry.expires_at, now) {
+            if let Some(end) = entry.expires_at {
+                reader.holds_until(end);
+            }
             joined.push(entry);
         }
     }

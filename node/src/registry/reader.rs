@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cairn_cluster::record::Record;
-use cairn_cluster::{Entry, Key, ReadError, Scan, Snapshot, Txn};
+use cairn_cluster::{Entry, Key, ReadError, Scan, Snapshot, Timestamp, Txn};
 
 /// Something that shows the value under a key.
 pub(crate) trait Reader: Send {
@@ -14,6 +14,9 @@ pub(crate) trait Reader: Send {
 
     /// The items that `scan` asks for.
     fn list(&mut self, scan: Scan) -> impl Future<Output = Result<Vec<Entry>, ReadError>> + Send;
+
+    /// Notes that what is decided on what was read changes by itself at `end`.
+    fn holds_until(&mut self, end: Timestamp);
 
     /// The record under `key`.
     fn read<R: Record>(&mut self, key: &Key) -> impl Future<Output = Result<Option<R>, ReadError>> + Send {
@@ -34,6 +37,10 @@ impl Reader for Snapshot {
     async fn list(&mut self, scan: Scan) -> Result<Vec<Entry>, ReadError> {
         self.scan(scan).await
     }
+
+    fn holds_until(&mut self, end: Timestamp) {
+        Snapshot::holds_until(self, end);
+    }
 }
 
 impl Reader for Txn {
@@ -44,4 +51,7 @@ impl Reader for Txn {
     async fn list(&mut self, scan: Scan) -> Result<Vec<Entry>, ReadError> {
         self.scan(scan).await
     }
+
+    /// What it decides is committed now or never.
+    fn holds_until(&mut self, _: Timestamp) {}
 }

@@ -1,7 +1,7 @@
 //! What the registry keeps its data in. Only this module's neighbours can reach it: a handler
 //! gets what it may touch from [`super::door`].
 
-use cairn_cluster::{Blobs, Kv, Seams, Timestamp, Txn, Unavailable};
+use cairn_cluster::{Blobs, Key, Kv, Seams, Timestamp, Txn, Unavailable};
 use tokio::sync::{Notify, OnceCell};
 
 use crate::auth::derived::Signer;
@@ -61,6 +61,11 @@ impl Store {
         &self.usage
     }
 
+    /// Notes that a token was used, under its key of [`keys::token_used`].
+    pub(crate) fn token_used(&self, used: &Key) {
+        self.usage.note(used, self.now());
+    }
+
     /// Whether a majority of the cluster answers this node.
     pub(crate) async fn reaches_majority(&self) -> Result<(), Unavailable> {
         self.kv.latest().await.map(|_| ())
@@ -76,7 +81,7 @@ impl Store {
         self.purge.notified().await;
     }
 
-    pub(in crate::registry) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.seams.clock.now()
     }
 

@@ -35,14 +35,14 @@ struct Notes {
 
 impl Usage {
     /// Notes that what `key` stands for was used.
-    pub(in crate::registry) fn note(&self, key: Key, now: Timestamp) {
+    pub(in crate::registry) fn note(&self, key: &Key, now: Timestamp) {
         let mut notes = self.notes.lock().expect("no panic while held");
         let known = notes
             .written
-            .get(&key)
+            .get(key)
             .is_some_and(|at| now.since(*at) < RESOLUTION);
         if !known && notes.fresh.len() < MAX_NOTES {
-            notes.fresh.insert(key, now);
+            notes.fresh.insert(key.clone(), now);
         }
     }
 
@@ -80,7 +80,7 @@ mod tests {
         let usage = Usage::default();
         let key = Collection::new("used").key("token");
         let written = async |at: Timestamp| {
-            usage.note(key.clone(), at);
+            usage.note(&key, at);
             usage.write(&kv).await.unwrap();
             kv.local().number(&key).await.unwrap()
         };

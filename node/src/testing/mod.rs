@@ -16,7 +16,6 @@ pub(crate) mod readme;
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use cairn_cluster::{Blobs, Kv, Seams};
@@ -26,7 +25,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::app::App;
-use crate::http::router::router;
+use crate::http::front::Front;
 use crate::http::settings::HttpSettings;
 use crate::registry::bootstrap::{Bootstrap, bootstrap};
 use crate::registry::fixture;
@@ -56,7 +55,7 @@ pub(crate) struct TestNode {
     blobs: Blobs,
     seams: Seams,
     app: App,
-    router: Router,
+    front: Front,
     tokens: BTreeMap<&'static str, String>,
 }
 
@@ -97,13 +96,13 @@ impl TestNode {
         let made = bootstrap(&app, &Bootstrap::demo()).await.unwrap();
         let mut tokens = fixture::populate(&app).await;
         tokens.insert("root", made.token.unwrap());
-        let router = router(app.clone());
+        let front = Front::new(app.clone());
         Self {
             kv,
             blobs,
             seams,
             app,
-            router,
+            front,
             tokens,
         }
     }
@@ -116,7 +115,7 @@ impl TestNode {
             kv: self.kv.clone(),
             blobs: self.blobs.clone(),
             seams: self.seams.clone(),
-            router: router(app.clone()),
+            front: Front::new(app.clone()),
             app,
             tokens: self.tokens.clone(),
         }
@@ -132,9 +131,9 @@ impl TestNode {
         &self.kv
     }
 
-    /// The router, to be served on a socket.
-    pub(crate) fn router(&self) -> Router {
-        self.router.clone()
+    /// What answers requests, to be served on a socket.
+    pub(crate) fn front(&self) -> Front {
+        self.front.clone()
     }
 
     /// The token of one of [`CALLERS`].
@@ -225,9 +224,9 @@ impl TestRequest<'_> {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.target.parse().unwrap();
         *request.headers_mut() = self.headers;
-        let router = self.node.router();
+        let front = self.node.front();
         async move {
-            let response = router.oneshot(request).await.unwrap();
+            let response = front.oneshot(request).await.unwrap();
             let (parts, body) = response.into_parts();
             Answer {
                 status: parts.status.as_u16(),

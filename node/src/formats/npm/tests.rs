@@ -5,6 +5,7 @@ mod accounts;
 mod people;
 
 use std::io::Read;
+use std::time::Duration;
 
 use axum::http::Method;
 use data_encoding::BASE64;
@@ -16,9 +17,12 @@ use sha2::Sha512;
 use super::artifact::tests::{tarball, tarball_with};
 use super::provenance::tests::bundle;
 use crate::http::settings::HttpSettings;
+use crate::registry::time;
+use crate::testing::clock::StoppedClock;
 use crate::testing::{Answer, TestNode};
 
 const BASE: &str = "/api/v4/projects/1/packages/npm";
+const DAY: Duration = Duration::from_secs(86_400);
 const ABBREVIATED: &str = "application/vnd.npm.install-v1+json";
 
 /// What a client accepts when it installs.
@@ -1754,4 +1758,74 @@ async fn a_document_over_the_limit_is_refused() {
         .await
         .expect(413);
     assert_eq!(versions(&full(&node, "left").await), ["1.0.0"]);
+}
+
+#[tokio::test]
+async fn a_packument_from_memory_is_as_new_as_one_that_is_made() {
+    let (node, clock) = StoppedClock::node().await;
+    Draft::new("kept", "1.0.0").publish(&node).await.expect(201);
+    let asked = async |caller: &str| node.get(format!("{BASE}/kept")).by(caller).send().await;
+    let repeated = || node.front().answers().repeated();
+    asked("developer").await.expect(200);
+    assert_eq!(repeated(), 0);
+    asked("developer").await.expect(200);
+    assert_eq!(repeated(), 1, "nothing has changed");
+
+    let sibling = node.sibling();
+    Draft::new("elsewhere", "1.0.0")
+        .publish(&sibling)
+        .await
+        .expect(201);
+    asked("developer").await.expect(200);
+    assert_eq!(repeated(), 2, "what has changed has nothing to do with it");
+
+    Draft::new("kept", "1.1.0").publish(&sibling).await.expect(201);
+    assert_eq!(versions(&asked("developer").await.json()), ["1.0.0", "1.1.0"]);
+    assert_eq!(repeated(), 2, "a version was published through another node");
+
+    let stranger = node.get("/api/v4/user").by("stranger").send().await.json()["id"].clone();
+    asked("stranger").await.expect(404);
+    let end = time::date(node.app().store().now().plus(2 * DAY));
+    node.post("/api/v4/projects/1/members")
+        .by("root")
+        .json(&json!({"user_id": stranger, "access_level": 20, "expires_at": end}))
+        .send()
+        .await
+        .expect(201);
+    for _ in 0..3 {
+        asked("stranger").await.expect(200);
+    }
+    let before = repeated();
+    asked("stranger").await.expect(200);
+    assert_eq!(repeated(), before + 1);
+    clock.advance(3 * DAY);
+    asked("stranger").await.expect(404);
+    asked("developer").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_gets_nothing_from_memory() {
+    let node = TestNode::start().await;
+    Draft::new("kept", "1.0.0").publish(&node).await.expect(201);
+    let made = node
+        .post("/api/v4/users/1/personal_access_tokens")
+        .by("root")
+        .json(&json!({"name": "short", "scopes": ["read_api"]}))
+        .send()
+        .await
+        .expect(201)
+        .json();
+    let token = made["token"].as_str().unwrap();
+    let asked = async || node.get(format!("{BASE}/kept")).bearer(token).send().await;
+    for _ in 0..4 {
+        asked().await.expect(200);
+    }
+    assert!(node.front().answers().repeated() > 0);
+    node.sibling()
+        .delete(format!("/api/v4/personal_access_tokens/{}", made["id"]))
+        .by("root")
+        .send()
+        .await
+        .expect(204);
+    asked().await.expect(401);
 }

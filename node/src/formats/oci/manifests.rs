@@ -24,7 +24,7 @@ use crate::auth::{DeleteImage, PullImage, PullImmutableImage, PushImage};
 use crate::formats::Progress;
 use crate::http::body;
 use crate::http::error::ApiError;
-use crate::http::serve::{Served, serve_blob, serve_bytes};
+use crate::http::serve::{Served, serve_blob, serve_repeatable};
 use crate::registry::Scope;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -125,7 +125,7 @@ async fn answer(
         Body::Blob(blob) if *method == Method::HEAD => {
             serve_blob(scope, method, headers, blob, record.size, served).await
         }
-        _ => serve_bytes(method, headers, bytes_of(scope, record).await?, served),
+        _ => serve_repeatable(method, headers, bytes_of(scope, record).await?, served),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
 use cairn_cluster::{Snapshot, Timestamp};
 
@@ -11,6 +12,7 @@ use crate::auth::action::Freshness;
 use crate::auth::caller::{Caller, Identity};
 use crate::auth::credentials::Presented;
 use crate::auth::token::{Token, TokenId};
+use crate::http::answers::Trace;
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::keys;
 use crate::registry::reader::Reader;
@@ -25,7 +27,7 @@ const JOB_USERNAME: &str = "gitlab-ci-token";
 
 /// The view that a request is decided and answered on, and whether it surely has everything that
 /// was acknowledged before.
-pub(super) async fn snapshot(
+pub(crate) async fn view_for(
     app: &App,
     method: &Method,
     freshness: Freshness,
@@ -42,6 +44,7 @@ pub(super) async fn snapshot(
 pub(super) async fn identify(
     app: &App,
     snapshot: &mut Snapshot,
+    parts: &Parts,
     presented: &Presented,
 ) -> Result<Option<Caller>, ApiError> {
     let store = app.store();
@@ -62,17 +65,27 @@ pub(super) async fn identify(
         if !username_fits(&record, presented.username.as_deref()) {
             return Ok(None);
         }
-        store.usage().note(keys::token_used(&record.id), now);
+        let used = keys::token_used(&record.id);
+        store.token_used(&used);
+        Trace::signed_in_by(parts, used);
+        hold_until_expiry(snapshot, &record);
         return caller_of(snapshot, record).await;
     }
     let Ok(claims) = secrets.signer.verify(&presented.secret, now) else {
         return Ok(None);
     };
+    snapshot.holds_until(claims.expiry());
     let parent = match claims.parent() {
         Some(id) => parent_caller(snapshot, id, now).await?,
         None => Some(Caller::anonymous()),
     };
     Ok(parent.map(|caller| caller.held_to(claims.grants().clone())))
+}
+
+fn hold_until_expiry<R: Reader>(reader: &mut R, record: &TokenRecord) {
+    if let Some(end) = record.expires_at {
+        reader.holds_until(end);
+    }
 }
 
 async fn parent_caller<R: Reader>(
@@ -81,7 +94,10 @@ async fn parent_caller<R: Reader>(
     now: Timestamp,
 ) -> Result<Option<Caller>, ApiError> {
     match token::by_id(reader, id).await? {
-        Some(record) if record.holds(now) => caller_of(reader, record).await,
+        Some(record) if record.holds(now) => {
+            hold_until_expiry(reader, &record);
+            caller_of(reader, record).await
+        }
         _ => Ok(None),
     }
 }

@@ -33,6 +33,7 @@ use crate::auth::action::{Action, Decision, Freshness, Verb};
 use crate::auth::caller::{Caller, Identity};
 use crate::auth::credentials::{self, BadCredentials, Presented};
 use crate::auth::derived::{Grants, MAX_LIFETIME};
+use crate::http::answers::Trace;
 use crate::http::error::ApiError;
 use crate::http::host::{BaseUrl, ClientAddress};
 use crate::registry::group::{self, Group};
@@ -44,7 +45,8 @@ use crate::registry::user::{self, User};
 
 pub(crate) use decide::Resource;
 pub(in crate::registry) use decide::{decide_again, transact};
-use identify::{bad_credentials, identify, snapshot};
+pub(crate) use identify::view_for;
+use identify::{bad_credentials, identify};
 
 /// Which kind of route a request came by.
 #[derive(Clone, Copy)]
@@ -104,10 +106,10 @@ impl Access {
         presented: Result<Option<Presented>, BadCredentials>,
     ) -> Result<Self, ApiError> {
         let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
-        let (snapshot, is_latest) = snapshot(app, &parts.method, freshness).await?;
+        let (snapshot, is_latest) = Trace::view(app, parts, freshness).await?;
         let identified = match presented {
             Ok(None) => Ok(Some(Caller::anonymous())),
-            Ok(Some(presented)) => identify(app, &mut snapshot.clone(), &presented).await,
+            Ok(Some(presented)) => identify(app, &mut snapshot.clone(), parts, &presented).await,
             Err(BadCredentials::InQuery) => {
                 return Err(ApiError::bad_request(BadCredentials::InQuery.to_string()));
             }
@@ -156,7 +158,7 @@ impl Access {
     /// The same request, answered on a view that is the latest.
     pub(in crate::registry) fn on(&self, snapshot: Snapshot) -> Self {
         Self {
-            snapshot,
+            snapshot: snapshot.traced_like(&self.snapshot),
             is_latest: true,
             ..self.clone()
         }

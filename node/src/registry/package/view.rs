@@ -158,6 +158,6 @@ impl<'a> View<'a> {
     pub fn note_download(&self, version: &Version) {
         let store = self.scope.store();
         let key = keys::pulled(self.root(), self.project(), version.id);
-        store.usage().note(key, store.now());
+        store.usage().note(&key, store.now());
     }
 }
