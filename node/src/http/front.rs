@@ -53,6 +53,7 @@ impl Front {
                 Ok(response) => response,
                 Err(never) => match never {},
             };
+            let route = async |request| observe::routed(request, route).await;
             let mut response = answers.answer(app, request, route).await;
             if let Some(address) = address {
                 // For the log line.

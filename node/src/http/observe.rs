@@ -32,21 +32,22 @@ struct Rendered;
 #[derive(Clone, Copy)]
 pub(super) struct AnsweredBy(&'static str);
 
+/// How a request is told apart in the log. An extension of the request.
+#[derive(Clone)]
+pub(super) struct RequestId(Arc<str>);
+
 /// Around everything: the request's id, its log line and metrics, and a 500 in place of a panic.
-pub(super) async fn observe<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+pub(super) async fn observe<F>(mut request: Request, next: impl FnOnce(Request) -> F) -> Response
 where
     F: Future<Output = Response>,
 {
     let begun = Instant::now();
     let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     // Without its query: a query can carry a token.
     let path = shown_path(request.uri().path());
-    let span = info_span!("request", id = %id);
-    let answered = AssertUnwindSafe(next(request))
-        .catch_unwind()
-        .instrument(span.clone())
-        .await;
+    let answered = AssertUnwindSafe(next(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
         let what = panic_message(panic.as_ref());
         ApiError::new(ErrorKind::Internal, "500 Internal Server Error")
@@ -73,8 +74,18 @@ where
         .map_or("none", |format| format.0);
     let took = begun.elapsed();
     metrics::answered(format, &method, response.status(), took);
-    span.in_scope(|| log(&method, &path, &response, raised.as_ref(), format, took));
+    log(&id, &method, &path, &response, raised.as_ref(), format, took);
     response
+}
+
+/// Around the routes: what they log says for which request.
+pub(super) async fn routed<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
+    let id = request.extensions().get::<RequestId>();
+    let span = info_span!("request", id = id.map_or("", |id| &*id.0));
+    next(request).instrument(span).await
 }
 
 /// Around the routes of one format: errors in its words.
@@ -125,6 +136,7 @@ fn rendered(mut new: Response, error: &Arc<ApiError>, old: Response) -> Response
 }
 
 fn log(
+    id: &str,
     method: &Method,
     path: &str,
     response: &Response,
@@ -137,17 +149,22 @@ fn log(
     let client = client(response).unwrap_or_default();
     let causes = raised.map(|raised| raised.0.causes()).unwrap_or_default();
     match status {
-        503 => warn!(%method, path, status, duration_ms, format, client, causes, "{method} {path} {status}"),
-        500.. => {
-            error!(%method, path, status, duration_ms, format, client, causes, "{method} {path} {status}")
+        503 => {
+            warn!(id, %method, path, status, duration_ms, format, client, causes, "{method} {path} {status}")
         }
-        _ => info!(%method, path, status, duration_ms, format, client, "{method} {path} {status}"),
+        500.. => {
+            error!(id, %method, path, status, duration_ms, format, client, causes, "{method} {path} {status}")
+        }
+        _ => info!(id, %method, path, status, duration_ms, format, client, "{method} {path} {status}"),
     }
 }
 
 /// What comes before a token in paths that clients make: a first segment of its own, and how npm
 /// signs out and revokes.
 const BEFORE_TOKENS: [&str; 2] = ["/-/user/token/", "/-/npm/v1/tokens/token/"];
+
+/// No longer path is logged whole.
+const MAX_SHOWN_BYTES: usize = 1024;
 
 /// The path as a log line may hold it: without tokens.
 fn shown_path(path: &str) -> String {
@@ -162,11 +179,11 @@ fn shown_path(path: &str) -> String {
             Some((_, rest)) => format!("{}…/{rest}", &path[..begin]),
             None => format!("{}…", &path[..begin]),
         },
-        None => path.chars().take(1024).collect(),
+        None => path[..path.floor_char_boundary(MAX_SHOWN_BYTES)].into(),
     }
 }
 
-fn request_id(request: &Request) -> String {
+fn request_id(request: &Request) -> Arc<str> {
     let given = request
         .headers()
         .get(&REQUEST_ID)
@@ -179,7 +196,10 @@ fn request_id(request: &Request) -> String {
     };
     match given.filter(clean) {
         Some(id) => id.into(),
-        None => uuid::Uuid::new_v4().simple().to_string(),
+        None => {
+            let mut text = uuid::Uuid::encode_buffer();
+            (*uuid::Uuid::new_v4().simple().encode_lower(&mut text)).into()
+        }
     }
 }
 
