@@ -125,6 +125,17 @@ const BLOB_FILE_VALUE: u64 = 1 << 10;
 const GARBAGE_RATIO: f64 = 0.3;
 const LEAST_GARBAGE: u64 = 8 << 20;
 
+/// What came of giving space back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reclaim {
+    /// There was not enough of it.
+    Nothing,
+    /// Everything was rewritten.
+    Done,
+    /// These have to be mended first.
+    Rotten(Vec<SegmentId>),
+}
+
 /// The small segments of this node. Dropping it ends the writing thread.
 pub(super) struct SmallStore {
     db: Arc<DB>,
@@ -192,11 +203,10 @@ fn options() -> Options {
     options.set_blob_file_size(64 << 20);
     // Packages are compressed already.
     options.set_blob_compression_type(DBCompressionType::None);
-    // All blob files may be rewritten, and must be when a third of them is garbage: without
-    // that, one live value keeps a whole file.
-    options.set_enable_blob_gc(true);
+    // All blob files may be rewritten: one live value keeps a whole file. But only after they were
+    // verified: a compaction that meets a rotten value fails, and RocksDB writes nothing after that.
+    options.set_enable_blob_gc(false);
     options.set_blob_gc_age_cutoff(1.0);
-    options.set_blob_gc_force_threshold(GARBAGE_RATIO);
     options.set_write_buffer_size(32 << 20);
     options.set_max_write_buffer_number(3);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -299,13 +309,18 @@ impl SmallStore {
         segments.take(limit).collect()
     }
 
-    /// Moves a segment to quarantine, where nobody reads it. Waits for the disk.
+    /// Moves a segment to quarantine, where nobody reads it; a rotten one just goes. Waits for the
+    /// disk.
     pub(super) fn set_aside(&self, id: &SegmentId) -> Result<(), ShardError> {
         let key = key(id);
         let mut batch = WriteBatch::default();
-        if let Some(value) = self.db.get(key).map_err(failed)? {
-            let since = self.seams.clock.now().0.to_be_bytes();
-            batch.put_cf(self.family(QUARANTINE), key, [&since[..], &value].concat());
+        match self.db.get(key).map_err(failed) {
+            Ok(Some(value)) => {
+                let since = self.seams.clock.now().0.to_be_bytes();
+                batch.put_cf(self.family(QUARANTINE), key, [&since[..], &value].concat());
+            }
+            Ok(None) | Err(ShardError::Corrupt(_)) => {}
+            Err(error) => return Err(error),
         }
         batch.delete(key);
         batch.delete_cf(self.family(INDEX), key);
@@ -342,11 +357,11 @@ impl SmallStore {
         })
     }
 
-    /// Gives space back if much of what is on the disk was removed; says whether it was. Waits for
-    /// the disk, possibly long.
-    pub(super) fn reclaim(&self) -> Result<bool, ShardError> {
+    /// Gives space back if much of what is on the disk was removed. Waits for the disk, possibly
+    /// long.
+    pub(super) fn reclaim(&self) -> Result<Reclaim, ShardError> {
         if !self.wasteful.swap(false, Ordering::SeqCst) {
-            return Ok(false);
+            return Ok(Reclaim::Nothing);
         }
         // What waits in memory is in no file yet and would not count.
         self.db.flush().map_err(failed)?;
@@ -359,16 +374,32 @@ impl SmallStore {
         let total = self.blob_file_bytes()?;
         let garbage = total.saturating_sub(live);
         if garbage <= Self::tolerated_garbage(total) {
-            return Ok(false);
+            return Ok(Reclaim::Nothing);
+        }
+        let is_rotten = |id: &SegmentId| matches!(self.get(id), Err(ShardError::Corrupt(_)));
+        let rotten: Vec<_> = all.iter().map(|segment| segment.id).filter(is_rotten).collect();
+        if !rotten.is_empty() {
+            self.wasteful.store(true, Ordering::SeqCst);
+            return Ok(Reclaim::Rotten(rotten));
         }
         info!(garbage, total, "rewriting the small segments to give space back");
         let mut compact = CompactOptions::default();
         compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        for family in ["default", QUARANTINE] {
-            self.db
-                .compact_range_cf_opt(self.family(family), None::<&[u8]>, None::<&[u8]>, &compact);
-        }
-        Ok(true)
+        self.rewrite_blob_files(true)?;
+        self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &compact);
+        self.rewrite_blob_files(false)?;
+        // All that was there goes at the same time.
+        self.db
+            .compact_range_cf_opt(self.family(QUARANTINE), None::<&[u8]>, None::<&[u8]>, &compact);
+        Ok(Reclaim::Done)
+    }
+
+    /// Whether compactions write what lives in blob files to new ones.
+    fn rewrite_blob_files(&self, rewrite: bool) -> Result<(), ShardError> {
+        let value = if rewrite { "true" } else { "false" };
+        self.db
+            .set_options(&[("enable_blob_garbage_collection", value)])
+            .map_err(failed)
     }
 
     /// How many bytes of blob files may be garbage, of so many in all.
@@ -579,19 +610,67 @@ mod tests {
                 .await
                 .unwrap();
         }
-        assert!(!store.reclaim().unwrap(), "nothing was removed");
+        assert_eq!(store.reclaim().unwrap(), Reclaim::Nothing);
         let before = store.blob_file_bytes().unwrap();
         assert!(before >= 40 << 20);
         for number in 0..20 {
             store.remove(&id(number)).await.unwrap();
         }
-        assert!(store.reclaim().unwrap());
+        assert_eq!(store.reclaim().unwrap(), Reclaim::Done);
         let after = store.blob_file_bytes().unwrap();
         assert!(after < before * 6 / 10, "{after} of {before} bytes are left");
         for number in 20..40 {
             assert_eq!(store.get(&id(number)).unwrap().1, segment(SMALL_BYTES));
         }
-        assert!(!store.reclaim().unwrap(), "once is enough");
+        assert_eq!(store.reclaim().unwrap(), Reclaim::Nothing, "once is enough");
+    }
+
+    #[tokio::test]
+    async fn a_rotten_value_hinders_neither_later_writes_nor_giving_space_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        for number in 0..40 {
+            store
+                .put(&id(number), segment(SMALL_BYTES).encode())
+                .await
+                .unwrap();
+        }
+        store.db.flush().unwrap();
+        drop(store);
+        // In the middle of some value of each file.
+        let mut files = 0;
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "blob") {
+                let mut bytes = std::fs::read(&path).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&path, bytes).unwrap();
+                files += 1;
+            }
+        }
+        assert!(files > 0);
+        let store = open(folder.path());
+        let is_rotten = |number: &u64| matches!(store.get(&id(*number)), Err(ShardError::Corrupt(_)));
+        let rotten: Vec<_> = (0..40).filter(is_rotten).collect();
+        assert_eq!(rotten.len(), files);
+        for number in (0..30).filter(|number| !rotten.contains(number)) {
+            store.remove(&id(number)).await.unwrap();
+        }
+        let ids = rotten.iter().map(|number| id(*number)).collect();
+        assert_eq!(store.reclaim().unwrap(), Reclaim::Rotten(ids));
+        // As repair does, and as the collection does with what nobody knows.
+        for number in &rotten {
+            match number % 2 == 0 {
+                true => store.put(&id(*number), segment(3000).encode()).await.unwrap(),
+                false => store.set_aside(&id(*number)).unwrap(),
+            }
+        }
+        assert_eq!(store.reclaim().unwrap(), Reclaim::Done);
+        store.put(&id(50), segment(2000).encode()).await.unwrap();
+        for number in (30..40).filter(|number| !rotten.contains(number)) {
+            assert_eq!(store.get(&id(number)).unwrap().1, segment(SMALL_BYTES));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tracing::warn;
 use super::{Retention, metrics};
 use crate::blob::inventory::{Inventory, Unknown};
 use crate::blob::shard_error::ShardError;
+use crate::blob::small::Reclaim;
 use crate::blob::upkeep::Upkeep;
 use crate::seams::Timestamp;
 use crate::tasks::Work;
@@ -34,8 +35,10 @@ impl Local {
             *self.looked.lock().expect("no panic while held") = Some(now);
         }
         let small = upkeep.stores.small.clone();
-        if upkeep.stores.disk.run(move || small.reclaim()).await? {
-            metrics::compacted();
+        match upkeep.stores.disk.run(move || small.reclaim()).await? {
+            Reclaim::Nothing => {}
+            Reclaim::Done => metrics::compacted(),
+            Reclaim::Rotten(segments) => segments.into_iter().for_each(|id| upkeep.suspects.add(id)),
         }
         Ok(())
     }
