@@ -84,7 +84,10 @@ impl RecodeTask {
                 done &= self.recode_if_due(view, &known, work).await;
             }
             work.progress(sweep.progress(), Sweep::WHOLE);
-            sweep.save(work).await;
+            // What is left is met again from the beginning on.
+            if done {
+                sweep.save(work).await;
+            }
         }
         Ok(done && !sweep.is_outdated())
     }
@@ -100,14 +103,17 @@ impl RecodeTask {
         Ok(done)
     }
 
-    /// Stores a segment again, if it should be and this node is the one to do it. False if that was
-    /// tried and failed.
+    /// Stores a segment again, if it should be and this node is the one to do it. False if it still
+    /// should be: that failed, or is left to another node, whose turn may come to be this one's.
     async fn recode_if_due(&self, view: &View, known: &Known, work: &Work) -> bool {
         let Owner::Blob(blob) = known.owner else {
             return true;
         };
-        if !is_due(&view.layout, &known.segment.record.placement) || !is_turn(view, &known.segment) {
+        if !is_due(&view.layout, &known.segment.record.placement) {
             return true;
+        }
+        if !is_turn(view, &known.segment) {
+            return false;
         }
         match self.recode(view, known, blob).await {
             Ok(()) => {
@@ -233,7 +239,7 @@ pub(super) fn is_due(layout: &Layout, placement: &Placement) -> bool {
 }
 
 /// Whether this node is the one to store a segment again: the first that has some of it, turned by
-/// the segment so that all get their share.
+/// the segment so that all get their share. It is another one when that changes.
 fn is_turn(view: &View, segment: &Located) -> bool {
     let placement = &segment.record.placement;
     let homes = (0..).zip(placement.homes.iter().copied());
@@ -343,6 +349,45 @@ mod tests {
         assert_eq!(cluster.debts().await, 0);
         cluster.kill(0);
         assert!(read(cluster.blobs(1), &id, None).await.unwrap() == content(size));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_segment_is_stored_again_though_the_turn_passes_to_a_node_that_has_looked() {
+        let cluster = Cluster::of(6).await;
+        let mut views = Vec::new();
+        for node in &cluster.nodes {
+            views.push(node.upkeep.view().await.unwrap());
+        }
+        let turn = |segment: &Located| views.iter().position(|view| is_turn(view, segment));
+        let mut size = 3 * MIB;
+        let (id, segment) = loop {
+            cluster.notice(2);
+            let id = keep(cluster.blobs(0), &content(size)).await;
+            cluster.network.down.lock().unwrap().clear();
+            let segment = cluster.record(&id).await.located().remove(0);
+            let mut repaired = segment.clone();
+            repaired.record.placement.missing.clear();
+            if turn(&segment) != turn(&repaired) {
+                break (id, segment);
+            }
+            size += 1;
+        };
+        cluster.lay_out_leaving(6, &[1], &[]).await;
+        let tasks: Vec<_> = cluster
+            .nodes
+            .iter()
+            .map(|node| RecodeTask::new(node.upkeep.clone()))
+            .collect();
+        // All but the one whose turn it is now.
+        for at in (0..6).filter(|at| Some(*at) != turn(&segment)) {
+            let work = cluster.work(TaskKind::Recoding, at);
+            tasks[at].round(&work).await.unwrap();
+        }
+        repair::tests::round(&cluster, 0..6).await;
+        for (at, task) in tasks.iter().enumerate() {
+            task.round(&cluster.work(TaskKind::Recoding, at)).await.unwrap();
+        }
+        assert_eq!(codes(&cluster, &id).await, [Code { data: 2, parity: 2 }]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
