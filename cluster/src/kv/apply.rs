@@ -265,3 +265,57 @@ fn number(index: u64, value: Option<Bytes>) -> Result<u64, ApplyError> {
 fn number_value(number: u64) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Collection, MemoryState};
+
+    /// A log entry of a newer version: a field of a number that is not in `kv.proto`.
+    const NEWER: &[u8] = &[0xf8, 0x01, 0x01];
+
+    fn put(key: &Key, value: &'static [u8]) -> v1::Write {
+        v1::Write {
+            key: key.as_bytes().clone(),
+            op: Some(v1::write::Op::Put(Bytes::from_static(value))),
+        }
+    }
+
+    fn command(begun_at: u64, checks: Vec<v1::Check>, writes: Vec<v1::Write>) -> v1::Command {
+        let mut id = vec![0; 16];
+        id[..8].copy_from_slice(&begun_at.to_be_bytes());
+        let transaction = v1::Transaction {
+            id: id.into(),
+            checks,
+            writes,
+        };
+        v1::Command {
+            kind: Some(v1::command::Kind::Transaction(transaction)),
+        }
+    }
+
+    #[test]
+    fn what_only_a_newer_version_knows_stops_the_node_and_is_never_passed_over() {
+        let key = Collection::new("tests").key("a");
+        let newer_write = v1::Write {
+            key: key.as_bytes().clone(),
+            op: None,
+        };
+        let newer_check = v1::Check {
+            subject: None,
+            version: 0,
+        };
+        for command in [
+            v1::Command::decode(NEWER).unwrap(),
+            // What this version knows of it must not take effect either.
+            command(1, Vec::new(), vec![put(&key, b"1"), newer_write]),
+            command(2, vec![newer_check], vec![put(&key, b"1")]),
+        ] {
+            let refused = apply(&MemoryState::default(), 7, &command);
+            assert!(
+                matches!(refused, Err(ApplyError::UnknownCommand(7))),
+                "{refused:?}"
+            );
+        }
+    }
+}
