@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
+use crate::clock::Clocks;
 use crate::disk::Disk;
 use crate::http::{self, Http};
 use crate::network::{self, Cable};
@@ -54,6 +55,10 @@ pub struct Launch {
     /// Whether each node has a network namespace of its own, as [`isolate`](crate::isolate)
     /// makes possible. Without, they have addresses of the loopback.
     pub networks: bool,
+    /// In how many zones the nodes are, one after the other in turn; in none, if there are none.
+    pub zones: usize,
+    /// Shifts the wall clock of nodes, if it is to be shifted.
+    pub clocks: Option<Clocks>,
     /// Lines of the section `cluster` of each node's configuration.
     pub cluster_settings: String,
     /// How long a client waits for an answer; what became of the request is unknown then.
@@ -70,6 +75,8 @@ impl Launch {
             spares: 0,
             disk_bytes: None,
             networks: false,
+            zones: 0,
+            clocks: None,
             cluster_settings: String::new(),
             patience: http::WATCHDOG,
         }
@@ -82,8 +89,16 @@ impl Launch {
     }
 
     async fn place(&self, number: usize, folder: &Path) -> anyhow::Result<Place> {
+        let place = Place {
+            zone: (self.zones > 0).then(|| format!("zone-{}", (number - 1) % self.zones)),
+            clock: match &self.clocks {
+                Some(clocks) => Some(Arc::new(clocks.clock(folder)?)),
+                None => None,
+            },
+            ..Place::default()
+        };
         if self.disk_bytes.is_none() && !self.networks {
-            return Ok(Place::default());
+            return Ok(place);
         }
         let room = Arc::new(Room::new(self.networks).await?);
         Ok(Place {
@@ -96,6 +111,7 @@ impl Launch {
                 false => None,
             },
             room: Some(room),
+            ..place
         })
     }
 }
@@ -145,10 +161,20 @@ impl Cluster {
     /// Runs a command of the program as the administrator does, against a node. Gives what it prints,
     /// or says on standard error if it fails.
     pub async fn cairn(&self, node: usize, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
+        self.command(self.url(node), arguments).await
+    }
+
+    /// The same against whichever node answers.
+    pub async fn cairn_anywhere(&self, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
+        let urls: Vec<_> = (0..self.size()).map(|node| self.url(node)).collect();
+        self.command(&urls.join(","), arguments).await
+    }
+
+    async fn command(&self, urls: &str, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
         let output = tokio::process::Command::new(&self.program)
             .args(arguments)
             .args(["--output", "json"])
-            .env("CAIRN_URL", self.url(node))
+            .env("CAIRN_URL", urls)
             .env("CAIRN_TOKEN", self.token())
             .kill_on_drop(true)
             .output();
@@ -165,26 +191,32 @@ impl Cluster {
     pub async fn id(&self, node: usize, through: usize) -> anyhow::Result<u64> {
         let status = self.status(through).await?;
         let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
-        let authority = self.url(node).trim_start_matches("http://");
-        let (host, _) = authority.rsplit_once(':').context("no port")?;
-        let here = |node: &&Value| {
-            let address = node["address"].as_str().unwrap_or_default();
-            address.rsplit_once(':').is_some_and(|(other, _)| other == host)
-        };
-        let found = nodes.iter().find(here).context("the status does not list it")?;
+        // One whose disk was lost had another id, and may still be listed.
+        let mut here = nodes.iter().filter(|listed| self.place_of(listed) == Some(node));
+        let found = here.next_back().context("the status does not list it")?;
         found["node"].as_u64().context("the id of a node is a number")
     }
 
-    /// Waits until the first nodes are up and vote.
+    /// Which node an entry of the status is about, by its address.
+    pub fn place_of(&self, listed: &Value) -> Option<usize> {
+        let (host, _) = listed["address"].as_str()?.rsplit_once(':')?;
+        let is_here = |node: &Node| {
+            let authority = node.url().trim_start_matches("http://");
+            authority.rsplit_once(':').is_some_and(|(own, _)| own == host)
+        };
+        self.nodes.iter().position(is_here)
+    }
+
+    /// Waits until as many nodes as there were at first are up, and as many of them vote as then.
     pub async fn settled(&self) -> anyhow::Result<()> {
         let settled = async {
             loop {
                 let status = self.status(0).await?;
                 let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
-                let votes = |node: &&Value| {
-                    node["up"] == true && (node["role"] == "leader" || node["role"] == "voter")
-                };
-                if nodes.iter().filter(votes).count() == self.founding {
+                let up = nodes.iter().filter(|node| node["up"] == true);
+                let votes = |node: &&Value| node["role"] == "leader" || node["role"] == "voter";
+                let voters = up.clone().filter(votes).count();
+                if up.count() >= self.founding && voters == voters_of(self.founding) {
                     return anyhow::Ok(());
                 }
                 sleep(BETWEEN_LOOKS).await;
@@ -200,9 +232,9 @@ impl Cluster {
         self.folder.as_ref().map(TempDir::path)
     }
 
-    /// How many nodes there are.
+    /// How many nodes there are, without the spare ones.
     pub fn size(&self) -> usize {
-        self.nodes.len()
+        self.founding
     }
 
     /// A node, by its place in the order of joining.
@@ -243,17 +275,18 @@ impl Cluster {
 
     /// Starts all nodes again, which do not run, and waits until they serve clients.
     pub async fn restart_all(&self) -> anyhow::Result<()> {
-        self.nodes.iter().try_for_each(Node::start)?;
+        self.nodes[..self.size()].iter().try_for_each(Node::start)?;
         try_join_all((0..self.size()).map(|node| self.ready(node))).await?;
         Ok(())
     }
 
     /// Kills every node at once.
     pub async fn kill_all(&self) -> anyhow::Result<()> {
-        for node in &self.nodes {
+        let nodes = &self.nodes[..self.size()];
+        for node in nodes {
             node.signal(rustix::process::Signal::KILL)?;
         }
-        try_join_all(self.nodes.iter().map(Node::ended)).await?;
+        try_join_all(nodes.iter().map(Node::ended)).await?;
         Ok(())
     }
 
@@ -281,10 +314,9 @@ impl Cluster {
     pub async fn leader_seen_by(&self, node: usize) -> anyhow::Result<usize> {
         let status = self.status(node).await?;
         let nodes = status["nodes"].as_array().context("the status lists no nodes")?;
-        nodes
-            .iter()
-            .position(|node| node["node"] == status["leader"])
-            .context("there is no leader")
+        let leader = nodes.iter().find(|node| node["node"] == status["leader"]);
+        self.place_of(leader.context("there is no leader")?)
+            .context("nobody knows who leads")
     }
 
     /// Stops the nodes that run, which must go well.
@@ -292,7 +324,10 @@ impl Cluster {
         for node in self.nodes.iter().filter(|node| node.runs()) {
             node.stop().await?;
         }
-        self.nodes.iter().try_for_each(Node::check_log)
+        self.nodes
+            .iter()
+            .filter(|node| node.log().exists())
+            .try_for_each(Node::check_log)
     }
 
     /// Stops the nodes that run, which must go well, and removes all that the cluster kept.
@@ -397,6 +432,15 @@ impl Blank {
         }
         cluster.settled().await?;
         Ok(cluster)
+    }
+}
+
+/// How many nodes of so many vote.
+fn voters_of(nodes: usize) -> usize {
+    match nodes {
+        5.. => 5,
+        3.. => 3,
+        _ => 1,
     }
 }
 

@@ -134,6 +134,14 @@ impl Disk {
         self.mount(&blank).await
     }
 
+    /// Puts a blank disk in place of this one for good. No process may use the disk.
+    pub async fn lose(&self) -> anyhow::Result<()> {
+        self.unmount().await?;
+        fs::remove_file(self.image())?;
+        self.make(&self.image()).await?;
+        self.mount(&self.image()).await
+    }
+
     /// Puts this disk back in place of the blank one.
     pub async fn swap_back(&self) -> anyhow::Result<()> {
         self.unmount().await?;

@@ -7,6 +7,7 @@
 //! The [`driver`] does that for any length of time, by a seed: clients work ([`workloads`]),
 //! [`faults`] happen, and [`invariants`] must hold.
 
+mod clock;
 mod cluster;
 mod disk;
 pub mod driver;
@@ -23,6 +24,7 @@ mod room;
 pub mod rot;
 pub mod workloads;
 
+pub use clock::{Clock, Clocks};
 pub use cluster::{Blank, Cluster, Launch, program_beside};
 pub use disk::{Disk, PowerCut};
 pub use http::{Answer, Http};

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::clock::Clock;
 use crate::disk::{Disk, PowerCut};
 use crate::network::Cable;
 use crate::room::Room;
@@ -31,8 +32,8 @@ pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const CLIENT_PORT: u16 = 7080;
 const PEER_PORT: u16 = 7081;
 
-/// How much of the disk blobs leave free; disks are small here.
-pub(crate) const RESERVE_BYTES: u64 = 32 << 20;
+/// How much of the disk blobs leave free: more than the stores write when a node starts.
+pub(crate) const RESERVE_BYTES: u64 = 256 << 20;
 
 /// A node, whether it runs or not. Dropping it kills it.
 pub struct Node {
@@ -59,6 +60,10 @@ pub(crate) struct Place {
     pub(crate) disk: Option<Arc<Disk>>,
     /// What connects it, if not the loopback of the tests.
     pub(crate) cable: Option<Arc<Cable>>,
+    /// The zone that it is in, if there are zones.
+    pub(crate) zone: Option<String>,
+    /// Its wall clock, if that can be shifted.
+    pub(crate) clock: Option<Arc<Clock>>,
 }
 
 impl Node {
@@ -110,9 +115,11 @@ impl Node {
 
     fn write_config(&self, ports: [u16; 2]) -> anyhow::Result<()> {
         let [client, peer] = ports.map(|port| SocketAddr::from((self.address, port)));
+        let zone = self.place.zone.as_deref().unwrap_or("default");
         let config = format!(
             "[node]\n\
              data = {:?}\n\
+             zone = {zone:?}\n\
              reserve = \"{RESERVE_BYTES} B\"\n\
              [http]\n\
              listen = \"{client}\"\n\
@@ -144,6 +151,12 @@ impl Node {
     pub fn cable(&self) -> anyhow::Result<&Cable> {
         let cable = self.place.cable.as_deref();
         cable.context("the node has no network of its own")
+    }
+
+    /// Its wall clock, if that can be shifted.
+    pub fn clock(&self) -> anyhow::Result<&Clock> {
+        let clock = self.place.clock.as_deref();
+        clock.context("the clock of the node cannot be shifted")
     }
 
     /// Its data directory, for this process.
@@ -216,6 +229,14 @@ impl Node {
     /// system that is shut down may let one return that was under way, with success and without
     /// having written what it should.
     pub async fn cut_power(&self) -> anyhow::Result<PowerCut> {
+        self.stand_still().await?;
+        let cut = self.disk()?.cut_power().await?;
+        self.signal(Signal::CONT)?;
+        Ok(cut)
+    }
+
+    /// Has it stand still until it is told to go on with SIGCONT.
+    pub async fn stand_still(&self) -> anyhow::Result<()> {
         self.signal(Signal::STOP)?;
         let stopped = async {
             while !self.stands_still()? {
@@ -225,10 +246,7 @@ impl Node {
         };
         timeout(WATCHDOG, stopped)
             .await
-            .with_context(|| format!("node {} does not stand still", self.number))??;
-        let cut = self.disk()?.cut_power().await?;
-        self.signal(Signal::CONT)?;
-        Ok(cut)
+            .with_context(|| format!("node {} does not stand still", self.number))?
     }
 
     /// Whether none of its threads runs or waits for a disk: what they were in the middle of is
@@ -317,6 +335,14 @@ impl Node {
         }
     }
 
+    /// Waits, however long, until its process ends by itself.
+    pub(crate) async fn dies(&self) -> anyhow::Result<()> {
+        while self.has_ended()?.is_none() {
+            sleep(BETWEEN_LOOKS).await;
+        }
+        Ok(())
+    }
+
     /// Runs another command of the program for this node, and gives what it prints.
     pub(crate) async fn run(&self, arguments: &[&str], secret: &str) -> anyhow::Result<Value> {
         let mut child = self
@@ -374,6 +400,9 @@ impl Node {
             .kill_on_drop(true);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CAIRN_")) {
             command.env_remove(name);
+        }
+        if let Some(clock) = &self.place.clock {
+            clock.set_up(&mut command);
         }
         Ok(command)
     }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
+use crate::clock::Clocks;
 use crate::disk::Disk;
-use crate::faults::Need;
+use crate::faults::{MemoryLimit, Need};
 use crate::network::{Cable, Trouble, make_bridge};
 use crate::room::Room;
 
@@ -26,6 +27,8 @@ pub async fn probe(folder: &Path) -> Vec<(Need, anyhow::Result<()>)> {
         (Need::Networks, networks().await),
         (Need::Shaping, shaping().await),
         (Need::Tracing, tracing().await),
+        (Need::Clocks, Clocks::new(folder).await.map(drop)),
+        (Need::Memory, MemoryLimit::new("probe").map(drop)),
     ]
 }
 

@@ -51,6 +51,16 @@ fn full_slow_and_blank_disks_and_mistakes_hurt_nobody() {
 }
 
 #[test]
+fn nodes_are_lost_drained_and_replaced_and_backups_hold_everything() {
+    hurt(17, 3, "W4,W5,W10");
+}
+
+#[test]
+fn crashes_anywhere_and_wrong_clocks_hurt_nobody() {
+    hurt(18, 3, "F4,F14,F22,F23");
+}
+
+#[test]
 fn five_nodes_stand_two_faults_at_once() {
     hurt(16, 5, "F2,F8,F25");
 }

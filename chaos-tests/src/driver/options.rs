@@ -124,7 +124,7 @@ pub enum Workload {
 }
 
 impl Workload {
-    // W4 (drain, other capacities), W5 (join, leave, replace) and W10 (backup, restore) go here.
+    // W4, W5 and W10 are what operators do: they come among the faults.
     const ALL: [(Self, &'static str); 5] = [
         (Self::Publish, "W1"),
         (Self::Push, "W2"),

@@ -46,6 +46,7 @@ pub fn steps(seed: u64, faults: &[Kind]) -> impl Iterator<Item = Step> {
                 hold: Duration::from_millis(dice.random_range(lasts)),
                 dice: dice.random(),
                 alone: true,
+                spared: None,
             },
         })
     })

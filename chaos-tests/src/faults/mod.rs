@@ -1,8 +1,15 @@
 //! What is done to a cluster: one module for each family. Each fault takes effect, lasts for a
 //! while, is mended, and gives evidence that it took effect; without evidence it fails.
+//!
+//! What operators do ([`moves`], [`lost`], [`backup`]) comes among them, each with a fault of
+//! another node at the same time.
 
+mod backup;
+mod clocks;
 mod disk_full;
 mod limits;
+mod lost;
+mod moves;
 mod network;
 mod operator;
 mod power;
@@ -10,6 +17,7 @@ mod process;
 mod rot;
 mod syscalls;
 mod wiped;
+mod zone;
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,6 +29,8 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::driver::Run;
 
+pub use limits::MemoryLimit;
+
 /// A kind of fault. They are numbered as the fault matrix numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -30,6 +40,8 @@ pub enum Kind {
     KillLeader,
     /// F3: SIGKILL of all nodes.
     KillAll,
+    /// F4: a node is killed in the middle of what it does with its files.
+    Crash,
     /// F5: the disk of a node loses power.
     PowerOne,
     /// F6: all disks lose power at once.
@@ -48,6 +60,8 @@ pub enum Kind {
     Narrow,
     /// F13: connections between nodes break all the time.
     Resets,
+    /// F14: wall clocks jump, and disagree.
+    Clocks,
     /// F15: a disk is full.
     DiskFull,
     /// F16: fsync fails.
@@ -66,12 +80,24 @@ pub enum Kind {
     TornTail,
     /// F21: a node starts with a blank disk.
     Blank,
+    /// F22: all nodes of a zone are away at once.
+    Zone,
+    /// F23: a node may not have more memory.
+    Memory,
     /// F24: a node runs out of file descriptors.
     Descriptors,
     /// F25: two of the others at once.
     Overlap,
     /// F26: what an operator can do wrong.
     Mistakes,
+    /// W4: a node is drained, and comes back.
+    Drain,
+    /// W5: a node joins, and another one leaves.
+    Move,
+    /// W5: a node is lost for good, and a new one takes its place.
+    Replace,
+    /// W10: a backup is taken, and restored into a new cluster.
+    Backup,
 }
 
 /// What a fault needs of the machine.
@@ -85,14 +111,19 @@ pub enum Need {
     Shaping,
     /// System calls that fail.
     Tracing,
+    /// Wall clocks of nodes' own.
+    Clocks,
+    /// Limits of memory.
+    Memory,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 32] = [
         Self::KillOne,
         Self::KillLeader,
         Self::KillAll,
+        Self::Crash,
         Self::PowerOne,
         Self::PowerAll,
         Self::Pause,
@@ -102,6 +133,7 @@ impl Kind {
         Self::Loss,
         Self::Narrow,
         Self::Resets,
+        Self::Clocks,
         Self::DiskFull,
         Self::SyncError,
         Self::ReadError,
@@ -111,9 +143,15 @@ impl Kind {
         Self::RottenLog,
         Self::TornTail,
         Self::Blank,
+        Self::Zone,
+        Self::Memory,
         Self::Descriptors,
         Self::Overlap,
         Self::Mistakes,
+        Self::Drain,
+        Self::Move,
+        Self::Replace,
+        Self::Backup,
     ];
 
     /// Those of which two may come at once: one breaks the network, the other a node.
@@ -127,6 +165,7 @@ impl Kind {
             Self::KillOne => "F1-kill",
             Self::KillLeader => "F2-kill-leader",
             Self::KillAll => "F3-kill-all",
+            Self::Crash => "F4-crash",
             Self::PowerOne => "F5-power",
             Self::PowerAll => "F6-power-all",
             Self::Pause => "F7-pause",
@@ -136,6 +175,7 @@ impl Kind {
             Self::Loss => "F11-loss",
             Self::Narrow => "F12-narrow",
             Self::Resets => "F13-resets",
+            Self::Clocks => "F14-clocks",
             Self::DiskFull => "F15-disk-full",
             Self::SyncError => "F16-sync-error",
             Self::ReadError => "F17-read-error",
@@ -145,9 +185,15 @@ impl Kind {
             Self::RottenLog => "F19-rotten-log",
             Self::TornTail => "F20-torn-tail",
             Self::Blank => "F21-blank",
+            Self::Zone => "F22-zone",
+            Self::Memory => "F23-memory",
             Self::Descriptors => "F24-descriptors",
             Self::Overlap => "F25-overlap",
             Self::Mistakes => "F26-mistakes",
+            Self::Drain => "W4-drain",
+            Self::Move => "W5-move",
+            Self::Replace => "W5-replace",
+            Self::Backup => "W10-backup",
         }
     }
 
@@ -166,8 +212,13 @@ impl Kind {
             | Self::Mistakes => &[Need::Disks],
             Self::Partition | Self::OneWay | Self::Bridge | Self::Loss | Self::Resets => &[Need::Networks],
             Self::Narrow => &[Need::Networks, Need::Shaping],
-            Self::SyncError | Self::ReadError | Self::SlowSync => &[Need::Tracing],
-            Self::Overlap => &[Need::Disks, Need::Networks, Need::Tracing],
+            Self::Crash | Self::SyncError | Self::ReadError | Self::SlowSync => &[Need::Tracing],
+            Self::Clocks => &[Need::Clocks],
+            Self::Memory => &[Need::Memory],
+            Self::Zone => &[Need::Disks, Need::Networks],
+            Self::Overlap | Self::Drain | Self::Move | Self::Replace | Self::Backup => {
+                &[Need::Disks, Need::Networks, Need::Tracing]
+            }
         }
     }
 
@@ -208,6 +259,8 @@ pub struct Strike {
     pub dice: u64,
     /// Whether nothing else is wrong meanwhile, so that the cluster must go on serving.
     pub alone: bool,
+    /// A node that has enough to do with something else.
+    pub spared: Option<usize>,
 }
 
 impl Strike {
@@ -218,7 +271,10 @@ impl Strike {
 
     /// Any of the nodes.
     fn victim(&self, run: &Run) -> usize {
-        self.dice().random_range(0..run.cluster.size())
+        let possible: Vec<_> = (0..run.cluster.size())
+            .filter(|node| Some(*node) != self.spared)
+            .collect();
+        possible[self.dice().random_range(0..possible.len())]
     }
 
     /// Does it, mends it, and gives evidence that it took effect.
@@ -248,7 +304,38 @@ impl Strike {
             Kind::Descriptors => Box::pin(limits::descriptors(run, self)),
             Kind::Overlap => Box::pin(self.overlap(run)),
             Kind::Mistakes => Box::pin(operator::mistakes(run, self)),
+            Kind::Crash => Box::pin(syscalls::crash(run, self)),
+            Kind::Clocks => Box::pin(clocks::jump(run, self)),
+            Kind::Zone => Box::pin(zone::away(run, self)),
+            Kind::Memory => Box::pin(limits::memory(run, self)),
+            Kind::Drain => Box::pin(moves::drain(run, self)),
+            Kind::Move => Box::pin(moves::join_and_leave(run, self)),
+            Kind::Replace => Box::pin(lost::replace(run, self)),
+            Kind::Backup => Box::pin(backup::restore(run, self)),
         }
+    }
+
+    /// Does this while another fault happens, to another node than the one that is spared. Gives
+    /// what came of this and what was seen of the fault.
+    async fn amid<T>(
+        &self,
+        run: &Run,
+        spared: Option<usize>,
+        operation: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<(T, String)> {
+        let mut dice = self.dice();
+        let kinds = [Kind::OF_NODES, Kind::OF_NETWORKS].concat();
+        let other = Self {
+            kind: kinds[dice.random_range(0..kinds.len())],
+            dice: dice.random(),
+            alone: false,
+            spared,
+            ..*self
+        };
+        let (done, seen) = futures::join!(operation, other.happen(run));
+        let seen = seen?;
+        run.happened(other.kind);
+        Ok((done?, format!("amid {}: {seen}", other.kind)))
     }
 
     /// One that breaks the network and one that breaks a node, at once.

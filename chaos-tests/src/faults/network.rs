@@ -12,6 +12,9 @@ use crate::driver::Run;
 use crate::invariants::halted;
 use crate::network::Trouble;
 
+/// What a client sends to a node with a slow network, at least.
+const NARROW_BYTES: usize = 200_000;
+
 /// F8. The leader is in the minority, or in the majority, or everybody is alone.
 pub(super) async fn partition(run: &Run, strike: &Strike) -> anyhow::Result<String> {
     let mut dice = strike.dice();
@@ -33,11 +36,7 @@ pub(super) async fn partition(run: &Run, strike: &Strike) -> anyhow::Result<Stri
         nodes.sort_by_key(|node| (*node == leader) != leads);
     }
     let (minority, majority) = nodes.split_at((nodes.len() - 1) / 2);
-    for (node, other) in pairs(run) {
-        if minority.contains(&node) != minority.contains(&other) {
-            trouble(run, node, other, Trouble::Drop).await?;
-        }
-    }
+    cut(run, minority, majority).await?;
     if strike.alone {
         let took = run.serves(majority).await?;
         if leads {
@@ -138,7 +137,11 @@ pub(super) async fn narrow(run: &Run, strike: &Strike) -> anyhow::Result<String>
     let victim = strike.victim(run);
     let cable = run.cluster.node(victim).cable()?;
     cable.narrow(1000).await?;
-    sleep(strike.hold).await;
+    // Something that is to go through, whatever others do.
+    let published = run
+        .oracle
+        .publish(&run.cluster, victim, run.number(), NARROW_BYTES);
+    futures::join!(sleep(strike.hold), published);
     let waited = cable.widen().await?;
     ensure!(waited > 0, "a slow network slowed nothing down");
     Ok(format!(
@@ -160,8 +163,19 @@ async fn trouble(run: &Run, node: usize, other: usize, trouble: Trouble) -> anyh
     cable.make_trouble(other + 1, trouble).await
 }
 
+/// Cuts some nodes off from others.
+pub(super) async fn cut(run: &Run, nodes: &[usize], others: &[usize]) -> anyhow::Result<()> {
+    for node in nodes {
+        for other in others {
+            trouble(run, *node, *other, Trouble::Drop).await?;
+            trouble(run, *other, *node, Trouble::Drop).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Ends all trouble, which must have met packets.
-async fn mended(run: &Run, what: &str) -> anyhow::Result<String> {
+pub(super) async fn mended(run: &Run, what: &str) -> anyhow::Result<String> {
     let mut met = 0;
     for node in 0..run.cluster.size() {
         met += run.cluster.node(node).cable()?.mend().await?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
@@ -103,7 +104,9 @@ async fn foreign(run: &Run, victim: usize) -> anyhow::Result<()> {
     while begun.elapsed() < Duration::from_secs(3) {
         let status = run.cluster.status(other).await?;
         let nodes = status["nodes"].as_array().context("no nodes")?;
-        if nodes.len() != run.cluster.size() || nodes[victim]["up"] == true {
+        let takes_part =
+            |listed: &&Value| run.cluster.place_of(listed) == Some(victim) && listed["up"] == true;
+        if nodes.len() != run.cluster.size() || nodes.iter().any(|listed| takes_part(&listed)) {
             bail!(took_part("a node of another cluster takes part"));
         }
         sleep(BETWEEN_LOOKS).await;
@@ -113,9 +116,13 @@ async fn foreign(run: &Run, victim: usize) -> anyhow::Result<()> {
     node.start()
 }
 
+/// Copies a folder durably: a node may find its data there after the next power cut.
 pub(super) async fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let mut copy = Command::new("cp");
     copy.arg("--archive").arg(from).arg(to);
     succeed(copy).await?;
+    let mut sync = Command::new("sync");
+    sync.arg("--file-system").arg(to);
+    succeed(sync).await?;
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) async fn pause(run: &Run, strike: &Strike) -> anyhow::Result<String> 
         false => strike.victim(run),
     };
     let node = run.cluster.node(victim);
-    node.signal(Signal::STOP)?;
+    node.stand_still().await?;
     sleep(strike.hold).await;
     let stood_still = node.stands_still()?;
     node.signal(Signal::CONT)?;

@@ -1,5 +1,6 @@
 //! What lies on the disk of a node changes behind its back.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -231,6 +232,7 @@ fn state(data: &Path) -> anyhow::Result<PathBuf> {
 
 /// Has all nodes read everything, and waits until they have.
 async fn scrub(run: &Run) -> anyhow::Result<()> {
+    let nodes = run.ids().await?;
     let before = completed(run).await?;
     let url = format!("{}/api/cairn/v1/tasks/scrub?run=true", run.cluster.url(0));
     run.cluster
@@ -241,8 +243,8 @@ async fn scrub(run: &Run) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
         let now = completed(run).await?;
-        let all = now.iter().zip(&before).all(|(now, before)| now != before);
-        if all && now.len() == run.cluster.size() {
+        let has_ended = |node: &u64| now.get(node).is_some_and(|at| before.get(node) != Some(at));
+        if nodes.iter().all(has_ended) {
             return Ok(());
         }
         ensure!(
@@ -254,7 +256,7 @@ async fn scrub(run: &Run) -> anyhow::Result<()> {
 }
 
 /// When each node has last come to the end of a scrub.
-async fn completed(run: &Run) -> anyhow::Result<Vec<Value>> {
+async fn completed(run: &Run) -> anyhow::Result<BTreeMap<u64, Value>> {
     let url = format!("{}/api/cairn/v1/tasks", run.cluster.url(0));
     let answer = run
         .cluster
@@ -264,6 +266,9 @@ async fn completed(run: &Run) -> anyhow::Result<Vec<Value>> {
     let tasks: Vec<Value> = serde_json::from_slice(&answer.body)?;
     let scrub = tasks.iter().find(|task| task["task"] == "scrub");
     let nodes = scrub.context("there is no scrub")?["nodes"].as_array();
-    let nodes = nodes.context("no nodes")?.iter();
-    Ok(nodes.map(|node| node["completed_at"].clone()).collect())
+    let ended = nodes.context("no nodes")?.iter().filter_map(|node| {
+        let at = &node["completed_at"];
+        (!at.is_null()).then(|| Some((node["node"].as_u64()?, at.clone())))?
+    });
+    Ok(ended.collect())
 }

@@ -1,11 +1,12 @@
 //! System calls of a node that fail or take long, by way of strace.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +22,18 @@ use crate::workloads::generic::{self, Read};
 
 /// What a process calls to make bytes durable.
 const SYNCS: &str = "fsync,fdatasync,sync_file_range";
+
+/// Between which calls a node may be killed, and up to the how many-th of a thread.
+const MOMENTS: [(&str, u32); 5] = [
+    (SYNCS, 20),
+    ("write,pwrite64,writev,pwritev", 200),
+    ("rename,renameat,renameat2,link,linkat", 2),
+    ("unlink,unlinkat,rmdir,mkdir,mkdirat", 4),
+    ("openat,ftruncate,fallocate", 40),
+];
+
+/// Within which time a call is made that is made all the time.
+const MET_WITHIN: Duration = Duration::from_secs(5);
 
 /// The most files whose reads fail at once.
 const FILES: usize = 200;
@@ -40,6 +53,47 @@ pub(super) async fn sync_error(run: &Run, strike: &Strike) -> anyhow::Result<Str
     sleep(strike.hold).await;
     node.start()?;
     Ok(format!("{met} fsyncs of node {} failed", victim + 1))
+}
+
+/// F4. The node is killed when one of its threads makes the n-th call of some kind. It may be in the
+/// middle of starting.
+pub(super) async fn crash(run: &Run, strike: &Strike) -> anyhow::Result<String> {
+    let (victim, mut dice) = (strike.victim(run), strike.dice());
+    let node = run.cluster.node(victim);
+    let starts = dice.random_bool(0.4);
+    if starts {
+        node.kill().await?;
+        node.start()?;
+    }
+    let mut calls = MOMENTS.to_vec();
+    calls.shuffle(&mut dice);
+    // What is not called while it is watched is given up for what always is.
+    for (calls, most) in calls.into_iter().chain([(SYNCS, 1)]) {
+        let nth = dice.random_range(1..=most);
+        let how = format!("signal=SIGKILL:when={nth}");
+        let mut tampering = Tampering::begin(node, calls, &how, &[]).await?;
+        let ended = timeout(run.patience(MET_WITHIN), node.dies()).await;
+        if ended.is_err() && node.has_ended()?.is_none() {
+            tampering.let_go().await?;
+            continue;
+        }
+        let status = node.ended().await?;
+        ensure!(
+            status.signal() == Some(Signal::KILL.as_raw()),
+            "node {}, which was to be killed, ended with {status}",
+            victim + 1
+        );
+        tampering.let_go().await?;
+        sleep(strike.hold).await;
+        node.start()?;
+        let when = if starts { "while it started" } else { "at work" };
+        let which = calls.split(',').next().unwrap_or_default();
+        return Ok(format!(
+            "node {} was killed {when}, at its {nth}th {which}",
+            victim + 1
+        ));
+    }
+    bail!("node {} makes no call that changes a file", victim + 1)
 }
 
 /// F18.
@@ -150,6 +204,13 @@ impl Tampering {
 
     /// Lets the node be. Gives how many calls went wrong; fails if none did.
     async fn end(mut self) -> anyhow::Result<usize> {
+        self.let_go().await?;
+        let met = met(&self.log)?;
+        ensure!(met > 0, "no call went wrong");
+        Ok(met)
+    }
+
+    async fn let_go(&mut self) -> anyhow::Result<()> {
         if let Some(pid) = self.tracer.id() {
             let pid = Pid::from_raw(i32::try_from(pid)?).context("not a process id")?;
             // It may have ended with the node.
@@ -160,9 +221,7 @@ impl Tampering {
             .await
             .context("strace does not let go")??;
         sleep(Duration::from_millis(10)).await;
-        let met = met(&self.log)?;
-        ensure!(met > 0, "no call went wrong");
-        Ok(met)
+        Ok(())
     }
 }
 

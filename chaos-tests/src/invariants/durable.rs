@@ -1,12 +1,13 @@
 //! I1: what was acknowledged is there, byte for byte, on every node; what was deleted is not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{Invariant, Violation, whole};
 use crate::Cluster;
 use crate::oracle::{Known, Told};
+use crate::payload::Payload;
 use crate::workloads::generic::{self, Read};
 
 /// How many files are checked at a time.
@@ -14,6 +15,8 @@ const CHECKS: usize = 8;
 
 /// How often a read that fails is tried: a machine may be slow, but nothing is broken any more.
 const ATTEMPTS: u32 = 5;
+
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// A file that was acknowledged, and of which a node says that there is none.
 pub fn denied(number: u64, node: usize) -> Violation {
@@ -30,6 +33,35 @@ pub async fn check(cluster: &Cluster, files: Vec<Known>) -> Result<u64, Violatio
         .buffer_unordered(CHECKS)
         .try_fold(0, async |sum, reads| Ok(sum + reads))
         .await
+}
+
+/// Reads these files through some nodes in turn, which must serve all of them as soon as they are
+/// in order. Gives how many reads that took.
+pub async fn check_through(
+    cluster: &Cluster,
+    nodes: &[usize],
+    files: &[Payload],
+    within: Duration,
+) -> Result<u64, Violation> {
+    let begun = Instant::now();
+    let mut reads = 0;
+    for (file, node) in files.iter().zip(nodes.iter().copied().cycle()) {
+        loop {
+            reads += 1;
+            match generic::read(cluster, node, *file).await? {
+                Read::Whole => break,
+                Read::Absent => return Err(denied(file.number, node)),
+                Read::Failed(why) if begun.elapsed() > within => {
+                    let (number, node) = (file.number, node + 1);
+                    let what =
+                        format!("file {number} cannot be read through node {node} within {within:?}: {why}");
+                    return Err(Invariant::Durable.violated(what));
+                }
+                Read::Failed(_) => tokio::time::sleep(BETWEEN_ATTEMPTS).await,
+            }
+        }
+    }
+    Ok(reads)
 }
 
 async fn check_one(cluster: &Cluster, known: Known) -> Result<u64, Violation> {
@@ -54,7 +86,7 @@ async fn read(cluster: &Cluster, node: usize, known: Known) -> Result<bool, Viol
                 return Err(Invariant::Durable
                     .violated(format!("file {number} cannot be read on node {node}: {why}")));
             }
-            Read::Failed(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            Read::Failed(_) => tokio::time::sleep(BETWEEN_ATTEMPTS).await,
         }
     }
 }
@@ -82,7 +114,6 @@ fn judge(known: &Known, seen: &[bool]) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Payload;
 
     #[test]
     fn what_was_told_decides_what_may_be_seen() {
