@@ -53,7 +53,7 @@ pub async fn run(options: Options) -> anyhow::Result<Table> {
         rows: Vec::new(),
     };
     for measure in Measure::ALL {
-        if options.only.is_empty() || options.only.contains(&measure) {
+        if measure.is_wanted(&options.only) {
             measure
                 .run(&mut bench)
                 .await
@@ -165,6 +165,11 @@ impl Bench {
             measured
         };
         tokio::task::spawn_blocking(measured).await?
+    }
+
+    /// On the disk to be measured.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Kills a node that does not lead, for good.

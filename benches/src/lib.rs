@@ -14,6 +14,7 @@ mod measures;
 mod process;
 mod record;
 mod scale;
+mod steady;
 mod table;
 
 pub use bench::{Options, run};

@@ -22,6 +22,12 @@ pub struct Scale {
     pub upload_bytes: u64,
     /// Versions of the package whose packument is asked for.
     pub versions: usize,
+    /// How many reads and writes a second begin while nodes are lost and changed.
+    pub steady: (u32, u32),
+    /// How many large files are stored meanwhile, and their size in bytes.
+    pub stored: (u64, u64),
+    /// How often the leader is killed.
+    pub leaders_killed: usize,
 }
 
 impl Scale {
@@ -34,6 +40,9 @@ impl Scale {
             blobs: vec![(10 * KIB, 4000), (MIB, 200), (256 * MIB, 3)],
             upload_bytes: 5 * GIB,
             versions: 30,
+            steady: (100, 20),
+            stored: (32, 32 * MIB),
+            leaders_killed: 20,
         }
     }
 
@@ -46,6 +55,9 @@ impl Scale {
             blobs: vec![(10 * KIB, 200), (MIB, 20), (64 * MIB, 1)],
             upload_bytes: 256 * MIB,
             versions: 10,
+            steady: (50, 10),
+            stored: (16, 8 * MIB),
+            leaders_killed: 3,
         }
     }
 
@@ -58,6 +70,9 @@ impl Scale {
             blobs: vec![(10 * KIB, 4), (3 * MIB, 1)],
             upload_bytes: 8 * MIB,
             versions: 2,
+            steady: (10, 5),
+            stored: (4, 3 * MIB),
+            leaders_killed: 1,
         }
     }
 }

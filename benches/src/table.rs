@@ -14,6 +14,10 @@ pub enum Figure {
     Bytes(f64),
     /// How many of one thing for each of another.
     Times(f64),
+    /// A time.
+    Seconds(f64),
+    /// A part of all, at most 1.
+    Share(f64),
 }
 
 impl Figure {
@@ -23,7 +27,9 @@ impl Figure {
             Self::PerSecond(value)
             | Self::BytesPerSecond(value)
             | Self::Bytes(value)
-            | Self::Times(value) => value,
+            | Self::Times(value)
+            | Self::Seconds(value)
+            | Self::Share(value) => value,
         }
     }
 }
@@ -36,6 +42,9 @@ impl fmt::Display for Figure {
             Self::BytesPerSecond(value) => write!(f, "{} MB/s", digits(value / 1e6)),
             Self::Bytes(value) => write!(f, "{} MB", digits(value / 1e6)),
             Self::Times(value) => write!(f, "{value:.2}"),
+            Self::Seconds(value) => write!(f, "{value:.1} s"),
+            // What is not all must not look like it.
+            Self::Share(value) => write!(f, "{} %", (value * 1e5).floor() / 1e3),
         }
     }
 }
@@ -63,6 +72,8 @@ pub enum Aim {
     Ratio(f64),
     /// This figure.
     Figure(f64),
+    /// No more than this figure.
+    AtMost(f64),
 }
 
 /// Processor time of all nodes together, or of the server that they are compared with.
@@ -126,6 +137,7 @@ impl Row {
         Some(match self.aim? {
             Aim::Ratio(aim) => self.ratio()? >= aim,
             Aim::Figure(aim) => self.cairn.value() >= aim,
+            Aim::AtMost(aim) => self.cairn.value() <= aim,
         })
     }
 }
@@ -165,7 +177,11 @@ impl fmt::Display for Table {
             let ratio = row.ratio().map(|ratio| format!("{:.0} %", ratio * 100.0));
             let aim = row.aim.map(|aim| match aim {
                 Aim::Ratio(aim) => format!("{:.0} %", aim * 100.0),
-                Aim::Figure(aim) => format!("{aim:.0}"),
+                Aim::Figure(aim) => match row.cairn {
+                    Figure::Share(_) => Figure::Share(aim).to_string(),
+                    _ => format!("{aim:.0}"),
+                },
+                Aim::AtMost(aim) => format!("at most {aim:.0}"),
             });
             let reached = match row.is_reached() {
                 Some(true) => ", reached",
@@ -215,6 +231,14 @@ mod tests {
                     aim: Some(Aim::Figure(20.0)),
                     ..Row::new("commits per fsync", Figure::Times(3.456))
                 },
+                Row {
+                    aim: Some(Aim::AtMost(3.0)),
+                    ..Row::new("pause", Figure::Seconds(2.34))
+                },
+                Row {
+                    aim: Some(Aim::Figure(1.0)),
+                    ..Row::new("answered", Figure::Share(0.999_999))
+                },
             ],
         };
         assert_eq!(
@@ -226,7 +250,9 @@ mod tests {
              | measured | Cairn | p50 | p99 | at best | ratio | aim | processor time of the nodes | of the bare handler |\n\
              | --- | ---: | ---: | ---: | --- | ---: | --- | ---: | ---: |\n\
              | blob put | 420 MB/s | 1.50 ms | 20.00 ms | hashing: 1000 MB/s | 42 % | 40 %, reached | 3.2 s/GB | 7.0 µs/request |\n\
-             | commits per fsync | 3.46 |  |  |  |  | 20, missed |  |  |\n"
+             | commits per fsync | 3.46 |  |  |  |  | 20, missed |  |  |\n\
+             | pause | 2.3 s |  |  |  |  | at most 3, reached |  |  |\n\
+             | answered | 99.999 % |  |  |  |  | 100 %, missed |  |  |\n"
         );
     }
 }

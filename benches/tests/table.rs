@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use cairn_benches::{Options, Scale, run};
+use cairn_benches::{Measure, Options, Scale, run};
 use cairn_chaos_tests::program_beside;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,4 +51,38 @@ async fn every_figure_is_measured() {
     let stored = "put: bytes on the disks for each byte, 3 MiB, 16 connections";
     let row = table.rows.iter().find(|row| row.what.ends_with(stored)).unwrap();
     assert!((1.5..3.0).contains(&row.cairn.value()), "{row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_losses_and_changes_cost_is_measured() {
+    let benches = Path::new(env!("CARGO_BIN_EXE_cairn-benches"));
+    let table = run(Options {
+        cairn: program_beside(benches).unwrap(),
+        benches: benches.to_owned(),
+        folder: std::env::temp_dir(),
+        scale: Scale::tiny(),
+        only: vec![Measure::Heal],
+    })
+    .await
+    .unwrap();
+    let text = table.to_string();
+    for expected in [
+        "reads answered, nothing else being done",
+        "writes answered, scrub at work",
+        "reads answered, collection at work",
+        "writes answered, nodes killed one after the other",
+        "pause of writes when the leader is killed, p99 of 1 times",
+        "reads answered, nodes upgraded one after the other",
+        "bytes moved when a fifth node joins",
+        "writes answered, a node drained and removed",
+        "time to full redundancy after a node is lost",
+    ] {
+        assert!(text.contains(expected), "no {expected} in:\n{text}");
+    }
+    let joined = table
+        .rows
+        .iter()
+        .find(|row| row.what.starts_with("bytes moved"))
+        .unwrap();
+    assert!(joined.cairn.value() > 0.0, "{joined:?}");
 }

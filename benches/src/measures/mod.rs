@@ -1,6 +1,7 @@
 //! What is measured: one module for each question.
 
 mod blob;
+mod heal;
 mod image;
 mod kv;
 mod npm;
@@ -24,11 +25,29 @@ pub enum Measure {
     Upload,
     /// Blobs, with all nodes and with one of them dead.
     Blob,
+    /// What losses and changes of nodes cost; only when it is asked for.
+    Heal,
 }
 
 impl Measure {
-    /// All, in the order in which they are run: the last leaves a node dead.
-    pub(crate) const ALL: [Self; 5] = [Self::Kv, Self::Npm, Self::Oci, Self::Upload, Self::Blob];
+    /// All, in the order in which they are run: `Blob` leaves a node dead, `Heal` has a cluster of
+    /// its own.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Kv,
+        Self::Npm,
+        Self::Oci,
+        Self::Upload,
+        Self::Blob,
+        Self::Heal,
+    ];
+
+    /// Whether it is to be run, when these are asked for.
+    pub(crate) fn is_wanted(self, only: &[Self]) -> bool {
+        match only.is_empty() {
+            true => self != Self::Heal,
+            false => only.contains(&self),
+        }
+    }
 
     /// Measures it, and adds what it found.
     pub(crate) async fn run(self, bench: &mut Bench) -> anyhow::Result<()> {
@@ -39,6 +58,7 @@ impl Measure {
             Self::Oci => Box::pin(oci::measure(bench)).await,
             Self::Upload => Box::pin(upload::measure(bench)).await,
             Self::Blob => Box::pin(blob::measure(bench)).await,
+            Self::Heal => Box::pin(heal::measure(bench)).await,
         }
     }
 }
