@@ -48,7 +48,7 @@ const ZONES: usize = 3;
 const ZONES_FROM: u8 = 5;
 
 /// The size of each node's disk. Only what is written takes room.
-const DISK_BYTES: u64 = 2 << 30;
+const DISK_BYTES: u64 = 6 << 30;
 
 /// How long a client waits for an answer: longer than a node tries to get a write through.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
