@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::join3;
+use futures::future::{join, join3};
 use futures::stream::BoxStream;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -15,11 +15,12 @@ use tonic::service::Routes;
 
 use crate::backup::{self, Begin, Restore, RestoreError};
 use crate::blob::{
-    BackupId, BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, Leads, Member,
-    ProtectionError, RebalanceTask, RecodeTask, RepairTask, Retention, RetentionError, ScrubTask, Space,
-    Succession, UnderProtectedPage, Upkeep,
+    BackupId, BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, DiskId, DiskOwner,
+    DisksConfig, Leads, Member, ProtectionError, RebalanceTask, RecodeTask, RepairTask, Retention,
+    RetentionError, ScrubTask, Space, Succession, UnderProtectedPage, Upkeep,
 };
 use crate::departure::{Decision, DepartureError, Departures, Intent, motion};
+use crate::disks::{DiskControl, DiskList, DiskRequestError};
 use crate::identity::{DataDir, DirError, RegisterError};
 use crate::kv::{Kv, ReadError, Store, Unavailable};
 use crate::membership::{
@@ -48,6 +49,9 @@ const WAIT_FOR_MAJORITY: Duration = Duration::from_millis(200);
 /// How long it waits before it asks again whether the cluster may be used.
 const WAIT_FOR_RESTORE: Duration = Duration::from_millis(500);
 
+/// How long a node waits before it tells the cluster again what it could not tell.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+
 /// How often it is looked whether the layout has changed.
 const LOOK_AT_LAYOUT_EVERY: Duration = Duration::from_millis(250);
 
@@ -66,7 +70,12 @@ pub struct ClusterConfig {
     pub version: String,
     /// Consensus.
     pub raft: RaftConfig,
-    /// Room on the disk that blobs leave free, in bytes.
+    /// The folders, a disk each, over which shards are spread; the data directory may be one of
+    /// them, and is the only one if there are none.
+    pub disks: Vec<PathBuf>,
+    /// Disks that are given up, though they were in use.
+    pub without_disks: Vec<DiskId>,
+    /// Room on each disk that blobs leave free, in bytes.
     pub reserve_bytes: u64,
     /// Room on the disk for what is fetched from other zones, in bytes.
     pub cache_bytes: u64,
@@ -213,11 +222,7 @@ impl Cluster {
         .map_err(StartError::Metadata)?;
         let kv = Kv::new(replica.clone() as Arc<dyn Store>, seams.clone());
         let (blobs, blob_service, upkeep) = {
-            let config = BlobConfig {
-                reserve_bytes: config.reserve_bytes,
-                cache_bytes: config.cache_bytes,
-                ..BlobConfig::new(config.data.join("blobs"), fail_stop.clone())
-            };
+            let config = blob_config(&config, &dir, fail_stop.clone());
             let (kv, seams) = (kv.clone(), seams.clone());
             let open = move || Blobs::open(config, kv, dial, seams);
             tokio::task::spawn_blocking(open)
@@ -239,7 +244,7 @@ impl Cluster {
         };
         directory().refresh().await?;
         let control: Arc<dyn RaftControl> = replica.clone();
-        let reporter = Reporter::new(&config.version, config.data.clone(), control);
+        let reporter = Reporter::new(&config.version, Arc::new(upkeep.clone()), control);
 
         let (shutdown, server_shutdown, running) = (
             CancellationToken::new(),
@@ -253,7 +258,9 @@ impl Cluster {
             .lane(Lane::Raft, Routes::new(raft_service.clone()))
             .lane(
                 Lane::Requests,
-                Routes::new(raft_service.clone()).add_service(reporter.clone().service()),
+                Routes::new(raft_service.clone())
+                    .add_service(reporter.clone().service())
+                    .add_service(DiskControl::service(upkeep.clone())),
             )
             .lane(Lane::Bulk, bulk_routes(raft_service, blob_service))
             .join(JoinService::new(kv.clone(), seams.clone()).routes());
@@ -261,7 +268,7 @@ impl Cluster {
         running.spawn(peers.clone().probe(shutdown.clone()));
         let watches = join3(
             upkeep.clone().tell_room(disk.clone()),
-            upkeep.clone().watch_disk(fail_stop.clone()),
+            upkeep.clone().watch_disks(fail_stop.clone()),
             replica
                 .log_disk()
                 .run(fail_stop, move |is_slow| disk.set_slow(is_slow)),
@@ -323,7 +330,7 @@ impl Cluster {
             address: shared.advertised.clone(),
             zone: shared.config.zone.clone().unwrap_or_default(),
             version: shared.config.version.clone(),
-            capacity_bytes: disk_bytes(&shared.config.data),
+            capacity_bytes: shared.upkeep.capacity(),
             leaving: None,
         };
         Ok(found(&shared.kv, &shared.dir, &own, &shared.seams).await?)
@@ -335,12 +342,6 @@ impl Cluster {
     /// Waits for a majority as long as it takes; fails only if the node may not take part.
     pub async fn enter(&self) -> Result<(), EnterError> {
         let shared = &self.shared;
-        let news = Announcement {
-            address: Some(shared.advertised.clone()),
-            zone: shared.config.zone.clone(),
-            version: shared.config.version.clone(),
-            capacity_bytes: disk_bytes(&shared.config.data),
-        };
         // A node whose address has changed cannot be reached before it is announced, and is
         // announced through the peers that it can reach.
         let removed = shared.peers.removed();
@@ -349,7 +350,7 @@ impl Cluster {
                 let node = self.node();
                 return Err(FoundError::Removed { node }.into());
             }
-            match self.make_known(&news).await {
+            match self.make_known().await {
                 Ok(()) => break,
                 Err(
                     EnterError::Register(RegisterError::Commit(error))
@@ -399,11 +400,20 @@ impl Cluster {
     }
 
     /// Makes this start of the node, and what has changed about it, known to the cluster.
-    async fn make_known(&self, news: &Announcement) -> Result<(), EnterError> {
+    async fn make_known(&self) -> Result<(), EnterError> {
+        self.shared.dir.register(&self.shared.kv).await?;
+        Ok(self.announce().await?)
+    }
+
+    async fn announce(&self) -> Result<(), FoundError> {
         let shared = &self.shared;
-        shared.dir.register(&shared.kv).await?;
-        announce(&shared.kv, shared.dir.node(), news).await?;
-        Ok(())
+        let news = Announcement {
+            address: Some(shared.advertised.clone()),
+            zone: shared.config.zone.clone(),
+            version: shared.config.version.clone(),
+            capacity_bytes: shared.upkeep.capacity(),
+        };
+        announce(&shared.kv, shared.dir.node(), &news).await
     }
 
     /// Begins the background work of this node.
@@ -427,9 +437,10 @@ impl Cluster {
                 .tasks
                 .spawn(kind, task, &shared.running, shared.shutdown.clone());
         }
-        let (follow_layout, stopped) = (self.clone().follow_layout(), shared.shutdown.clone());
+        let following = join(self.clone().follow_layout(), self.clone().follow_disks());
+        let stopped = shared.shutdown.clone();
         shared.running.spawn(async move {
-            stopped.run_until_cancelled(follow_layout).await;
+            stopped.run_until_cancelled(following).await;
         });
         shared
             .running
@@ -460,6 +471,21 @@ impl Cluster {
                 for kind in [TaskKind::Repair, TaskKind::Rebalance, TaskKind::Recoding] {
                     self.shared.tasks.wake(kind);
                 }
+            }
+        }
+    }
+
+    /// Has everything look that depends on what this node can hold, when that has changed, and tells
+    /// the cluster of it.
+    async fn follow_disks(self) {
+        let mut changes = self.shared.upkeep.disk_changes();
+        while changes.changed().await.is_ok() {
+            for kind in [TaskKind::Repair, TaskKind::Rebalance] {
+                self.shared.tasks.wake(kind);
+            }
+            while let Err(error) = self.announce().await {
+                tracing::warn!(%error, "tell the cluster what this node can hold");
+                tokio::time::sleep(TELL_AGAIN).await;
             }
         }
     }
@@ -555,6 +581,32 @@ impl Cluster {
     /// Takes a node that has nothing any more out of the cluster, for ever.
     pub async fn remove(&self, node: NodeId, intent: Intent) -> Result<Decision, DepartureError> {
         self.departures().remove(node, intent).await
+    }
+
+    fn disk_control(&self) -> DiskControl {
+        let shared = &self.shared;
+        DiskControl {
+            kv: shared.kv.clone(),
+            peers: shared.peers.clone(),
+            upkeep: shared.upkeep.clone(),
+        }
+    }
+
+    /// The disks of one node, or of all.
+    pub async fn disks(&self, node: Option<NodeId>) -> Result<DiskList, DiskRequestError> {
+        self.disk_control().list(node).await
+    }
+
+    /// Puts an empty disk in the place of one of a node that has failed or was emptied: at the
+    /// absolute path `with` of that node, or where the old one was. A sound disk is emptied first.
+    /// Gives the disks of that node.
+    pub async fn replace_disk(
+        &self,
+        node: NodeId,
+        disk: DiskId,
+        with: Option<String>,
+    ) -> Result<DiskList, DiskRequestError> {
+        self.disk_control().replace(node, disk, with).await
     }
 
     /// What this node has made of the metadata so far, to hold against the other nodes. Reads all
@@ -654,9 +706,29 @@ fn bulk_routes(
     Routes::new(raft_service).add_service(blob_service.server())
 }
 
-/// The size of the disk under a folder; 0 if it does not tell.
-fn disk_bytes(path: &Path) -> u64 {
-    rustix::fs::statvfs(path).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+/// In what a node keeps blobs.
+fn blob_config(config: &ClusterConfig, dir: &DataDir, fail_stop: FailStop) -> BlobConfig {
+    let owner = DiskOwner {
+        cluster: dir.cluster(),
+        node: dir.node(),
+    };
+    let defaults = BlobConfig::new(config.data.join("blobs"), owner, fail_stop);
+    let (data, others): (Vec<_>, Vec<_>) = config
+        .disks
+        .iter()
+        .cloned()
+        .partition(|disk| *disk == config.data);
+    BlobConfig {
+        reserve_bytes: config.reserve_bytes,
+        cache_bytes: config.cache_bytes,
+        disks: DisksConfig {
+            in_data: others.is_empty() || !data.is_empty(),
+            listed: others,
+            without: config.without_disks.clone(),
+            ..defaults.disks
+        },
+        ..defaults
+    }
 }
 
 /// Keeps the layout of blobs in step with the members.

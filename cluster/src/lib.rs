@@ -7,6 +7,7 @@ mod backup;
 mod blob;
 mod cluster;
 mod departure;
+mod disks;
 mod files;
 pub mod identity;
 mod kv;
@@ -27,14 +28,17 @@ pub use backup::{
     Begin, ExportedBlob, Part, PartError, Parts, Restore, RestoreError, StoreBlobError, Totals,
 };
 pub use blob::{
-    BackupId, BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader, BlobService,
-    BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskFile, Folder, Hold, HoldError,
-    Holding, LayOutError, Layout, LayoutError, LeaseError, Member, ParseIdError, Protection, ProtectionError,
-    PutError, Retention, RetentionError, Room, Space, StoredBlob, Succession, UnderProtected,
-    UnderProtectedPage, Upkeep, UploadError, UploadId, UploadStatus, Waste, WasteStage, Wire, WriteError,
+    BackupId, Bays, BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader,
+    BlobService, BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskError, DiskFile,
+    DiskId, DiskOwner, DiskState, DiskStatus, DisksConfig, Folder, Folders, Hold, HoldError, Holding,
+    LayOutError, Layout, LayoutError, LeaseError, Member, ParseDiskIdError, ParseIdError, Protection,
+    ProtectionError, PutError, ReplaceError, Retention, RetentionError, Room, Space, StoredBlob, Succession,
+    UnderProtected, UnderProtectedPage, Upkeep, UploadError, UploadId, UploadStatus, Waste, WasteStage, Wire,
+    WriteError,
 };
 pub use cluster::{Cluster, ClusterConfig, EnterError, ExportError, StartError};
 pub use departure::{Decision, Departure, DepartureError, Intent, Motion, Refusal};
+pub use disks::{DiskList, DiskRequestError, NodeDisk};
 pub use kv::{
     Collection, CommitError, Entry, Footprint, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES,
     ReadError, Scan, Seen, Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,

@@ -45,9 +45,11 @@ pub struct Config {
 pub struct Node {
     /// The folder that holds all that this node keeps.
     pub data: PathBuf,
+    /// Folders, a disk each, over which shards are spread. Without any, they lie in `data`.
+    pub disks: Vec<PathBuf>,
     /// The failure domain this node is in; copies are spread over zones where there are several.
     pub zone: Zone,
-    /// What blobs leave free on the disk, so that metadata can always be written.
+    /// What blobs leave free on each disk, so that metadata can always be written.
     #[serde(serialize_with = "exact_size")]
     pub reserve: ByteSize,
     /// Room for what blobs were fetched from other zones; 0 keeps none of it.
@@ -62,6 +64,7 @@ impl Default for Node {
     fn default() -> Self {
         Self {
             data: "/var/lib/cairn".into(),
+            disks: Vec::new(),
             zone: Zone::default(),
             reserve: ByteSize::gib(5),
             cache: ByteSize::gib(20),
@@ -282,7 +285,23 @@ impl Config {
         toml::to_string(self).expect("each value has a form in TOML")
     }
 
-    fn validate(&self) -> Result<(), ConfigError> {
+    /// Finds values that contradict each other.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let disks = &self.node.disks;
+        for (number, disk) in disks.iter().enumerate() {
+            if !disk.is_absolute() {
+                return Err(ConfigError::Contradiction(format!(
+                    "node.disks lists {}: a disk is named by its absolute path",
+                    disk.display()
+                )));
+            }
+            if disks[..number].contains(disk) {
+                return Err(ConfigError::Contradiction(format!(
+                    "node.disks lists {} twice",
+                    disk.display()
+                )));
+            }
+        }
         if self.cluster.listen.port() == 0 {
             return Err(ConfigError::Contradiction(
                 "cluster.listen has port 0: the other nodes must find this one at a port that stays".into(),
@@ -510,6 +529,7 @@ mod tests {
                 ("CAIRN_HTTP_MAX_CONNECTIONS", "6"),
                 ("CAIRN_HTTP_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
                 ("CAIRN_NODE_ZONE", "7"),
+                ("CAIRN_NODE_DISKS", "[\"/srv/a\", \"/srv/b\"]"),
                 ("CAIRN_NODE_DRAIN", "2m"),
                 ("CAIRN_LIMITS_JSON_BODY", "2 MiB"),
                 ("CAIRN_CACHE", "for scripts"),
@@ -521,6 +541,7 @@ mod tests {
         assert_eq!(config.http.max_connections, 6);
         assert_eq!(config.http.trusted_proxies.len(), 1);
         assert_eq!(config.node.zone.to_string(), "7");
+        assert_eq!(config.node.disks, [Path::new("/srv/a"), Path::new("/srv/b")]);
         assert_eq!(config.node.drain, Duration::from_secs(120));
         assert_eq!(config.limits.json_body, ByteSize::mib(2));
     }
@@ -542,6 +563,8 @@ mod tests {
         check("[cluster]\nadvertise = \"no-port\"", "no-port");
         check("[cluster]\nlisten = \"0.0.0.0:7081\"", "set cluster.advertise");
         check("[cluster]\nlisten = \"127.0.0.1:0\"", "cluster.listen");
+        check("[node]\ndisks = [\"srv/a\"]", "absolute path");
+        check("[node]\ndisks = [\"/srv/a\", \"/srv/a\"]", "/srv/a twice");
         check("[http]\nmax_connections = 0", "http.max_connections");
         check(
             "[http]\nexternal_url = \"https://packages.example.com/cairn\"",

@@ -11,10 +11,10 @@ use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{
-    BackupId, BlobId, BlobReadError, BlobReader, Cluster, ClusterConfig, ClusterId, Decision, ExportError,
-    FailStop, Hold, HoldError, Intent, MetadataHash, NodeId, ProtectionError, RaftConfig, Retention,
-    RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus, UnderProtectedPage,
-    Waste,
+    BackupId, BlobId, BlobReadError, BlobReader, Cluster, ClusterConfig, ClusterId, Decision, DiskId,
+    DiskList, ExportError, FailStop, Hold, HoldError, Intent, MetadataHash, NodeId, ProtectionError,
+    RaftConfig, Retention, RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus,
+    UnderProtectedPage, Waste,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -110,7 +110,11 @@ pub async fn join(config: &Config, token: &str) -> anyhow::Result<Joined> {
         address: config.cluster.advertised(),
         zone: config.node.zone.clone(),
         version: VERSION.into(),
-        capacity_bytes: capacity_bytes(&config.node.data),
+        capacity_bytes: match config.node.disks.as_slice() {
+            [] => capacity_bytes(&config.node.data),
+            // What is one file system after all is found out when the node starts.
+            disks => disks.iter().map(|disk| capacity_bytes(disk)).sum(),
+        },
     };
     let joined = cairn_cluster::membership::join(plan, Arc::new(Tcp), &Seams::system()).await?;
     Ok(Joined {
@@ -136,7 +140,9 @@ fn capacity_bytes(folder: &Path) -> u64 {
 }
 
 /// Runs a node until it is told to stop, or must.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+///
+/// It does without some disks that were in use.
+pub async fn serve(config: Config, without_disks: Vec<DiskId>) -> anyhow::Result<()> {
     log_to_standard_error(&config.log);
     metrics::install().context("record metrics")?;
     let open_files = raise_open_files();
@@ -152,7 +158,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let seams = Seams::system();
 
     restore::check_finished(&config.node.data)?;
-    let cluster = Cluster::start(cluster_config(&config), seams.clone(), FailStop::exit_process()).await?;
+    let node = ClusterConfig {
+        without_disks,
+        ..cluster_config(&config)
+    };
+    let cluster = Cluster::start(node, seams.clone(), FailStop::exit_process()).await?;
     let (id, node) = (cluster.id(), cluster.node());
     info!(cluster = %id, node = %node, "node {node} takes part in cluster {id}");
     let outcome = tokio::select! {
@@ -273,6 +283,8 @@ pub(crate) fn cluster_config(config: &Config) -> ClusterConfig {
             log_retention_bytes: config.cluster.log_retention.as_u64(),
             ..RaftConfig::default()
         },
+        disks: config.node.disks.clone(),
+        without_disks: Vec::new(),
         reserve_bytes: config.node.reserve.as_u64(),
         cache_bytes: config.node.cache.as_u64(),
         controller: ControllerConfig::default(),
@@ -327,6 +339,19 @@ impl Operator for Running {
 
     async fn remove(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError> {
         Ok(self.cluster.remove(node, intent).await?)
+    }
+
+    async fn disks(&self, node: Option<NodeId>) -> Result<DiskList, ApiError> {
+        Ok(self.cluster.disks(node).await?)
+    }
+
+    async fn replace_disk(
+        &self,
+        node: NodeId,
+        disk: DiskId,
+        with: Option<String>,
+    ) -> Result<DiskList, ApiError> {
+        Ok(self.cluster.replace_disk(node, disk, with).await?)
     }
 
     async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError> {

@@ -5,8 +5,9 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crate::seams::Timestamp;
@@ -39,6 +40,25 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// How much room there is.
     fn room(&self) -> io::Result<Room>;
+
+    /// What two folders have in common that share their room.
+    fn device(&self) -> io::Result<u64>;
+}
+
+/// Gives the disk that is mounted in a folder: the seam at which a test puts in disks of its own.
+pub trait Bays: Send + Sync + fmt::Debug {
+    /// The disk at a path, which need not be there.
+    fn disk(&self, path: &Path) -> Arc<dyn Disk>;
+}
+
+/// The folders of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Folders;
+
+impl Bays for Folders {
+    fn disk(&self, path: &Path) -> Arc<dyn Disk> {
+        Arc::new(Folder::new(path))
+    }
 }
 
 /// An open file.
@@ -129,6 +149,10 @@ impl Disk for Folder {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
         })
     }
+
+    fn device(&self) -> io::Result<u64> {
+        Ok(fs::metadata(&self.root)?.dev())
+    }
 }
 
 impl DiskFile for File {
@@ -151,7 +175,7 @@ pub(super) mod testing {
     //! it is told to.
 
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Condvar, Mutex};
+    use std::sync::{Condvar, Mutex};
 
     use super::*;
     use crate::seams::Seams;
@@ -365,6 +389,42 @@ pub(super) mod testing {
                 total: 1 << 40,
             };
             Ok(self.state.lock().unwrap().room.unwrap_or(plenty))
+        }
+
+        fn device(&self) -> io::Result<u64> {
+            Ok(Arc::as_ptr(&self.state).addr() as u64)
+        }
+    }
+
+    /// Disks in memory by the paths at which they are; where none was put in, there is nothing.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct TestBays(Arc<Mutex<BTreeMap<PathBuf, TestDisk>>>);
+
+    impl TestBays {
+        /// Puts in a new disk, whatever was there before.
+        pub(crate) fn put_in(&self, path: &str) -> TestDisk {
+            let disk = TestDisk::default();
+            self.0.lock().unwrap().insert(path.into(), disk.clone());
+            disk
+        }
+
+        /// The disk at a path.
+        pub(crate) fn at(&self, path: &str) -> TestDisk {
+            self.0.lock().unwrap()[Path::new(path)].clone()
+        }
+
+        /// Ends all faults of all disks.
+        pub(crate) fn heal(&self) {
+            self.0.lock().unwrap().values().for_each(TestDisk::heal);
+        }
+    }
+
+    impl Bays for TestBays {
+        fn disk(&self, path: &Path) -> Arc<dyn Disk> {
+            match self.0.lock().unwrap().get(path) {
+                Some(disk) => Arc::new(disk.clone()),
+                None => Arc::new(Folder::new("/nonexistent")),
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! A shard being written to this node's disk, off the async threads: for the node itself and
+//! A shard being written to a disk of this node, off the async threads: for the node itself and
 //! for its peers.
 
 use std::sync::Arc;
@@ -6,19 +6,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
+use super::disks::{Manner, ShardDisk, ShardDisks};
 use super::pipeline::{Pipeline, Stage};
-use super::pool::Pool;
 use super::record::Code;
 use super::shard_error::ShardError;
 use super::shard_file::{Seal, ShardName};
-use super::shard_store::{IncomingShard, ShardStore};
+use super::shard_store::IncomingShard;
 
 /// How many cells wait for the disk.
 const UNWRITTEN_CELLS: usize = 4;
 
 /// A shard being written. Dropping it leaves nothing.
 pub(super) struct Incoming {
-    pool: Pool,
+    disks: ShardDisks,
+    disk: Arc<ShardDisk>,
+    name: ShardName,
+    manner: Manner,
     shard: Pipeline<Writing>,
 }
 
@@ -40,39 +43,43 @@ impl Stage for Writing {
 impl Incoming {
     /// Begins a shard.
     pub(super) async fn begin(
-        pool: &Pool,
-        store: &Arc<ShardStore>,
+        disks: &ShardDisks,
         name: ShardName,
         code: Code,
         offset: u64,
     ) -> Result<Self, ShardError> {
-        let store = store.clone();
-        let shard = pool.run(move || store.begin(name, code, offset)).await?;
-        Ok(Self::of(pool, shard))
+        Self::begin_in(disks, name, code, offset, Manner::New).await
     }
 
     /// Begins a shard that takes the place of what may be there.
     pub(super) async fn begin_anew(
-        pool: &Pool,
-        store: &Arc<ShardStore>,
+        disks: &ShardDisks,
         name: ShardName,
         code: Code,
         offset: u64,
     ) -> Result<Self, ShardError> {
-        let store = store.clone();
-        let shard = pool.run(move || store.begin_anew(name, code, offset)).await?;
-        Ok(Self::of(pool, shard))
+        Self::begin_in(disks, name, code, offset, Manner::Anew).await
     }
 
-    fn of(pool: &Pool, shard: IncomingShard) -> Self {
+    async fn begin_in(
+        disks: &ShardDisks,
+        name: ShardName,
+        code: Code,
+        offset: u64,
+        manner: Manner,
+    ) -> Result<Self, ShardError> {
+        let (disk, shard) = disks.begin(name, code, offset, manner).await?;
         let writing = Writing { shard, failed: None };
-        Self {
-            pool: pool.clone(),
-            shard: Pipeline::new(pool.clone(), writing, UNWRITTEN_CELLS),
-        }
+        Ok(Self {
+            disks: disks.clone(),
+            name,
+            manner,
+            shard: Pipeline::new(disk.pool().clone(), writing, UNWRITTEN_CELLS),
+            disk,
+        })
     }
 
-    /// Takes the next cell. A failure shows at a later call.
+    /// Takes the next cell. A failure shows at a later call, after which there is none.
     pub(super) async fn write(&mut self, cell: Bytes, checksum: u64) -> Result<(), ShardError> {
         if let Some(Writing {
             failed: Some(error), ..
@@ -80,18 +87,29 @@ impl Incoming {
         {
             return Err(error.clone());
         }
-        self.shard.push((cell, checksum)).await;
-        Ok(())
+        let push = async {
+            self.shard.push((cell, checksum)).await;
+            Ok(())
+        };
+        self.disk.unless_failed(push).await
     }
 
     /// Makes the shard durable.
     pub(super) async fn finish(mut self, seal: Seal) -> Result<(), ShardError> {
-        let Writing { shard, failed } = self.shard.take_stage().await;
-        let finish = move || match failed {
+        let disk = self.disk.clone();
+        let Writing { shard, failed } = {
+            let stage = async { Ok(self.shard.take_stage().await) };
+            disk.unless_failed(stage).await?
+        };
+        disk.run(move |_| match failed {
             None => shard.finish(seal),
             Some(error) => Err(error),
-        };
-        self.pool.run(finish).await
+        })
+        .await?;
+        if self.manner == Manner::Anew {
+            self.disks.set_aside_elsewhere(&disk, self.name).await;
+        }
+        Ok(())
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Findings {
 /// Goes over everything, slice by slice.
 pub(super) struct Inventory<'a> {
     upkeep: &'a Upkeep,
-    groups: std::vec::IntoIter<u16>,
+    groups: std::collections::btree_set::IntoIter<u16>,
     /// The first group of the next slice.
     next_group: u16,
     /// After which small segment the next slice begins.
@@ -68,8 +68,7 @@ struct Slice {
 
 impl<'a> Inventory<'a> {
     pub(super) async fn begin(upkeep: &'a Upkeep) -> Result<Self, ShardError> {
-        let shards = upkeep.stores.shards.clone();
-        let groups = upkeep.stores.disk.run(move || shards.groups()).await?;
+        let groups = upkeep.stores.shards.groups().await?;
         Ok(Self {
             upkeep,
             groups: groups.into_iter(),
@@ -107,8 +106,7 @@ impl<'a> Inventory<'a> {
         let mut last = u16::MAX;
         let mut shards = HashMap::new();
         for group in self.groups.by_ref() {
-            let store = self.upkeep.stores.shards.clone();
-            let names = self.upkeep.stores.disk.run(move || store.list(group)).await?;
+            let names = self.upkeep.stores.shards.list(group).await?;
             shards.extend(names.into_iter().map(|name| (name, ())));
             if shards.len() >= SLICE {
                 last = group;
@@ -225,20 +223,26 @@ impl Unknown {
         match *self {
             Self::Small(listed) => Ok(listed.written),
             Self::Shard(name) => {
-                let shards = upkeep.stores.shards.clone();
-                upkeep.stores.disk.run(move || shards.written(&name)).await
+                let shards = &upkeep.stores.shards;
+                shards.find(&name, move |store| store.written(&name)).await
             }
         }
     }
 
     /// Moves it to quarantine.
     pub(super) async fn set_aside(&self, upkeep: &Upkeep) -> Result<(), ShardError> {
-        let stores = upkeep.stores.clone();
-        let unknown = *self;
-        let set_aside = move || match unknown {
-            Self::Shard(name) => stores.shards.set_aside(&name),
-            Self::Small(listed) => stores.small.set_aside(&listed.id),
-        };
-        upkeep.stores.disk.run(set_aside).await
+        let stores = &upkeep.stores;
+        match *self {
+            Self::Shard(name) => {
+                stores
+                    .shards
+                    .everywhere(move |store| store.set_aside(&name))
+                    .await
+            }
+            Self::Small(listed) => {
+                let small = stores.small.clone();
+                stores.disk.run(move || small.set_aside(&listed.id)).await
+            }
+        }
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn describe() {
     describe_counter!(DECODED, "stripes that had to be decoded to be read");
     describe_counter!(HEDGED, "reads that asked another node because one was slow");
     describe_counter!(UNREADABLE, "shards that could not be read from their homes");
-    describe_gauge!(ROOM, "bytes that blobs may still take on this node's disk");
+    describe_gauge!(ROOM, "bytes that blobs may still take on this node's disks");
+    super::disks::describe();
     describe_counter!(
         CACHE_LOOKUPS,
         "cells and small segments of other zones that were looked for in the cache, by result"

@@ -21,6 +21,7 @@ mod coded;
 mod collect;
 mod digest;
 mod disk;
+mod disks;
 mod erasure;
 mod error;
 mod garbage;
@@ -79,7 +80,10 @@ use futures::{Stream, StreamExt};
 pub(crate) use collect::{CollectionTask, Leads};
 pub use collect::{Waste, WasteStage};
 pub use digest::{DigestSet, Digests};
-pub use disk::{Disk, DiskFile, Folder, Room};
+pub use disk::{Bays, Disk, DiskFile, Folder, Folders, Room};
+pub use disks::{
+    DiskError, DiskId, DiskOwner, DiskState, DiskStatus, DisksConfig, ParseDiskIdError, ReplaceError,
+};
 pub use error::{BlobReadError, BlobTxnError, LeaseError, PutError, UploadError, WriteError};
 pub use hold::{Hold, HoldError};
 pub use holdings::Holding;

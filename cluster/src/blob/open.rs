@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::claims::Claims;
 use super::coded::CodedSegments;
-use super::disk::{Disk, Folder};
+use super::disk::{Disk, Folder, Folders};
+use super::disks::{DataDisk, DiskError, DiskOwner, DisksConfig, REQUESTS, ShardDisks};
 use super::peers::BlobPeers;
 use super::placement::{self, Layout, LayoutError, Member, Succession};
 use super::pool::Pool;
@@ -25,9 +26,6 @@ use crate::kv::{Kv, ReadError, Scan, Snapshot, Txn};
 use crate::seams::Seams;
 use crate::storage::{DiskWatch, FailStop};
 
-/// How many requests may wait for the disk at a time; the rest wait for them.
-const DISK_REQUESTS: usize = 32;
-
 /// What a node keeps blobs in.
 #[derive(Clone)]
 pub struct BlobConfig {
@@ -39,19 +37,28 @@ pub struct BlobConfig {
     pub reserve_bytes: u64,
     /// Room for what is fetched from other zones; none keeps nothing of it.
     pub cache_bytes: u64,
+    /// The disks beside it.
+    pub disks: DisksConfig,
     /// What happens when it is not certain any more what the disk holds.
     pub fail_stop: FailStop,
 }
 
 impl BlobConfig {
     /// Keeps blobs in a folder of this machine, 5 GiB of it free, and nothing of other zones.
-    pub fn new(folder: impl Into<PathBuf>, fail_stop: FailStop) -> Self {
+    pub fn new(folder: impl Into<PathBuf>, owner: DiskOwner, fail_stop: FailStop) -> Self {
         let folder = folder.into();
         Self {
             disk: Arc::new(Folder::new(&folder)),
             folder,
             reserve_bytes: 5 << 30,
             cache_bytes: 0,
+            disks: DisksConfig {
+                owner,
+                listed: Vec::new(),
+                in_data: true,
+                without: Vec::new(),
+                bays: Arc::new(Folders),
+            },
             fail_stop,
         }
     }
@@ -63,6 +70,9 @@ pub enum BlobOpenError {
     /// The shards are not reachable.
     #[error("open the shards: {0}")]
     Shards(io::Error),
+    /// The disks beside it cannot be used as they are.
+    #[error(transparent)]
+    Disks(#[from] DiskError),
     /// The cache of what other zones hold cannot be used.
     #[error("open the cache: {0}")]
     Cache(io::Error),
@@ -89,6 +99,7 @@ impl Blobs {
             disk,
             reserve_bytes,
             cache_bytes,
+            disks,
             fail_stop,
         } = config;
         let cache = match cache_bytes {
@@ -100,18 +111,34 @@ impl Blobs {
         };
         let watch = DiskWatch::new("the blobs");
         let shards = ShardStore::open(
-            disk,
+            disk.clone(),
             seams.clone(),
             fail_stop.clone(),
             watch.clone(),
             reserve_bytes,
-        )
-        .map_err(BlobOpenError::Shards)?;
+        );
+        let data = DataDisk {
+            path: folder.clone(),
+            disk,
+            store: Arc::new(shards.map_err(BlobOpenError::Shards)?),
+            pool: Pool::of(REQUESTS),
+            watch: watch.clone(),
+        };
+        let (on_data, disk) = (data.store.clone(), data.pool.clone());
+        let shards = ShardDisks::open(
+            disks,
+            data,
+            &folder,
+            seams.clone(),
+            fail_stop.clone(),
+            reserve_bytes,
+        )?;
         let small = SmallStore::open(&folder.join("small"), seams.clone(), fail_stop, watch.clone())?;
         let stores = Stores {
-            shards: Arc::new(shards),
+            shards,
             small: Arc::new(small),
-            disk: Pool::of(DISK_REQUESTS),
+            data: on_data,
+            disk,
             suspects: Suspects::default(),
         };
         let pool = Pool::of_all_cores();

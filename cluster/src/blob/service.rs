@@ -55,8 +55,7 @@ impl BlobService {
             return refused("a shard begins with its name");
         };
         let (name, code, offset) = wire::begin(begin)?;
-        let Stores { shards, disk, .. } = &self.stores;
-        let mut shard = Incoming::begin(disk, shards, name, code, offset).await?;
+        let mut shard = Incoming::begin(&self.stores.shards, name, code, offset).await?;
         loop {
             match next(&mut parts).await? {
                 Some(put_shard_request::Part::Cell(cell)) => shard.write(cell.content, cell.checksum).await?,

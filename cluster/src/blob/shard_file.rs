@@ -94,6 +94,14 @@ impl ShardHeader {
         (fits && usize::from(self.name.index) < self.code.shards()).then_some(geometry)
     }
 
+    /// The size of the file.
+    pub(super) fn file_bytes(&self) -> u64 {
+        let cells = self
+            .geometry()
+            .map_or(0, |geometry| geometry.cells_bytes(0..self.checksums.len() as u32));
+        HEADER_BYTES as u64 + cells
+    }
+
     /// The header page.
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         assert!(

@@ -1,4 +1,4 @@
-//! The shards of this node: files on a [`Disk`].
+//! The shards on one disk of this node: files on a [`Disk`].
 //!
 //! ```text
 //! shards/<group>/<generation>-<number>-<index>     a shard; group and number hexadecimal
@@ -18,8 +18,8 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use tracing::{error, warn};
@@ -34,7 +34,7 @@ use super::tree::SEGMENT_BYTES;
 use crate::seams::{Seams, Timestamp};
 use crate::storage::{DiskWatch, FailStop};
 
-/// The shards of this node.
+/// The shards on one disk.
 pub(super) struct ShardStore {
     disk: Arc<dyn Disk>,
     seams: Seams,
@@ -46,6 +46,9 @@ pub(super) struct ShardStore {
     promised: AtomicU64,
     /// Groups whose folder is there and durable.
     folders: Mutex<HashSet<u16>>,
+    /// How many shards there were when they were counted, and have come and gone by now.
+    counted: OnceLock<i64>,
+    come_and_gone: AtomicI64,
 }
 
 /// A shard being written. Dropping it removes what there is.
@@ -145,7 +148,46 @@ impl ShardStore {
             reserve_bytes,
             promised: AtomicU64::new(0),
             folders: Mutex::default(),
+            counted: OnceLock::new(),
+            come_and_gone: AtomicI64::new(0),
         })
+    }
+
+    /// How many shards there are; none before they were counted.
+    pub(super) fn shards(&self) -> Option<u64> {
+        let counted = self.counted.get()?;
+        let now = counted + self.come_and_gone.load(Ordering::Relaxed);
+        Some(now.max(0) as u64)
+    }
+
+    /// Counts the shards, by their names.
+    pub(super) fn count(&self) -> Result<(), ShardError> {
+        let mut shards = 0;
+        for group in self.groups()? {
+            shards += self.list(group)?.len() as i64;
+        }
+        let _ = self
+            .counted
+            .set(shards - self.come_and_gone.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    /// Writes something, makes it durable and removes it again, to see whether that is possible.
+    pub(super) fn probe(&self) -> Result<(), ShardError> {
+        let path = incoming().join(data_encoding::HEXLOWER.encode(&self.seams.random::<16>()));
+        let file = match self.disk.create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+            file => file?,
+        };
+        let written = file.write_at(&[0; 512], 0);
+        let synced = written
+            .map_err(ShardError::from)
+            .and_then(|()| self.certain("sync a probe", || file.sync()));
+        self.disk.remove(&path)?;
+        match synced {
+            Err(ShardError::Full) => Ok(()),
+            synced => synced,
+        }
     }
 
     /// How much more may be written without touching the reserve.
@@ -288,9 +330,11 @@ impl ShardStore {
     /// Removes a shard; one that is not there is no error.
     pub(super) fn remove(&self, name: &ShardName) -> Result<(), ShardError> {
         match self.disk.remove(&path(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => Ok(result?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => result?,
         }
+        self.come_and_gone.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Puts a corrupt file out of the way, so that it is never read again.
@@ -308,7 +352,9 @@ impl ShardStore {
     pub(super) fn set_aside(&self, name: &ShardName) -> Result<(), ShardError> {
         let now = self.seams.clock.now().0;
         let to = format!("{:03x}-{}-{now:x}", name.group, file_name(name));
-        Ok(self.disk.rename(&path(name), &quarantine().join(to))?)
+        self.disk.rename(&path(name), &quarantine().join(to))?;
+        self.come_and_gone.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes what has been in quarantine since before a time; says how many shards that were.
@@ -437,6 +483,7 @@ impl IncomingShard {
         }
         store.disk.rename(&self.path, &path(&self.name))?;
         self.finished = true;
+        store.come_and_gone.fetch_add(1, Ordering::Relaxed);
         store.sync_folder(&folder(self.name.group))
     }
 }
@@ -755,6 +802,39 @@ mod tests {
             1
         );
         assert!(stage.disk.files().is_empty());
+    }
+
+    #[test]
+    fn shards_are_counted_while_they_come_and_go() {
+        let stage = open(&TestDisk::default());
+        write(&stage.store, 0, LEN).unwrap();
+        assert_eq!(stage.store.shards(), None);
+        stage.store.count().unwrap();
+        assert_eq!(stage.store.shards(), Some(1));
+        write(&stage.store, 1, LEN).unwrap();
+        let mut again = stage.store.begin_anew(name(1), COPIES, 0).unwrap();
+        for cell in cells(LEN) {
+            again.write(&cell, checksum(&cell)).unwrap();
+        }
+        again.finish(seal(LEN)).unwrap();
+        assert_eq!(stage.store.shards(), Some(2));
+        stage.store.remove(&name(0)).unwrap();
+        stage.store.remove(&name(0)).unwrap();
+        stage.store.set_aside(&name(1)).unwrap();
+        assert_eq!(stage.store.shards(), Some(0));
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing_and_finds_a_disk_that_cannot_be_written() {
+        let stage = open(&TestDisk::default());
+        stage.store.probe().unwrap();
+        assert!(stage.disk.files().is_empty());
+        stage.disk.fail(Operation::Create, io::ErrorKind::StorageFull);
+        stage.store.probe().unwrap();
+        stage.disk.heal();
+        stage.disk.fail(Operation::Sync, io::ErrorKind::Other);
+        assert!(stage.store.probe().is_err());
+        assert_eq!(stage.stops.load(Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::disks::ShardDisks;
 use super::pool::Pool;
 use super::record::SegmentId;
 use super::shard_error::ShardError;
@@ -20,9 +21,11 @@ const SMALL_COSTS: u64 = 3;
 /// This node's shards and small segments. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Stores {
-    pub(super) shards: Arc<ShardStore>,
+    pub(super) shards: ShardDisks,
     pub(super) small: Arc<SmallStore>,
-    /// Where the disk is waited for.
+    /// The shards on the disk of the small segments, which tell how much room there is on it.
+    pub(super) data: Arc<ShardStore>,
+    /// Where that disk is waited for.
     pub(super) disk: Pool,
     /// What was asked for and is not there as it should be.
     pub(super) suspects: Suspects,
@@ -35,8 +38,10 @@ impl Stores {
         name: ShardName,
         cells: Range<u32>,
     ) -> Result<(ShardHeader, Vec<Bytes>), ShardError> {
-        let shards = self.shards.clone();
-        let result = self.disk.run(move || shards.read(&name, cells)).await;
+        let result = self
+            .shards
+            .find(&name, move |store| store.read(&name, cells.clone()))
+            .await;
         self.note(&name.id, &result);
         result
     }
@@ -49,17 +54,16 @@ impl Stores {
 
     /// What a shard says of itself.
     pub(super) async fn stat_shard(&self, name: ShardName) -> Result<ShardHeader, ShardError> {
-        let shards = self.shards.clone();
-        let result = self.disk.run(move || shards.header(&name)).await;
+        let result = self.shards.find(&name, move |store| store.header(&name)).await;
         self.note(&name.id, &result);
         result
     }
 
     /// Stores a small segment in its stored form.
     pub(super) async fn put_small(&self, id: SegmentId, value: Bytes) -> Result<(), ShardError> {
-        let shards = self.shards.clone();
+        let data = self.data.clone();
         let bytes = value.len() as u64 * SMALL_COSTS;
-        self.disk.run(move || shards.check_room(bytes)).await?;
+        self.disk.run(move || data.check_room(bytes)).await?;
         self.small.put(&id, value).await
     }
 
@@ -77,9 +81,12 @@ impl Stores {
         shards: Vec<ShardName>,
         small: Vec<SegmentId>,
     ) -> Result<(), ShardError> {
-        let store = self.shards.clone();
-        let remove = move || shards.iter().try_for_each(|name| store.remove(name));
-        self.disk.run(remove).await?;
+        if !shards.is_empty() {
+            let shards: Arc<[ShardName]> = shards.into();
+            self.shards
+                .everywhere(move |store| shards.iter().try_for_each(|name| store.remove(name)))
+                .await?;
+        }
         for id in small {
             self.small.remove(&id).await?;
         }

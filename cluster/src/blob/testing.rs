@@ -15,16 +15,19 @@ use tonic::transport::{Endpoint, Server};
 use tower::ServiceExt;
 
 use super::collect::Collector;
-use super::disk::testing::TestDisk;
+use super::disk::testing::{TestBays, TestDisk};
 use super::disk::{Disk, Folder};
 use super::record::{BlobRecord, DebtRecord, Placement, Segmentation};
 use super::stores::Stores;
 use super::suite::{SPACE, Stage};
 use super::upkeep::Upkeep;
-use super::{BlobConfig, BlobId, BlobPeers, Blobs, LayOutError, Layout, Member, Succession, Wire, keys};
+use super::{
+    BlobConfig, BlobId, BlobPeers, Blobs, DiskOwner, DisksConfig, LayOutError, Layout, Member, Succession,
+    Wire, keys,
+};
 use crate::FailStop;
 use crate::kv::{CommitError, Kv, Scan};
-use crate::node_id::NodeId;
+use crate::node_id::{ClusterId, NodeId};
 use crate::seams::testing::MovedClock;
 use crate::tasks::{TaskKind, Work};
 
@@ -94,6 +97,8 @@ pub(super) struct Node {
     /// Where the node serves its peers; gone when it was killed.
     pub(super) server: Arc<Mutex<Option<Runtime>>>,
     pub(super) disk: TestDisk,
+    /// The disks beside that one.
+    pub(super) bays: TestBays,
     pub(super) stores: Stores,
     pub(super) upkeep: Upkeep,
     pub(super) _folder: TempDir,
@@ -114,11 +119,27 @@ pub(super) enum TestError {
     LayOut(#[from] LayOutError),
 }
 
-/// Shards on a disk in memory, or in folders of this machine.
+/// Shards on a disk in memory, on so many disks in memory beside that one, or in folders of this
+/// machine.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Disks {
     Memory,
+    Several(u32),
     Machine,
+}
+
+impl Disks {
+    fn beside(self) -> u32 {
+        match self {
+            Self::Several(number) => number,
+            Self::Memory | Self::Machine => 0,
+        }
+    }
+}
+
+/// Where the disk of a number is put in.
+pub(super) fn bay(number: u32) -> String {
+    format!("/bays/{number}")
 }
 
 impl Cluster {
@@ -148,18 +169,33 @@ impl Cluster {
         let (seams, clock) = MovedClock::seams();
         let kv = Kv::in_memory(seams.clone());
         let network = Arc::<Network>::default();
+        let id_of_all = ClusterId::random(&seams);
         let mut nodes = Vec::new();
         for id in (1..=count).map(NodeId) {
             let folder = tempfile::tempdir().unwrap();
             let disk = TestDisk::default();
+            let bays = TestBays::default();
+            for number in 1..=disks.beside() {
+                bays.put_in(&bay(number));
+            }
             let config = BlobConfig {
                 folder: folder.path().into(),
                 disk: match disks {
-                    Disks::Memory => Arc::new(disk.clone()),
+                    Disks::Memory | Disks::Several(_) => Arc::new(disk.clone()),
                     Disks::Machine => Arc::new(Folder::new(folder.path())) as Arc<dyn Disk>,
                 },
                 reserve_bytes: 1000,
                 cache_bytes,
+                disks: DisksConfig {
+                    owner: DiskOwner {
+                        cluster: id_of_all,
+                        node: id,
+                    },
+                    listed: (1..=disks.beside()).map(|number| bay(number).into()).collect(),
+                    in_data: disks.beside() == 0,
+                    without: Vec::new(),
+                    bays: Arc::new(bays.clone()),
+                },
                 fail_stop: FailStop::new(|what| panic!("{what}")),
             };
             let peers = TestPeers {
@@ -194,6 +230,7 @@ impl Cluster {
                 blobs,
                 server: Arc::new(Mutex::new(Some(server))),
                 disk,
+                bays,
                 stores,
                 upkeep,
                 _folder: folder,
@@ -323,6 +360,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         // A runtime must not be dropped where async code runs.
         self.disk.heal();
+        self.bays.heal();
         self.kill();
     }
 }

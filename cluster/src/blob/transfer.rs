@@ -82,7 +82,11 @@ impl Transfer {
 
     /// Whether a node has no room for much more, or said a moment ago that it has none.
     pub(super) fn is_full(&self, node: NodeId) -> bool {
-        if self.peers.room(node).is_some_and(|room| room < LEAST_ROOM) {
+        let room = match node == self.me() {
+            true => Some(self.stores.shards.room()),
+            false => self.peers.room(node),
+        };
+        if room.is_some_and(|room| room < LEAST_ROOM) {
             return true;
         }
         let full_since = self.full_since.lock().expect("no panic while held");
@@ -319,7 +323,7 @@ async fn write_here(
     code: Code,
     offset: u64,
 ) -> Result<(), ShardError> {
-    let mut shard = Incoming::begin(&stores.disk, &stores.shards, name, code, offset).await?;
+    let mut shard = Incoming::begin(&stores.shards, name, code, offset).await?;
     loop {
         match parts.recv().await {
             Some(Part::Cell(cell, checksum)) => shard.write(cell, checksum).await?,

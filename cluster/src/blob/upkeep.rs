@@ -2,15 +2,18 @@
 //! others'.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
 
 use super::Blobs;
 use super::claims::Claims;
 use super::coded::CodedSegments;
+use super::disks::{DiskId, DiskStatus, ReplaceError};
 use super::metrics;
 use super::peers::BlobPeers;
 use super::placement::Layout;
@@ -18,6 +21,7 @@ use super::precedence::Precedence;
 use super::segments::SegmentError;
 use super::stores::Stores;
 use super::suspects::Suspects;
+use crate::membership::{DiskSummary, TellDisks};
 use crate::net::DiskGauge;
 use crate::node_id::NodeId;
 use crate::seams::Timestamp;
@@ -130,26 +134,45 @@ impl Upkeep {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let shards = self.stores.shards.clone();
-            match self.stores.disk.run(move || shards.room()).await {
-                Ok(bytes) => {
-                    metrics::room(bytes);
-                    gauge.set_room(bytes);
-                }
-                Err(error) => warn!(%error, "find out how much room there is"),
-            }
+            let bytes = self.stores.shards.measure().await;
+            metrics::room(bytes);
+            gauge.set_room(bytes);
         }
     }
 
-    /// Stops the node when the disk of its blobs has stalled; for as long as it is polled.
-    pub(crate) async fn watch_disk(self, fail_stop: FailStop) {
-        self.disk.run(fail_stop, |_| {}).await;
+    /// Stops the node when the disk of its data directory has stalled, and takes out each other disk
+    /// that fails; for as long as it is polled.
+    pub(crate) async fn watch_disks(self, fail_stop: FailStop) {
+        let data = self.disk.run(fail_stop, |_| {});
+        tokio::join!(data, self.stores.shards.keep());
     }
 
-    /// How many bytes may still be written on this node, if its disk tells.
-    pub(crate) async fn room(&self) -> Option<u64> {
+    /// How many bytes may still be written on this node.
+    pub(crate) async fn room(&self) -> u64 {
+        self.stores.shards.measure().await
+    }
+
+    /// What the disks of this node hold in all.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.stores.shards.capacity()
+    }
+
+    /// Tells whenever a disk of this node comes, goes or fails.
+    pub(crate) fn disk_changes(&self) -> watch::Receiver<u64> {
+        self.stores.shards.changes()
+    }
+
+    /// How the disks of this node are, and whether what one held may still lack redundancy.
+    pub(crate) async fn disks(&self) -> (Vec<DiskStatus>, bool) {
         let shards = self.stores.shards.clone();
-        self.stores.disk.run(move || shards.room()).await.ok()
+        let look = move || (shards.statuses(), shards.is_rebuilding());
+        self.stores.disk.run(look).await
+    }
+
+    /// Puts another disk in the place of one of this node, or empties it: see [`ReplaceError`] for
+    /// what is refused.
+    pub(crate) async fn replace_disk(&self, disk: DiskId, with: Option<PathBuf>) -> Result<(), ReplaceError> {
+        self.stores.shards.replace(disk, with).await
     }
 
     /// This node.
@@ -180,5 +203,13 @@ impl Upkeep {
                 .collect(),
             layout,
         })
+    }
+}
+
+#[async_trait]
+impl TellDisks for Upkeep {
+    async fn summary(&self) -> DiskSummary {
+        let shards = self.stores.shards.clone();
+        self.stores.disk.run(move || shards.summary()).await
     }
 }

@@ -7,6 +7,7 @@ use super::record::{Form, Located};
 use super::segments::SegmentError;
 use super::shard_error::ShardError;
 use super::shard_file::ShardHeader;
+use super::shard_store::ShardStore;
 use super::upkeep::Upkeep;
 use super::walk::{Known, current};
 use crate::kv::Txn;
@@ -29,8 +30,8 @@ impl Upkeep {
         let name = shard_of(segment, index);
         let header = self.stores.stat_shard(name).await?;
         if !is_of(&header, segment) {
-            let shards = self.stores.shards.clone();
-            self.stores.disk.run(move || shards.set_aside(&name)).await?;
+            let set_aside = move |store: &ShardStore| store.set_aside(&name);
+            self.stores.shards.everywhere(set_aside).await?;
             return Err(ShardError::Corrupt("it is of another segment".into()));
         }
         let cells = header.checksums.len() as u32;
@@ -50,8 +51,13 @@ impl Upkeep {
             // It is as cheap to fetch as to look at.
             return Ok(false);
         }
-        let (shards, name) = (self.stores.shards.clone(), shard_of(segment, index));
-        match self.stores.disk.run(move || shards.header(&name)).await {
+        let name = shard_of(segment, index);
+        match self
+            .stores
+            .shards
+            .find(&name, move |store| store.header(&name))
+            .await
+        {
             Ok(header) => Ok(is_of(&header, segment)),
             Err(ShardError::Missing | ShardError::Corrupt(_)) => Ok(false),
             Err(error) => Err(error),

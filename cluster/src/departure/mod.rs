@@ -252,7 +252,7 @@ impl Departures {
                     .as_ref()
                     .is_some_and(|layout| layout.members.iter().any(|member| member.node == node)),
                 room: match node == self.peers.me() {
-                    true => self.upkeep.room().await,
+                    true => Some(self.upkeep.room().await),
                     false => self.peers.room(node),
                 },
             };

@@ -34,5 +34,5 @@ pub use record::{
     Announcement, FoundError, Leaving, NodeAddress, NodeInfo, NodeRecord, ParseAddressError, ParseZoneError,
     Zone, announce, found, nodes,
 };
-pub use status::{ClusterStatus, NodeStatus, Reporter, Role, cluster_status};
+pub use status::{ClusterStatus, DiskSummary, NodeStatus, Reporter, Role, TellDisks, cluster_status};
 pub use survival::{Coding, Facts, NodeFacts, survival};

@@ -157,7 +157,7 @@ pub struct NodeRecord {
     pub zone: Zone,
     /// The version of cairn that it runs.
     pub version: String,
-    /// The size of the disk under its data.
+    /// The size of the disks that it keeps shards on.
     pub capacity_bytes: u64,
     /// When it was admitted.
     pub joined: Timestamp,
@@ -213,7 +213,7 @@ pub struct NodeInfo {
     pub zone: Zone,
     /// The version of cairn that it runs.
     pub version: String,
-    /// The size of the disk under its data.
+    /// The size of the disks that it keeps shards on.
     pub capacity_bytes: u64,
     /// That it gives up what it has.
     pub leaving: Option<Leaving>,
@@ -291,7 +291,7 @@ pub struct Announcement {
     pub zone: Option<Zone>,
     /// The version of cairn that it runs.
     pub version: String,
-    /// The size of the disk under its data.
+    /// The size of the disks that it keeps shards on.
     pub capacity_bytes: u64,
 }
 

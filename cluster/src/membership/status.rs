@@ -1,10 +1,10 @@
 //! What `cairn cluster status` shows: gathered from every node, with patience for none.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use cairn_proto::v1;
 use cairn_proto::v1::membership_client::MembershipClient;
 use cairn_proto::v1::membership_server::{Membership, MembershipServer};
@@ -57,10 +57,12 @@ pub struct NodeStatus {
     pub applied_index: Option<u64>,
     /// How many log entries it is behind the newest that any node tells of.
     pub lag: Option<u64>,
-    /// What is used of the disk under its data.
+    /// What is used of its disks.
     pub disk_used_bytes: Option<u64>,
-    /// The size of the disk under its data.
+    /// The size of its disks.
     pub disk_total_bytes: Option<u64>,
+    /// How many of its disks have failed.
+    pub failed_disks: Option<u32>,
     /// How far it is with leaving, if it is.
     pub departure: Option<Departure>,
 }
@@ -78,20 +80,40 @@ pub struct ClusterStatus {
     pub moving: Option<Motion>,
 }
 
+/// The disks of a node as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSummary {
+    /// What is used of them.
+    pub used_bytes: u64,
+    /// Their size.
+    pub total_bytes: u64,
+    /// How many have failed.
+    pub failed: u32,
+    /// Whether what a failed one held may lack redundancy.
+    pub rebuilding: bool,
+}
+
+/// Tells how the disks of this node are, without waiting for them.
+#[async_trait]
+pub trait TellDisks: Send + Sync {
+    /// How they are now.
+    async fn summary(&self) -> DiskSummary;
+}
+
 /// Tells what only this node knows of itself. Cheap to clone.
 #[derive(Clone)]
 pub struct Reporter {
     version: Arc<str>,
-    data: Arc<PathBuf>,
+    disks: Arc<dyn TellDisks>,
     control: Arc<dyn RaftControl>,
 }
 
 impl Reporter {
-    /// A reporter for the node whose data lies under `data`.
-    pub fn new(version: &str, data: PathBuf, control: Arc<dyn RaftControl>) -> Self {
+    /// A reporter for a node with these disks.
+    pub fn new(version: &str, disks: Arc<dyn TellDisks>, control: Arc<dyn RaftControl>) -> Self {
         Self {
             version: version.into(),
-            data: Arc::new(data),
+            disks,
             control,
         }
     }
@@ -103,24 +125,15 @@ impl Reporter {
 
     async fn report(&self) -> v1::StatusResponse {
         let view = self.control.view();
-        let data = self.data.clone();
-        let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(data.as_path()));
-        // A disk that does not answer shows as one without a size.
-        let (used, total) = match disk.await {
-            Ok(Ok(disk)) => (
-                disk.f_blocks
-                    .saturating_sub(disk.f_bfree)
-                    .saturating_mul(disk.f_frsize),
-                disk.f_blocks.saturating_mul(disk.f_frsize),
-            ),
-            _ => (0, 0),
-        };
+        let disks = self.disks.summary().await;
         v1::StatusResponse {
             node: view.me.0,
             version: self.version.to_string(),
             applied_index: view.applied,
-            disk_used_bytes: used,
-            disk_total_bytes: total,
+            disk_used_bytes: disks.used_bytes,
+            disk_total_bytes: disks.total_bytes,
+            failed_disks: disks.failed,
+            rebuilding: disks.rebuilding,
         }
     }
 }
@@ -201,6 +214,7 @@ fn assemble(
                 id: member.id,
                 zone: member.zone.clone(),
                 up: reports.contains_key(&member.id),
+                rebuilding: reports.get(&member.id).is_some_and(|report| report.rebuilding),
                 voter: view.voters.contains(&member.id),
             })
             .collect(),
@@ -221,6 +235,7 @@ fn assemble(
             lag: applied_index.map(|applied| newest - applied),
             disk_used_bytes: report.map(|report| report.disk_used_bytes),
             disk_total_bytes: report.map(|report| report.disk_total_bytes),
+            failed_disks: report.map(|report| report.failed_disks),
             departure: departures.remove(&member.id),
         }
     });

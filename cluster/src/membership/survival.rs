@@ -29,6 +29,8 @@ pub struct NodeFacts {
     pub up: bool,
     /// It votes.
     pub voter: bool,
+    /// What a disk of it held that has failed may lack redundancy.
+    pub rebuilding: bool,
 }
 
 /// What the answer depends on.
@@ -63,13 +65,37 @@ impl Facts {
             .collect()
     }
 
-    /// How many more nodes any blob can lose.
+    /// Nodes that answer, but have not rebuilt what a disk held.
+    fn rebuilding(&self) -> Vec<NodeId> {
+        let rebuilding = self.nodes.iter().filter(|node| node.up && node.rebuilding);
+        rebuilding.map(|node| node.id).collect()
+    }
+
+    /// How many more nodes any blob can lose. A node that has lost a disk may lack a shard of any.
     fn shards_to_spare(&self) -> usize {
         let intact = match self.shard_debt {
             0 => self.coding.parity,
             _ => self.coding.parity.min(1),
         };
-        intact.saturating_sub(self.down().len())
+        intact.saturating_sub(self.down().len() + self.rebuilding().len())
+    }
+
+    /// Which nodes are not as they should be, as the end of a sentence.
+    fn troubles(&self) -> String {
+        let (down, rebuilding) = (self.down(), self.rebuilding());
+        let mut troubles = String::new();
+        if !down.is_empty() {
+            troubles += &format!("; down: {}", list(&down));
+        }
+        if !rebuilding.is_empty() {
+            troubles += &format!("; rebuilding what a failed disk held: {}", list(&rebuilding));
+        }
+        troubles
+    }
+
+    /// Whether all nodes are there with all that they should have.
+    fn is_whole(&self) -> bool {
+        self.troubles().is_empty() && self.shard_debt == 0
     }
 
     /// Whether the loss of any one zone leaves a majority of voters and enough of every blob.
@@ -122,23 +148,19 @@ pub fn survival(facts: &Facts) -> String {
     let votes_to_spare = voters_up - majority;
     let shards_to_spare = facts.shards_to_spare();
     match votes_to_spare.min(shards_to_spare) {
-        0 => nothing_to_spare(votes_to_spare, shards_to_spare, facts.shard_debt, &down),
+        0 => nothing_to_spare(votes_to_spare, shards_to_spare, facts),
         losses => {
             let biggest_zone = facts.nodes.iter().fold(BTreeMap::new(), |mut sizes, node| {
                 *sizes.entry(&node.zone).or_insert(0) += 1;
                 sizes
             });
             let zone_says_more = biggest_zone.len() > 1 && biggest_zone.values().any(|&size| size > losses);
-            let or_a_zone =
-                match down.is_empty() && facts.shard_debt == 0 && zone_says_more && facts.survives_a_zone() {
-                    true => ", or of any one zone",
-                    false => "",
-                };
-            let though = match down.is_empty() {
-                true => String::new(),
-                false => format!("; down: {}", list(&down)),
+            let or_a_zone = match facts.is_whole() && zone_says_more && facts.survives_a_zone() {
+                true => ", or of any one zone",
+                false => "",
             };
-            let more = if down.is_empty() { "" } else { "more " };
+            let though = facts.troubles();
+            let more = if though.is_empty() { "" } else { "more " };
             format!(
                 "survives the loss of any {losses} {more}of {total} nodes{or_a_zone}: nothing is lost, \
                  reads and writes go on{though}"
@@ -157,26 +179,25 @@ fn one_voter(facts: &Facts, voter: NodeId, down: &[NodeId]) -> String {
         true => "survives the loss of any other node",
         false => "survives no further loss",
     };
-    let though = match down.is_empty() {
-        true => String::new(),
-        false => format!("; down: {}", list(down)),
-    };
+    let though = facts.troubles();
     format!(
         "{others}; the loss of node {voter}, the only voter, would stop the cluster and may lose the \
          latest changes{though}; {advice}"
     )
 }
 
-fn nothing_to_spare(votes: usize, shards: usize, shard_debt: u64, down: &[NodeId]) -> String {
+fn nothing_to_spare(votes: usize, shards: usize, facts: &Facts) -> String {
     let consequence = match (votes, shards) {
         (0, 0) => "one more would stop writes and may make blobs unreadable",
         (0, _) => "one more would stop writes until a node returns",
         _ => "one more may make blobs unreadable until a node returns",
     };
-    let cause = match (down.is_empty(), shard_debt) {
-        (false, _) => format!("; down: {}", list(down)),
-        (true, 0) => String::new(),
-        (true, debt) => format!("; {debt} blob segments wait for their last shards"),
+    let troubles = facts.troubles();
+    let cause = match facts.shard_debt {
+        debt if debt > 0 && troubles.is_empty() => {
+            format!("; {debt} blob segments wait for their last shards")
+        }
+        _ => troubles,
     };
     format!("reads and writes go on, but no loss is survived: {consequence}{cause}")
 }
@@ -222,6 +243,7 @@ mod tests {
                     zone: format!("z{}", &word[1..]).parse().unwrap(),
                     up: letter.is_ascii_uppercase(),
                     voter: letter.eq_ignore_ascii_case(&'v'),
+                    rebuilding: false,
                 }
             })
             .collect();
@@ -326,6 +348,23 @@ mod tests {
         assert!(survival(&facts).starts_with("survives the loss of any 1 of 6 nodes"));
         facts.coding.parity = 0;
         assert!(survival(&facts).ends_with("12 blob segments wait for their last shards"));
+    }
+
+    #[test]
+    fn a_disk_that_has_failed_counts_until_what_it_held_is_rebuilt() {
+        let mut facts = facts("V V V V V L");
+        facts.nodes[2].rebuilding = true;
+        assert_eq!(
+            survival(&facts),
+            "survives the loss of any 1 more of 6 nodes: nothing is lost, reads and writes go on; \
+             rebuilding what a failed disk held: node 3"
+        );
+        facts.nodes[4].up = false;
+        assert_eq!(
+            survival(&facts),
+            "reads and writes go on, but no loss is survived: one more may make blobs unreadable until a node \
+             returns; down: node 5; rebuilding what a failed disk held: node 3"
+        );
     }
 
     proptest! {

@@ -610,6 +610,21 @@ async fn a_controller_that_does_not_lead_changes_nothing() {
     assert!(control.changes.lock().unwrap().is_empty());
 }
 
+/// Of which one has failed.
+struct TwoDisks;
+
+#[async_trait]
+impl TellDisks for TwoDisks {
+    async fn summary(&self) -> DiskSummary {
+        DiskSummary {
+            used_bytes: 3,
+            total_bytes: 10,
+            failed: 1,
+            rebuilding: false,
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_status_shows_every_node_and_who_does_not_answer() {
     let founder = Founder::start().await;
@@ -622,20 +637,20 @@ async fn the_status_shows_every_node_and_who_does_not_answer() {
         applied: 100,
         ..Default::default()
     };
-    let reporter = |me: NodeId, applied: u64, dir: &DataDir| {
+    let reporter = |me: NodeId, applied: u64| {
         let control = Arc::new(Obedient::default());
         *control.view.lock().unwrap() = RaftView {
             me,
             applied,
             ..view.clone()
         };
-        Reporter::new(VERSION, dir.path().to_owned(), control)
+        Reporter::new(VERSION, Arc::new(TwoDisks), control)
     };
     // The second node serves; the third does not.
     let listener = Tcp.listen("127.0.0.1:0").await.unwrap();
     let address = listener.address().unwrap().to_string();
     let (_, tls) = peers(&founder, &second);
-    let routes = Routes::new(reporter(second.node(), 97, &second).service());
+    let routes = Routes::new(reporter(second.node(), 97).service());
     let server = Server::new(ServerConfig::default(), tls, Roster::default()).lane(Lane::Requests, routes);
     tokio::spawn(server.serve(listener, founder.shutdown.clone()));
     let (peers, _) = peers(&founder, &founder.dir);
@@ -643,7 +658,7 @@ async fn the_status_shows_every_node_and_who_does_not_answer() {
     peers.learn(third.node(), "127.0.0.1:9");
     peers.assume(third.node(), false);
 
-    let own = reporter(NodeId::FOUNDER, 100, &founder.dir);
+    let own = reporter(NodeId::FOUNDER, 100);
     let coding = Coding { data: 2, parity: 1 };
     let status = cluster_status(&founder.kv, &peers, &own, coding, 0)
         .await
@@ -660,8 +675,12 @@ async fn the_status_shows_every_node_and_who_does_not_answer() {
     assert_eq!(up, [true, true, false]);
     let lag: Vec<Option<u64>> = status.nodes.iter().map(|node| node.lag).collect();
     assert_eq!(lag, [Some(0), Some(3), None]);
-    let disk = status.nodes[1].disk_total_bytes.unwrap();
-    assert!(disk >= status.nodes[1].disk_used_bytes.unwrap() && disk > 0);
+    let second = &status.nodes[1];
+    assert_eq!(
+        (second.disk_used_bytes, second.disk_total_bytes),
+        (Some(3), Some(10))
+    );
+    assert_eq!(second.failed_disks, Some(1));
     let by_id: BTreeMap<NodeId, &str> = status
         .nodes
         .iter()

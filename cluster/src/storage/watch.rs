@@ -33,7 +33,7 @@ pub(crate) struct DiskWatch(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     /// What is kept on the disk, in words.
-    what: &'static str,
+    what: Arc<str>,
     state: Mutex<State>,
 }
 
@@ -59,9 +59,9 @@ enum Seen {
 
 impl DiskWatch {
     /// Watches the disk on which `what` is kept.
-    pub(crate) fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: impl Into<Arc<str>>) -> Self {
         Self(Arc::new(Shared {
-            what,
+            what: what.into(),
             state: Mutex::default(),
         }))
     }
@@ -83,7 +83,7 @@ impl DiskWatch {
     /// Looks until it is dropped, and tells each time whether the disk is slow; stops the node when
     /// the disk has stalled.
     pub(crate) async fn run(self, fail_stop: FailStop, tell: impl Fn(bool)) {
-        let what = self.0.what;
+        let what = self.0.what.clone();
         let mut before = Seen::Sound;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -98,7 +98,7 @@ impl DiskWatch {
                 _ => {}
             }
             let is_slow = seen == Seen::Slow;
-            gauge!("cairn_storage_disk_slow", "disk" => what).set(f64::from(u8::from(is_slow)));
+            gauge!("cairn_storage_disk_slow", "disk" => what.to_string()).set(f64::from(u8::from(is_slow)));
             tell(is_slow);
             before = seen;
         }

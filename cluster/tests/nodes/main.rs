@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod leaving;
+mod several_disks;
 mod support;
 mod three_nodes;

@@ -29,6 +29,8 @@ pub(crate) fn config(data: &Path, listen: &str) -> ClusterConfig {
             cache_bytes: 8 << 20,
             ..RaftConfig::default()
         },
+        disks: Vec::new(),
+        without_disks: Vec::new(),
         reserve_bytes: 0,
         cache_bytes: 0,
         controller: ControllerConfig {

@@ -12,8 +12,9 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use cairn_cluster::membership::ClusterStatus;
 use cairn_cluster::{
-    BackupId, BlobId, BlobReadError, BlobReader, Decision, Hold, Intent, MetadataHash, NodeId, ReadError,
-    Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtectedPage, Waste,
+    BackupId, BlobId, BlobReadError, BlobReader, Decision, DiskId, DiskList, Hold, Intent, MetadataHash,
+    NodeId, ReadError, Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtectedPage,
+    Waste,
 };
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ use crate::registry::time::iso;
 /// A join token that is not used at once was probably forgotten somewhere.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60 * 60);
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// No system has longer ones.
+const LONGEST_PATH: usize = 4096;
 
 /// The cluster, as far as operators reach it through HTTP.
 #[async_trait]
@@ -51,6 +55,17 @@ pub trait Operator: Send + Sync {
 
     /// Takes a node that has nothing any more out of the cluster.
     async fn remove(&self, node: NodeId, intent: Intent) -> Result<Decision, ApiError>;
+
+    /// The disks of one node, or of all.
+    async fn disks(&self, node: Option<NodeId>) -> Result<DiskList, ApiError>;
+
+    /// Puts another disk in the place of one of a node, or has one emptied.
+    async fn replace_disk(
+        &self,
+        node: NodeId,
+        disk: DiskId,
+        with: Option<String>,
+    ) -> Result<DiskList, ApiError>;
 
     /// How the background work of all nodes stands.
     async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError>;
@@ -140,6 +155,14 @@ impl Operator for NoCluster {
         Err(alone())
     }
 
+    async fn disks(&self, _: Option<NodeId>) -> Result<DiskList, ApiError> {
+        Err(alone())
+    }
+
+    async fn replace_disk(&self, _: NodeId, _: DiskId, _: Option<String>) -> Result<DiskList, ApiError> {
+        Err(alone())
+    }
+
     async fn tasks(&self) -> Result<Vec<TaskStatus>, ApiError> {
         Err(alone())
     }
@@ -215,6 +238,11 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/cairn/v1/cluster/nodes/{node}/drain", post(drain))
         .route("/api/cairn/v1/cluster/nodes/{node}/undrain", post(undrain))
         .route("/api/cairn/v1/cluster/nodes/{node}/replace", post(replace))
+        .route("/api/cairn/v1/cluster/disks", get(disks))
+        .route(
+            "/api/cairn/v1/cluster/nodes/{node}/disks/{disk}/replace",
+            post(replace_disk),
+        )
 }
 
 async fn status(
@@ -337,6 +365,46 @@ async fn remove(
     Ok(Json(app.operator().remove(node(&id)?, leave.intent()).await?))
 }
 
+/// Of which node.
+#[derive(Deserialize)]
+struct OfNode {
+    #[serde(default, deserialize_with = "crate::http::form::number")]
+    node: Option<u64>,
+}
+
+async fn disks(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Params(of): Params<OfNode>,
+) -> Result<Json<DiskList>, ApiError> {
+    Ok(Json(app.operator().disks(of.node.map(NodeId)).await?))
+}
+
+/// What comes in the place of a disk.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replacement {
+    /// Where it is, on the node; without it, where the old one was.
+    #[serde(default)]
+    with: Option<String>,
+}
+
+async fn replace_disk(
+    State(app): State<App>,
+    _instance: Authorised<Instance, Own>,
+    Path((id, disk)): Path<(String, String)>,
+    Params(Replacement { with }): Params<Replacement>,
+) -> Result<Json<DiskList>, ApiError> {
+    let disk = disk.parse::<DiskId>();
+    let disk = disk.map_err(|_| ApiError::not_found("404 Disk Not Found"))?;
+    let with = with.filter(|path| !path.is_empty());
+    if with.as_ref().is_some_and(|path| path.len() > LONGEST_PATH) {
+        return Err(ApiError::parameter("with is too long"));
+    }
+    let replaced = app.operator().replace_disk(node(&id)?, disk, with);
+    Ok(Json(replaced.await?))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::TestNode;
@@ -384,6 +452,11 @@ mod tests {
             ("3/undrain", 501),
             ("three/drain", 404),
             ("-1/drain", 404),
+            ("3/disks/7f3a09c1/replace", 501),
+            ("3/disks/7f3a09c1/replace?with=/srv/disk2", 501),
+            ("3/disks/7f3a09c1/replace?without=/srv/disk2", 400),
+            ("3/disks/7F3A09C1/replace", 404),
+            ("three/disks/7f3a09c1/replace", 404),
         ] {
             let target = format!("/api/cairn/v1/cluster/nodes/{target}");
             let answer = node.post(&target).by("root").send().await;

@@ -255,6 +255,7 @@ struct NodeStatus {
     lag: Option<u64>,
     disk_used_bytes: Option<u64>,
     disk_total_bytes: Option<u64>,
+    failed_disks: Option<u32>,
     departure: Option<Departure>,
 }
 
@@ -347,7 +348,12 @@ impl fmt::Display for Status {
 
 impl NodeStatus {
     fn state(&self) -> String {
-        let up = if self.up { "up" } else { "down" };
+        let up = match self.failed_disks {
+            _ if !self.up => "down",
+            None | Some(0) => "up",
+            Some(1) => "up, 1 disk failed",
+            Some(_) => "up, disks failed",
+        };
         match &self.departure {
             Some(departure) if departure.safe_to_stop => format!("{up}, drained"),
             Some(_) => format!("{up}, leaving"),
@@ -389,6 +395,7 @@ mod tests {
             lag: up.then_some(2),
             disk_used_bytes: up.then_some(1 << 30),
             disk_total_bytes: up.then_some(1 << 40),
+            failed_disks: up.then_some(0),
             departure: None,
         };
         Status {
@@ -438,6 +445,7 @@ mod tests {
             bytes_per_second: 0,
             eta_seconds: None,
         });
+        status.nodes[0].failed_disks = Some(1);
         status.moving = Some(Motion {
             nodes: 1,
             bytes: 2 << 20,
@@ -446,6 +454,7 @@ mod tests {
         });
         let text = status.to_string();
         assert!(text.contains("up, drained"), "{text}");
+        assert!(text.contains("up, 1 disk failed"), "{text}");
         assert!(
             text.ends_with(
                 "\n\nnode 2: drained, safe to stop\n\n\

@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod departure;
 mod dev;
+mod disk;
 mod failure;
 mod group;
 mod output;
@@ -19,11 +20,15 @@ mod token;
 mod upkeep;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use failure::{Failure, OrFail as _};
 use output::Output;
+
+/// How long jobs that wait for disks may take when everything else has ended.
+const LAST_JOBS: Duration = Duration::from_secs(5);
 
 /// A self-hosted package registry that runs as a cluster
 #[derive(Parser)]
@@ -53,6 +58,9 @@ enum Command {
     /// Founds a cluster, lets nodes join and leave, shows how it is
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// The disks of the nodes, and replacing one
+    #[command(subcommand)]
+    Disk(disk::Command),
     /// Background work: repair, rebalance, scrub, collection, recoding
     #[command(subcommand)]
     Tasks(upkeep::TasksCommand),
@@ -91,6 +99,7 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Dev(arguments) => on_this_thread(dev::run(arguments, output)),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Cluster(command) => on_this_thread(cluster::run(command, output)),
+        Command::Disk(command) => on_this_thread(disk::run(command, output)),
         Command::Tasks(command) => on_this_thread(upkeep::tasks(command, output)),
         Command::Blobs(arguments) => on_this_thread(upkeep::blobs(arguments, output)),
         Command::Backup(arguments) => on_all_threads(backup::run(arguments, output)),
@@ -103,11 +112,14 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
 
 /// Runs a command that moves and hashes much.
 fn on_all_threads(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .or_fail("start the runtime")?
-        .block_on(command)
+        .or_fail("start the runtime")?;
+    let result = runtime.block_on(command);
+    // What still waits for a disk that hangs waits for ever.
+    runtime.shutdown_timeout(LAST_JOBS);
+    result
 }
 
 /// Runs a command that needs no more than one thread.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cairn_cluster::DiskId;
 use clap::Args;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
@@ -22,6 +23,11 @@ pub(super) struct Node {
     /// The folder that holds all that the node keeps, whatever the configuration says
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+
+    /// A folder, a disk of its own, over which shards are spread, whatever the configuration says;
+    /// may be given several times
+    #[arg(long = "disk", value_name = "FOLDER")]
+    disks: Vec<PathBuf>,
 
     /// Written with the number of the process, and held locked while it runs
     #[arg(long, value_name = "FILE")]
@@ -51,6 +57,11 @@ impl Node {
         if let Some(data) = &self.data {
             config.node.data.clone_from(data);
         }
+        if !self.disks.is_empty() {
+            config.node.disks.clone_from(&self.disks);
+            let checked = config.validate();
+            checked.map_err(|error| Failure::new(Code::Usage, chain(&error)))?;
+        }
         Ok(Held {
             config,
             _pid_lock: self.pid_file.as_deref().map(lock).transpose()?,
@@ -65,6 +76,9 @@ impl Node {
                 command += &format!(" {option} {}", shell_quote(&value.to_string_lossy()));
             }
         }
+        for disk in &self.disks {
+            command += &format!(" --disk {}", shell_quote(&disk.to_string_lossy()));
+        }
         command
     }
 }
@@ -73,12 +87,17 @@ impl Node {
 pub(super) struct Arguments {
     #[command(flatten)]
     node: Node,
+
+    /// Gives up a disk that was in use and cannot be had any more: what it held is rebuilt. Needed
+    /// once; may be given several times
+    #[arg(long, value_name = "DISK")]
+    without_disk: Vec<DiskId>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let held = arguments.node.hold()?;
     super::on_all_threads(async {
-        let served = start::serve(held.config.clone()).await;
+        let served = start::serve(held.config.clone(), arguments.without_disk).await;
         served.map_err(Failure::from)
     })
 }

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use axum::http::header::{HeaderName, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use cairn_cluster::{CommitError, DepartureError, ReadError, Refusal, Unavailable, UploadError, WriteError};
+use cairn_cluster::{
+    CommitError, DepartureError, DiskRequestError, ReadError, Refusal, Unavailable, UploadError, WriteError,
+};
 
 /// What went wrong, as far as a client can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -269,6 +271,18 @@ impl From<DepartureError> for ApiError {
             DepartureError::Commit(error) => error.into(),
             DepartureError::Read(error) => error.into(),
             DepartureError::Count(_) => Self::unavailable(error),
+        }
+    }
+}
+
+impl From<DiskRequestError> for ApiError {
+    fn from(error: DiskRequestError) -> Self {
+        match error {
+            DiskRequestError::UnknownNode(_) => Self::not_found("404 Node Not Found"),
+            DiskRequestError::UnknownDisk(_) => Self::not_found("404 Disk Not Found"),
+            DiskRequestError::Refused(why) => Self::conflict(why),
+            DiskRequestError::Unreachable { .. } => Self::unavailable(error),
+            DiskRequestError::Read(error) => error.into(),
         }
     }
 }

@@ -27,7 +27,7 @@ impl CodedSegments {
             return Err(ShardError::Corrupt("it is of another segment".into()));
         }
         let code = segment.record.placement.code;
-        let mut shard = Incoming::begin_anew(&stores.disk, &stores.shards, name, code, header.offset).await?;
+        let mut shard = Incoming::begin_anew(&stores.shards, name, code, header.offset).await?;
         let cells = header.checksums.len() as u32;
         for first in (0..cells).step_by(CELLS_AT_ONCE as usize) {
             let some = first..cells.min(first + CELLS_AT_ONCE);

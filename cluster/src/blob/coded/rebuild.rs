@@ -79,7 +79,7 @@ impl CodedSegments {
     ) -> Result<(), SegmentError> {
         let code = segment.record.placement.code;
         let name = shard_of(segment, index);
-        let mut shard = Incoming::begin_anew(&stores.disk, &stores.shards, name, code, offset).await?;
+        let mut shard = Incoming::begin_anew(&stores.shards, name, code, offset).await?;
         let barred = liar.into_iter().chain([index]).collect();
         let mut stripes = self.stripes(segment, offset, barred).await?;
         while let Some(cells) = stripes.next().await? {

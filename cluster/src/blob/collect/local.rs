@@ -57,10 +57,13 @@ impl Local {
         now: Timestamp,
     ) -> Result<(), ShardError> {
         let before = Timestamp(now.0.saturating_sub(retention.unknown().as_millis() as u64));
-        let (shards, small) = (upkeep.stores.shards.clone(), upkeep.stores.small.clone());
-        let empty =
-            move || Ok::<_, ShardError>(shards.empty_quarantine(before)? + small.empty_quarantine(before)?);
-        let removed = upkeep.stores.disk.run(empty).await?;
+        let small = upkeep.stores.small.clone();
+        let removed = upkeep.stores.shards.empty_quarantine(before).await?
+            + upkeep
+                .stores
+                .disk
+                .run(move || small.empty_quarantine(before))
+                .await?;
         metrics::unknown_removed(removed);
         Ok(())
     }

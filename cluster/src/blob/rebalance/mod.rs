@@ -9,6 +9,7 @@
 //! - Everything is gone over once for each layout. The round goes on where it was when the process
 //!   ended; a layout that changes meanwhile begins it anew.
 //! - Blobs that were named too late to be met on that way are listed ([`super::stray`]).
+//! - Disks of the node that are to be emptied are emptied before that ([`super::disks`]).
 //! - Repair goes first.
 
 mod metrics;
@@ -91,6 +92,7 @@ impl RebalanceTask {
 #[async_trait]
 impl Task for RebalanceTask {
     async fn round(&self, work: &Work) -> anyhow::Result<Next> {
+        let not_emptied = self.upkeep.empty_disks(work).await?;
         let view = self.upkeep.view().await?;
         let now = self.upkeep.blobs.seams().clock.now();
         let everywhere = !self
@@ -105,7 +107,7 @@ impl Task for RebalanceTask {
         if left.outdated {
             return Ok(Next::Within(Duration::ZERO));
         }
-        if left.waiting + left.failed > 0 {
+        if left.waiting + left.failed + not_emptied > 0 {
             return Ok(Next::Within(TRY_AGAIN));
         }
         if everywhere {

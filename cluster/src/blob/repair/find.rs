@@ -15,6 +15,9 @@ use crate::tasks::Work;
 /// How often the disks are compared with the metadata, unless an operator asks for it.
 const LOOK_EVERY: Duration = Duration::from_secs(24 * 3600);
 
+/// How often after a disk was lost: what was being uploaded then is named only later.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(3600);
+
 /// How many shards are noted as missing in one transaction.
 const NOTED_AT_ONCE: usize = 50;
 
@@ -22,18 +25,33 @@ impl RepairTask {
     /// Notes what is missing.
     pub(super) async fn find(&self, work: &Work) -> anyhow::Result<()> {
         let now = self.upkeep.blobs.seams().clock.now();
+        let losses = self.upkeep.stores.shards.losses();
+        if self.state().losses != losses {
+            // Until it was compared, the old number tells that it was not.
+            self.state().lost = Some(now);
+            self.state().looked = None;
+        }
         if self.is_due(now, work) {
             self.compare(work).await?;
-            self.state().looked = Some(now);
+            let mut state = self.state();
+            state.looked = Some(now);
+            state.losses = losses;
         }
         self.look_at_suspects(work).await
     }
 
     fn is_due(&self, now: Timestamp, work: &Work) -> bool {
-        let looked = self.state().looked;
+        let (looked, lost) = {
+            let state = self.state();
+            (state.looked, state.lost)
+        };
+        let look_every = match lost.is_some_and(|lost| now < lost.plus(LOOK_EVERY)) {
+            true => LOOK_AGAIN_EVERY,
+            false => LOOK_EVERY,
+        };
         let asked = work.settings().run_at;
         looked
-            .is_none_or(|looked| now >= looked.plus(LOOK_EVERY) || asked.is_some_and(|asked| asked > looked))
+            .is_none_or(|looked| now >= looked.plus(look_every) || asked.is_some_and(|asked| asked > looked))
     }
 
     async fn compare(&self, work: &Work) -> anyhow::Result<()> {

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use tracing::{info, warn};
 
+use super::Blobs;
 use super::candidates::{Candidates, Source};
 use super::segments::SegmentError;
 use super::upkeep::{Settled, Upkeep, View};
@@ -54,6 +55,10 @@ pub(crate) struct RepairTask {
 struct State {
     /// When the disks were last compared with the metadata.
     looked: Option<Timestamp>,
+    /// How many disks had failed by then.
+    losses: u64,
+    /// When it was last seen that another one had.
+    lost: Option<Timestamp>,
     settled: Option<Settled>,
 }
 
@@ -103,6 +108,7 @@ impl Task for RepairTask {
         let everywhere = !settled(&self.state());
         let left = self.repair(&view, everywhere, work).await?;
         metrics::left(&left);
+        self.note_recovery().await?;
         if left.waiting + left.failed > 0 {
             return Ok(Next::Within(TRY_AGAIN));
         }
@@ -176,6 +182,19 @@ impl RepairTask {
             while debts.next().await?.is_some() {}
         }
         Ok(left)
+    }
+
+    /// Notes that what failed disks held is in full redundancy again, if it is.
+    async fn note_recovery(&self) -> anyhow::Result<()> {
+        if !self.upkeep.disks().await.1 {
+            return Ok(());
+        }
+        let compared = self.state().losses;
+        if Blobs::debt(&self.upkeep.blobs.kv().local()).await? == 0 {
+            info!("everything that was lost with a disk is in full redundancy again");
+            self.upkeep.stores.shards.rebuilt(compared).await;
+        }
+        Ok(())
     }
 
     /// Builds the shards of a segment that this node is to hold; says whether that worked.

@@ -66,8 +66,10 @@ pub(super) fn assess(view: &View, segment: &Located) -> Assessment {
         .collect();
     let (mut jobs, mut homeless) = (Vec::new(), 0);
     for (index, from) in lacking {
-        // One that is leaving gives back what it has, and gets nothing new.
+        // One that is leaving gives back what it has, and gets nothing new; one that is full gets it
+        // back only if there is no other.
         let to = match view.stays(from) {
+            true if view.full.contains(&from) => substitute(view, segment, index, &taken).or(Some(from)),
             true => Some(from),
             false => substitute(view, segment, index, &taken),
         };
@@ -231,6 +233,22 @@ mod tests {
         for me in [1, 2] {
             assert_eq!(repairable(&view(3, me, &[], &[3]), &segment), (0, vec![], 1));
         }
+    }
+
+    #[test]
+    fn what_a_full_node_lacks_is_built_on_another_if_there_is_one() {
+        let segment = segment(0, FOUR_TWO, &[1, 2, 3, 4, 5, 6], &[2]);
+        let full = |nodes, me| View {
+            full: BTreeSet::from([NodeId(3)]),
+            ..view(nodes, me, &[], &[])
+        };
+        assert_eq!(repairable(&full(7, 3), &segment), (1, vec![], 0));
+        let job = Job {
+            index: 2,
+            from: NodeId(3),
+        };
+        assert_eq!(repairable(&full(7, 7), &segment), (1, vec![job], 0));
+        assert_eq!(repairable(&full(6, 3), &segment), (1, vec![job], 0));
     }
 
     proptest! {

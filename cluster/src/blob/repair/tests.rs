@@ -37,7 +37,7 @@ pub(in crate::blob) async fn settle(cluster: &Cluster) {
 pub(in crate::blob) fn shards(disk: &TestDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut shards = BTreeMap::new();
     for file in disk.files() {
-        if !file.starts_with("shards/quarantine") {
+        if file.starts_with("shards") && !file.starts_with("shards/quarantine") {
             disk.damage(&file, |bytes| {
                 let mut bytes = bytes.clone();
                 if let Ok(mut header) = ShardHeader::decode(&bytes[..HEADER_BYTES]) {

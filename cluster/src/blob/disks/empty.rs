@@ -1,0 +1,163 @@
+//! Emptying a disk that is not to be used any more: its shards go to the other disks of the node.
+//!
+//! A shard is copied, made durable, read back to the last byte, and only then removed where it was.
+//! Whoever looks for it meanwhile finds one of the two, or looks again. A crash in between leaves
+//! two, of which the next round removes the old one. That the shard is on this node does not change,
+//! so nothing is written into the metadata.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracing::info;
+
+use super::id::DiskId;
+use super::table::EntryState;
+use super::{ShardDisk, ShardDisks};
+use crate::blob::incoming::Incoming;
+use crate::blob::shard_error::ShardError;
+use crate::blob::shard_file::{ShardHeader, ShardName};
+use crate::blob::upkeep::Upkeep;
+use crate::tasks::Work;
+
+/// How many cells are read at once: 2 MiB.
+const CELLS_AT_ONCE: u32 = 8;
+
+impl ShardDisks {
+    /// Those that are to be emptied.
+    fn retiring(&self) -> Vec<Arc<ShardDisk>> {
+        let mut disks = self.in_service();
+        disks.retain(|disk| !disk.accepts());
+        disks
+    }
+
+    /// Notes that a disk holds nothing any more, and uses it no more.
+    async fn retire(&self, disk: &ShardDisk) {
+        if disk.id == DiskId::DATA {
+            return;
+        }
+        let id = disk.id;
+        let retire = move |table: &mut super::Table| {
+            if let Some(entry) = table.entry_mut(id)
+                && entry.state == EntryState::Retiring
+            {
+                entry.state = EntryState::Retired;
+            }
+        };
+        self.change_table_soon(retire).await;
+        self.take_out_of_service(id);
+        info!(disk = %id, path = %disk.path.display(), "a disk is empty and may be taken out");
+    }
+}
+
+impl Upkeep {
+    /// Brings what is on disks that are to be emptied to others of this node; gives how many shards
+    /// could not be moved.
+    pub(in crate::blob) async fn empty_disks(&self, work: &Work) -> anyhow::Result<u64> {
+        let mut left = 0;
+        for disk in self.stores.shards.retiring() {
+            if disk.id == DiskId::DATA && disk.store.shards() == Some(0) {
+                continue;
+            }
+            let mut left_here = 0;
+            for group in disk.run(|store| store.groups()).await? {
+                let names = match disk.run(move |store| store.list(group)).await {
+                    Err(ShardError::Missing) => Vec::new(),
+                    names => names?,
+                };
+                for name in names {
+                    // Somebody is building it, or removing it.
+                    let Some(_claim) = self.claims.take(name.id) else {
+                        left_here += 1;
+                        continue;
+                    };
+                    self.precedence.give_way().await;
+                    match self.stores.shards.move_away(&disk, name).await {
+                        Ok(bytes) => work.moved(1, bytes).await,
+                        // It was removed meanwhile.
+                        Err(ShardError::Missing) => {}
+                        Err(ShardError::Corrupt(_)) => self.suspects.add(name.id),
+                        Err(error) => {
+                            left_here += 1;
+                            work.failed(format!("move a shard from disk {}: {error}", disk.id));
+                            if matches!(error, ShardError::Full) || disk.health.has_failed() {
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+            if left_here == 0 && !disk.health.has_failed() {
+                self.stores.shards.retire(&disk).await;
+            }
+            left += left_here;
+        }
+        Ok(left)
+    }
+}
+
+impl ShardDisks {
+    /// Moves a shard from a disk to another one; gives its bytes.
+    async fn move_away(&self, from: &Arc<ShardDisk>, name: ShardName) -> Result<u64, ShardError> {
+        let header = from.run(move |store| store.header(&name)).await?;
+        let is_there = self.has_elsewhere(from, name, &header).await?;
+        if !is_there {
+            let mut copy = Incoming::begin(self, name, header.code, header.offset).await?;
+            for some in chunks(&header) {
+                let cells = some.clone();
+                let (_, content) = from.run(move |store| store.read(&name, cells)).await?;
+                let checksums = &header.checksums[some.start as usize..some.end as usize];
+                for (cell, checksum) in content.into_iter().zip(checksums) {
+                    copy.write(cell, *checksum).await?;
+                }
+            }
+            copy.finish(header.seal).await?;
+            if !self.has_elsewhere(from, name, &header).await? {
+                return Err(ShardError::Io(
+                    "a shard that was moved cannot be read back".into(),
+                ));
+            }
+        }
+        // Before it is removed: whoever has missed the copy looks again.
+        self.inner.moved.fetch_add(1, Ordering::SeqCst);
+        from.run(move |store| store.remove(&name)).await?;
+        Ok(header.file_bytes())
+    }
+
+    /// Whether another disk has the same shard, to the last byte.
+    async fn has_elsewhere(
+        &self,
+        from: &ShardDisk,
+        name: ShardName,
+        header: &ShardHeader,
+    ) -> Result<bool, ShardError> {
+        for disk in self.accepting().into_iter().filter(|disk| disk.id != from.id) {
+            match disk.has(name, header).await {
+                Ok(true) => return Ok(true),
+                Ok(false) | Err(ShardError::Missing | ShardError::Corrupt(_)) => {}
+                Err(_) if disk.health.has_failed() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl ShardDisk {
+    async fn has(&self, name: ShardName, header: &ShardHeader) -> Result<bool, ShardError> {
+        if self.run(move |store| store.header(&name)).await? != *header {
+            return Ok(false);
+        }
+        for some in chunks(header) {
+            self.run(move |store| store.read(&name, some)).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// The cells of a shard, some at a time.
+fn chunks(header: &ShardHeader) -> impl Iterator<Item = std::ops::Range<u32>> + use<> {
+    let cells = header.checksums.len() as u32;
+    (0..cells)
+        .step_by(CELLS_AT_ONCE as usize)
+        .map(move |first| first..cells.min(first + CELLS_AT_ONCE))
+}

@@ -1,0 +1,652 @@
+//! The disks of this node, and which shard lies on which.
+//!
+//! One disk is under the data directory, with the log, the metadata and the small segments: if it
+//! fails, the process ends. The others hold nothing but shards: if one fails, it is taken out
+//! ([`health`]), the node goes on, and repair builds what it held on other disks, here or on other
+//! nodes. Two disks of one node are never two places for the shards of one segment: they share a
+//! power supply, a kernel and an operator.
+//!
+//! - Each of the others has a label ([`label`]), and the node a record of them all ([`table`]).
+//! - Where a shard lies is computed rather than kept ([`order`]).
+//! - A disk that is not to be used any more is emptied first ([`empty`]).
+
+mod empty;
+mod health;
+mod id;
+mod keep;
+mod label;
+mod order;
+mod replace;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::disk::{Bays, Disk};
+use super::pool::Pool;
+use super::record::Code;
+use super::shard_error::ShardError;
+use super::shard_file::ShardName;
+use super::shard_store::{IncomingShard, ShardStore};
+use super::tree::SEGMENT_BYTES;
+use crate::seams::{Seams, Timestamp};
+use crate::storage::{DiskWatch, FailStop};
+
+use health::{Guarded, Health};
+pub use id::{DiskId, ParseDiskIdError};
+pub use label::DiskOwner;
+pub use replace::ReplaceError;
+pub(super) use status::describe;
+pub use status::{DiskState, DiskStatus};
+pub use table::DiskError;
+use table::{EntryState, Slot, Table};
+
+/// How many requests may wait for a disk at a time; the rest wait for them.
+pub(super) const REQUESTS: usize = 32;
+
+/// The node's own record, in the folder of its blobs.
+const RECORD: &str = "disks.json";
+
+/// Which disks a node has.
+#[derive(Clone, Debug)]
+pub struct DisksConfig {
+    /// Whose they are.
+    pub owner: DiskOwner,
+    /// Folders, a disk each, over which shards are spread.
+    pub listed: Vec<PathBuf>,
+    /// Whether the data directory takes shards too. One that does not gives those that it has to
+    /// the disks.
+    pub in_data: bool,
+    /// Disks that are given up, though the record says that they are in use.
+    pub without: Vec<DiskId>,
+    /// Where disks are.
+    pub bays: Arc<dyn Bays>,
+}
+
+/// What changes about the disks, for those who act on it. Cheap to clone.
+#[derive(Clone, Debug)]
+struct Signals {
+    seams: Seams,
+    changes: watch::Sender<u64>,
+    losses: Arc<AtomicU64>,
+}
+
+impl Signals {
+    fn new(seams: &Seams) -> Self {
+        Self {
+            seams: seams.clone(),
+            changes: watch::Sender::new(0),
+            losses: Arc::default(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.seams.clock.now()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|change| *change += 1);
+    }
+
+    fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
+        self.changed();
+    }
+}
+
+/// The disks of this node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(super) struct ShardDisks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    owner: DiskOwner,
+    bays: Arc<dyn Bays>,
+    seams: Seams,
+    fail_stop: FailStop,
+    reserve_bytes: u64,
+    record: PathBuf,
+    signals: Signals,
+    /// Those that hold shards. The one under the data directory is always among them, and first.
+    in_service: RwLock<Vec<Arc<ShardDisk>>>,
+    table: Mutex<Table>,
+    /// Held by whoever is putting in a disk.
+    replacing: tokio::sync::Mutex<()>,
+    /// How many shards were moved from one disk to another: whoever looks for one meanwhile looks
+    /// again.
+    moved: AtomicU64,
+}
+
+/// One of the disks.
+pub(super) struct ShardDisk {
+    id: DiskId,
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    store: Arc<ShardStore>,
+    pool: Pool,
+    health: Health,
+    watch: DiskWatch,
+    /// Whether new shards are put on it.
+    accepts: AtomicBool,
+    /// What it shares its room with.
+    device: u64,
+    total_bytes: AtomicU64,
+    used_bytes: AtomicU64,
+    /// Room for shards, as it was measured last.
+    room_bytes: AtomicU64,
+}
+
+/// The disk under the data directory, as whoever opens it has it.
+pub(super) struct DataDisk {
+    pub(super) path: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) store: Arc<ShardStore>,
+    pub(super) pool: Pool,
+    pub(super) watch: DiskWatch,
+}
+
+impl ShardDisk {
+    fn new(id: DiskId, disk: DataDisk, accepts: bool, health: Health) -> io::Result<Self> {
+        let DataDisk {
+            path,
+            disk,
+            store,
+            pool,
+            watch,
+        } = disk;
+        let opened = Self {
+            id,
+            path,
+            device: disk.device()?,
+            disk,
+            store,
+            pool,
+            health,
+            watch,
+            accepts: accepts.into(),
+            total_bytes: 0.into(),
+            used_bytes: 0.into(),
+            room_bytes: 0.into(),
+        };
+        opened
+            .measure()
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(opened)
+    }
+
+    fn accepts(&self) -> bool {
+        self.accepts.load(Ordering::SeqCst) && !self.health.has_failed()
+    }
+
+    /// Does something with the shards of this disk, off the async threads. Whoever waits for a disk
+    /// that is taken out meanwhile waits no longer.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<ShardStore>) -> Result<T, ShardError> + Send + 'static,
+    ) -> Result<T, ShardError> {
+        let store = self.store.clone();
+        self.unless_failed(self.pool.run(move || work(&store))).await
+    }
+
+    /// Waits for something on this disk, unless it is taken out.
+    pub(super) async fn unless_failed<T>(
+        &self,
+        work: impl Future<Output = Result<T, ShardError>>,
+    ) -> Result<T, ShardError> {
+        tokio::select! {
+            biased;
+            () = self.health.failed() => Err(ShardError::Io("the disk has failed and was taken out".into())),
+            result = work => result,
+        }
+    }
+
+    /// Where what takes long is done.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Finds out how much room there is. Waits for the disk.
+    fn measure(&self) -> Result<(), ShardError> {
+        let room = self.disk.room()?;
+        self.total_bytes.store(room.total, Ordering::Relaxed);
+        self.used_bytes
+            .store(room.total.saturating_sub(room.free), Ordering::Relaxed);
+        self.room_bytes.store(self.store.room()?, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl ShardDisks {
+    /// Opens the disks beside the one under the data directory; refuses them if one is missing
+    /// that should be there, or is another one. Waits for all of them.
+    pub(super) fn open(
+        config: DisksConfig,
+        data: DataDisk,
+        folder: &Path,
+        seams: Seams,
+        fail_stop: FailStop,
+        reserve_bytes: u64,
+    ) -> Result<Self, DiskError> {
+        let DisksConfig {
+            owner,
+            listed,
+            in_data,
+            without,
+            bays,
+        } = config;
+        let record = folder.join(RECORD);
+        let stored = Table::load(&record)?;
+        let mut table = stored.clone();
+        for disk in without {
+            if table.entry(disk).is_none() {
+                return Err(DiskError::Unknown { disk });
+            }
+            table.fail(disk, "it was given up by the operator", seams.clock.now());
+        }
+        let places = table.places(&listed).into_iter();
+        let found = places.map(|place| {
+            let found = label::look(bays.disk(&place).as_ref());
+            (place, found)
+        });
+        let found: BTreeMap<PathBuf, label::Found> = found.collect();
+        let slots = table.settle(owner, &listed, &found, || DiskId::draw(&seams))?;
+        for entry in &table.disks {
+            if let EntryState::Failed { reason, .. } = &entry.state {
+                warn!(disk = %entry.disk, path = %entry.path.display(), reason,
+                    "this node runs without a disk that has failed: `cairn disk replace` puts in another one");
+            }
+        }
+        let signals = Signals::new(&seams);
+        let path = data.path.clone();
+        let unusable = |why: io::Error| DiskError::Unusable {
+            path,
+            why: why.to_string(),
+        };
+        let health = Health::new(DiskId::DATA, signals.clone());
+        let data = ShardDisk::new(DiskId::DATA, data, in_data, health).map_err(unusable)?;
+        let inner = Inner {
+            owner,
+            bays,
+            seams,
+            fail_stop,
+            reserve_bytes,
+            record: record.clone(),
+            signals,
+            in_service: RwLock::new(vec![Arc::new(data)]),
+            table: Mutex::new(table.clone()),
+            replacing: tokio::sync::Mutex::default(),
+            moved: AtomicU64::new(0),
+        };
+        let disks = Self {
+            inner: Arc::new(inner),
+        };
+        for slot in slots {
+            if !listed.contains(&slot.path) {
+                warn!(disk = %slot.disk, path = %slot.path.display(),
+                    "a disk is in use that node.disks does not list");
+            }
+            let accepts = table
+                .entry(slot.disk)
+                .is_some_and(|entry| entry.state == EntryState::InUse);
+            let opened = disks.open_slot(&slot, accepts)?;
+            disks.put_in_service(opened);
+        }
+        // Labels first: a disk with one is known again without the record.
+        if table != stored {
+            let path = record.clone();
+            table
+                .store(&record)
+                .map_err(|source| DiskError::Record { path, source })?;
+        }
+        Ok(disks)
+    }
+
+    /// Opens one disk, and labels it if it is new.
+    fn open_slot(&self, slot: &Slot, accepts: bool) -> Result<ShardDisk, DiskError> {
+        let Inner {
+            owner,
+            bays,
+            seams,
+            reserve_bytes,
+            signals,
+            ..
+        } = self.inner.as_ref();
+        let Slot {
+            disk: id,
+            path,
+            is_new,
+        } = slot;
+        let health = Health::new(*id, signals.clone());
+        let disk: Arc<dyn Disk> = Arc::new(Guarded {
+            disk: bays.disk(path),
+            health: health.clone(),
+        });
+        let watch = DiskWatch::new(format!("the shards on {}", path.display()));
+        let fail_stop = {
+            let health = health.clone();
+            FailStop::new(move |reason| health.fail(reason))
+        };
+        let open = || {
+            if *is_new {
+                label::write(disk.as_ref(), *owner, *id)?;
+                info!(disk = %id, path = %path.display(), "a new disk was put in");
+            }
+            let store = ShardStore::open(
+                disk.clone(),
+                seams.clone(),
+                fail_stop,
+                watch.clone(),
+                *reserve_bytes,
+            )?;
+            let opened = DataDisk {
+                path: path.clone(),
+                disk: disk.clone(),
+                store: Arc::new(store),
+                pool: Pool::of(REQUESTS),
+                watch: watch.clone(),
+            };
+            ShardDisk::new(*id, opened, accepts, health.clone())
+        };
+        let opened = open().map_err(|error| match is_new {
+            true => DiskError::Unusable {
+                path: path.clone(),
+                why: error.to_string(),
+            },
+            false => DiskError::NotThere {
+                disk: *id,
+                path: path.clone(),
+                why: error.to_string(),
+            },
+        })?;
+        for other in self.in_service() {
+            if other.device == opened.device && (other.id != DiskId::DATA || other.accepts()) {
+                warn!(path = %path.display(), other = %other.path.display(),
+                    "two disks of this node are one file system: its room counts once");
+            } else if other.device == opened.device {
+                warn!(path = %path.display(),
+                    "a disk of this node is on the file system of the data directory: is it mounted?");
+            }
+        }
+        Ok(opened)
+    }
+
+    fn put_in_service(&self, disk: ShardDisk) {
+        let mut in_service = self.inner.in_service.write().expect("no panic while held");
+        in_service.push(Arc::new(disk));
+        drop(in_service);
+        self.inner.signals.changed();
+    }
+
+    fn take_out_of_service(&self, disk: DiskId) {
+        let mut in_service = self.inner.in_service.write().expect("no panic while held");
+        in_service.retain(|other| other.id != disk);
+        drop(in_service);
+        self.inner.signals.changed();
+    }
+
+    /// Those that hold shards and have not failed.
+    fn in_service(&self) -> Vec<Arc<ShardDisk>> {
+        let in_service = self.inner.in_service.read().expect("no panic while held");
+        let sound = in_service.iter().filter(|disk| !disk.health.has_failed());
+        sound.cloned().collect()
+    }
+
+    fn accepting(&self) -> Vec<Arc<ShardDisk>> {
+        let mut disks = self.in_service();
+        disks.retain(|disk| disk.accepts());
+        disks
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.inner.table.lock().expect("no panic while held")
+    }
+
+    /// Changes the record, durably. Waits for the disk of the data directory, and ends the process
+    /// if that fails.
+    fn change_table<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.table();
+        let result = change(&mut table);
+        if let Err(error) = table.store(&self.inner.record) {
+            self.inner
+                .fail_stop
+                .stop(&format!("write the record of the disks: {error}"));
+        }
+        result
+    }
+
+    /// The same off the async threads.
+    async fn change_table_soon(&self, change: impl FnOnce(&mut Table) + Send + 'static) {
+        let this = self.clone();
+        let changed = tokio::task::spawn_blocking(move || this.change_table(change)).await;
+        if let Err(gone) = changed
+            && gone.is_panic()
+        {
+            std::panic::resume_unwind(gone.into_panic());
+        }
+    }
+
+    /// Tells whenever a disk comes, goes or fails.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.signals.changes.subscribe()
+    }
+
+    /// How many disks have failed since the node was started.
+    pub(super) fn losses(&self) -> u64 {
+        self.inner.signals.losses.load(Ordering::SeqCst)
+    }
+
+    /// Whether what a disk held may still lack redundancy.
+    pub(super) fn is_rebuilding(&self) -> bool {
+        let failed = |disks: &Vec<Arc<ShardDisk>>| disks.iter().any(|disk| disk.health.has_failed());
+        self.table().rebuilding || failed(&self.inner.in_service.read().expect("no panic while held"))
+    }
+
+    /// Notes that everything that was lost with so many disks is in full redundancy again.
+    pub(super) async fn rebuilt(&self, losses: u64) {
+        let this = self.clone();
+        let forget = move |table: &mut Table| {
+            // Another may have failed in the meantime.
+            if this.losses() == losses {
+                table.rebuilding = false;
+            }
+        };
+        self.change_table_soon(forget).await;
+        self.inner.signals.changed();
+    }
+
+    /// What the disks hold in all, as it is told to the cluster.
+    pub(super) fn capacity(&self) -> u64 {
+        sum_of(&self.accepting(), |disk| disk.total_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Finds out how much more may be written without touching the reserves.
+    pub(super) async fn measure(&self) -> u64 {
+        for disk in self.in_service() {
+            let measured = disk.clone();
+            if let Err(error) = disk.run(move |_| measured.measure()).await {
+                warn!(disk = %disk.id, %error, "find out how much room there is");
+            }
+            status::tell_room(&disk);
+        }
+        self.room()
+    }
+
+    /// How much more may be written, as it was found last.
+    pub(super) fn room(&self) -> u64 {
+        // What is left of a disk that cannot take a segment is of no use.
+        let usable = |disk: &ShardDisk| match disk.room_bytes.load(Ordering::Relaxed) {
+            room if room >= SEGMENT_BYTES => room,
+            _ => 0,
+        };
+        sum_of(&self.accepting(), usable)
+    }
+
+    /// Those that hold shards in the order in which this one is looked for.
+    fn in_order(&self, name: &ShardName) -> Vec<Arc<ShardDisk>> {
+        let disks = self.in_service();
+        if disks.len() < 2 {
+            return disks;
+        }
+        let order = order::order(name, &numbers(&disks));
+        order.into_iter().map(|at| disks[at].clone()).collect()
+    }
+
+    /// Begins to write a shard on one of the disks.
+    pub(super) async fn begin(
+        &self,
+        name: ShardName,
+        code: Code,
+        offset: u64,
+        manner: Manner,
+    ) -> Result<(Arc<ShardDisk>, IncomingShard), ShardError> {
+        let disks = self.accepting();
+        let numbers = numbers(&disks);
+        let order = order::order(&name, &numbers);
+        let room = |at: usize| disks[at].room_bytes.load(Ordering::Relaxed);
+        let preference = order::preference(order, &numbers, room);
+        let mut refused = ShardError::Full;
+        for at in preference {
+            let begun = disks[at].run(move |store| match manner {
+                Manner::New => store.begin(name, code, offset),
+                Manner::Anew => store.begin_anew(name, code, offset),
+            });
+            match begun.await {
+                Ok(shard) => return Ok((disks[at].clone(), shard)),
+                Err(ShardError::Full) => {}
+                Err(error @ ShardError::Refused(_)) => return Err(error),
+                // Another one may do.
+                Err(error) if disks.len() == 1 => return Err(error),
+                Err(error) => {
+                    warn!(disk = %disks[at].id, %error, "a shard cannot be put on a disk");
+                    refused = error;
+                }
+            }
+        }
+        Err(refused)
+    }
+
+    /// Looks for a shard on one disk after the other.
+    pub(super) async fn find<T: Send + 'static>(
+        &self,
+        name: &ShardName,
+        look: impl Fn(&ShardStore) -> Result<T, ShardError> + Clone + Send + 'static,
+    ) -> Result<T, ShardError> {
+        loop {
+            let moved = self.inner.moved.load(Ordering::SeqCst);
+            let mut problem = ShardError::Missing;
+            for disk in self.in_order(name) {
+                let look = look.clone();
+                match disk.run(move |store| look(store)).await {
+                    Ok(found) => return Ok(found),
+                    Err(ShardError::Missing) => {}
+                    // It is lost with the disk.
+                    Err(_) if disk.health.has_failed() => {}
+                    Err(error) => problem = error,
+                }
+            }
+            if moved == self.inner.moved.load(Ordering::SeqCst) {
+                return Err(problem);
+            }
+        }
+    }
+
+    /// Does something with a shard wherever it is; those disks that do not have it are no error.
+    pub(super) async fn everywhere(
+        &self,
+        work: impl Fn(&ShardStore) -> Result<(), ShardError> + Clone + Send + 'static,
+    ) -> Result<(), ShardError> {
+        for disk in self.in_service() {
+            let work = work.clone();
+            match disk.run(move |store| work(store)).await {
+                Ok(()) | Err(ShardError::Missing) => {}
+                Err(_) if disk.health.has_failed() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts out of the way what there is of a shard on other disks than one.
+    pub(super) async fn set_aside_elsewhere(&self, here: &ShardDisk, name: ShardName) {
+        for disk in self.in_service().into_iter().filter(|disk| disk.id != here.id) {
+            match disk.run(move |store| store.set_aside(&name)).await {
+                Ok(()) | Err(ShardError::Missing) => {}
+                Err(error) => {
+                    warn!(disk = %disk.id, %error, "a shard that was built again could not be moved")
+                }
+            }
+        }
+    }
+
+    /// The groups that have a folder on a disk.
+    pub(super) async fn groups(&self) -> Result<BTreeSet<u16>, ShardError> {
+        let mut groups = BTreeSet::new();
+        for disk in self.in_service() {
+            match disk.run(|store| store.groups()).await {
+                Ok(some) => groups.extend(some),
+                Err(_) if disk.health.has_failed() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The shards of a group.
+    pub(super) async fn list(&self, group: u16) -> Result<Vec<ShardName>, ShardError> {
+        let mut names = Vec::new();
+        for disk in self.in_service() {
+            match disk.run(move |store| store.list(group)).await {
+                Ok(some) => names.extend(some),
+                // It has no such group, or nothing at all any more.
+                Err(ShardError::Missing) => {}
+                Err(_) if disk.health.has_failed() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(names)
+    }
+
+    /// Removes what has been in quarantine since before a time; says how many shards that were.
+    pub(super) async fn empty_quarantine(&self, before: Timestamp) -> Result<u64, ShardError> {
+        let mut removed = 0;
+        for disk in self.in_service() {
+            match disk.run(move |store| store.empty_quarantine(before)).await {
+                Ok(some) => removed += some,
+                Err(_) if disk.health.has_failed() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Whether a shard may be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It may not.
+    New,
+    /// It takes the place of what is there.
+    Anew,
+}
+
+/// Ids and sizes, by which the order is computed.
+fn numbers(disks: &[Arc<ShardDisk>]) -> Vec<(u32, u64)> {
+    let number = |disk: &Arc<ShardDisk>| (disk.id.number(), disk.total_bytes.load(Ordering::Relaxed));
+    disks.iter().map(number).collect()
+}
+
+/// Adds up, but counts what is one file system once.
+fn sum_of(disks: &[Arc<ShardDisk>], bytes: impl Fn(&ShardDisk) -> u64) -> u64 {
+    let by_device: BTreeMap<u64, u64> = disks.iter().map(|disk| (disk.device, bytes(disk))).collect();
+    by_device.into_values().fold(0, u64::saturating_add)
+}
