@@ -20,8 +20,9 @@ use crate::blob::{
     Succession, UnderProtectedPage, Upkeep,
 };
 use crate::departure::{Decision, DepartureError, Departures, Intent, motion};
-use crate::identity::{DataDir, DirError, RegisterError};
+use crate::identity::{self, DataDir, DirError, RegisterError};
 use crate::kv::{Kv, ReadError, Store, Unavailable};
+use crate::level::{self, Build, Level, LevelError};
 use crate::membership::{
     Announcement, ClusterStatus, Coding, Controller, ControllerConfig, Departed, Directory, FollowMembers,
     FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status,
@@ -62,8 +63,8 @@ pub struct ClusterConfig {
     pub advertise: Option<NodeAddress>,
     /// What it fails together with; `None` keeps what is recorded.
     pub zone: Option<Zone>,
-    /// The version of cairn that it runs.
-    pub version: String,
+    /// The version of cairn that it runs, and what that can read and write.
+    pub build: Build,
     /// Consensus.
     pub raft: RaftConfig,
     /// Room on the disk that blobs leave free, in bytes.
@@ -100,6 +101,9 @@ pub enum StartError {
     /// Its own state cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Its build does not fit the cluster.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// Its first records could not be written.
     #[error("write the first records of the cluster: {0}")]
     Found(#[from] FoundError),
@@ -117,6 +121,9 @@ pub enum EnterError {
     /// It is not a member, or no longer.
     #[error("announce this node: {0}")]
     Announce(#[from] FoundError),
+    /// Its build is levels apart from the other nodes'.
+    #[error(transparent)]
+    Level(#[from] LevelError),
 }
 
 /// Why no export was begun.
@@ -168,8 +175,9 @@ impl Cluster {
     /// Returns before the node has caught up: see [`Cluster::enter`].
     pub async fn start(config: ClusterConfig, seams: Seams, fail_stop: FailStop) -> Result<Self, StartError> {
         let dir = {
-            let (path, seams) = (config.data.clone(), seams.clone());
+            let (path, seams, level) = (config.data.clone(), seams.clone(), config.build.level);
             let open = move || {
+                identity::check_level(&path, level)?;
                 let dir = DataDir::open(&path, STORES, &seams)?;
                 let blobs = path.join("blobs");
                 std::fs::create_dir_all(&blobs).map_err(StartError::Metadata)?;
@@ -186,6 +194,7 @@ impl Cluster {
             net: net.clone(),
             tls: tls.clone(),
             instance: dir.instance(),
+            level: config.build.level,
         });
         let listen_error = |error| StartError::Listen {
             address: config.listen.clone(),
@@ -212,6 +221,8 @@ impl Cluster {
         .await
         .map_err(StartError::Metadata)?;
         let kv = Kv::new(replica.clone() as Arc<dyn Store>, seams.clone());
+        // The directory is told of a new level a moment after the metadata.
+        config.build.level.check_reads(Level::of(&kv.local()).await?)?;
         let (blobs, blob_service, upkeep) = {
             let config = BlobConfig {
                 reserve_bytes: config.reserve_bytes,
@@ -236,10 +247,11 @@ impl Cluster {
             roster: roster.clone(),
             tls: tls.clone(),
             seams: seams.clone(),
+            level: config.build.level,
         };
         directory().refresh().await?;
         let control: Arc<dyn RaftControl> = replica.clone();
-        let reporter = Reporter::new(&config.version, config.data.clone(), control);
+        let reporter = Reporter::new(config.build.clone(), config.data.clone(), control);
 
         let (shutdown, server_shutdown, running) = (
             CancellationToken::new(),
@@ -248,7 +260,11 @@ impl Cluster {
         );
         let raft_service = Service::server(replica.clone(), Arc::new(peers.clone()));
         let disk = DiskGauge::default();
-        let server = Server::new(ServerConfig::default(), tls.clone(), roster.clone())
+        let server_config = ServerConfig {
+            level: config.build.level,
+            ..ServerConfig::default()
+        };
+        let server = Server::new(server_config, tls.clone(), roster.clone())
             .telling(&disk)
             .lane(Lane::Raft, Routes::new(raft_service.clone()))
             .lane(
@@ -322,7 +338,7 @@ impl Cluster {
             id: shared.dir.node(),
             address: shared.advertised.clone(),
             zone: shared.config.zone.clone().unwrap_or_default(),
-            version: shared.config.version.clone(),
+            build: shared.config.build.clone(),
             capacity_bytes: disk_bytes(&shared.config.data),
             leaving: None,
         };
@@ -338,7 +354,7 @@ impl Cluster {
         let news = Announcement {
             address: Some(shared.advertised.clone()),
             zone: shared.config.zone.clone(),
-            version: shared.config.version.clone(),
+            build: shared.config.build.clone(),
             capacity_bytes: disk_bytes(&shared.config.data),
         };
         // A node whose address has changed cannot be reached before it is announced, and is
@@ -355,6 +371,10 @@ impl Cluster {
                     EnterError::Register(RegisterError::Commit(error))
                     | EnterError::Announce(FoundError::Commit(error)),
                 ) => {
+                    // Whoever most others refuse would wait for ever.
+                    if let Some(theirs) = shared.peers.level_of_those_apart() {
+                        shared.config.build.level.check(theirs)?;
+                    }
                     tracing::info!(%error, "waiting for the cluster");
                     tokio::time::sleep(WAIT_FOR_MAJORITY).await;
                 }
@@ -365,13 +385,18 @@ impl Cluster {
         let layout = Arc::new(FollowLayout {
             kv: shared.kv.clone(),
         });
+        let level = Arc::new(FollowLevels {
+            kv: shared.kv.clone(),
+            seams: shared.seams.clone(),
+        });
         let controller = Controller::new(
             shared.config.controller,
             shared.kv.clone(),
             shared.peers.clone(),
             control,
         )
-        .tell(layout);
+        .tell(layout)
+        .tell(level);
         shared.running.spawn(controller.run(shared.shutdown.clone()));
         // Blobs can be stored once there is a layout; the leader makes it at once.
         while !matches!(Blobs::layout(&shared.kv.local()).await, Ok(Some(_))) {
@@ -491,6 +516,11 @@ impl Cluster {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.shared.dir.node()
+    }
+
+    /// The level of the cluster: what may be written that not every version can read.
+    pub async fn level(&self) -> Result<Level, ReadError> {
+        Level::of(&self.shared.kv.local()).await
     }
 
     /// Makes a token with which one node can join, once.
@@ -692,5 +722,21 @@ impl FollowMembers for FollowLayout {
                 Ok::<_, anyhow::Error>((txn, ()))
             })
             .await
+    }
+}
+
+/// Raises the level of the cluster when the last of its nodes has been upgraded.
+struct FollowLevels {
+    kv: Kv,
+    seams: Seams,
+}
+
+#[async_trait]
+impl FollowMembers for FollowLevels {
+    async fn follow(&self, _: &[NodeInfo]) -> anyhow::Result<()> {
+        if let Some(level) = level::raise(&self.kv, &self.seams).await? {
+            tracing::info!(%level, "all nodes were upgraded: the cluster is of level {level} from now on");
+        }
+        Ok(())
     }
 }

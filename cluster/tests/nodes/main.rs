@@ -5,3 +5,4 @@
 mod leaving;
 mod support;
 mod three_nodes;
+mod upgrade;

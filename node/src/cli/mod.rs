@@ -16,14 +16,18 @@ mod restore;
 mod serve;
 mod table;
 mod token;
+mod upgrade;
 mod upkeep;
 
 use std::process::ExitCode;
 
+use cairn_cluster::Build;
 use clap::{Parser, Subcommand};
 
 use failure::{Failure, OrFail as _};
 use output::Output;
+
+use crate::start;
 
 /// A self-hosted package registry that runs as a cluster
 #[derive(Parser)]
@@ -75,9 +79,15 @@ enum Command {
 
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
+    main_of(start::own_build())
+}
+
+/// The same for a node that takes itself for another build: how versions of different levels run
+/// together is tested so.
+pub fn main_of(build: Build) -> ExitCode {
     let arguments = Arguments::parse();
     let output = arguments.output;
-    match run(arguments.command, output) {
+    match run(arguments.command, output, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.show_failure(&failure);
@@ -86,11 +96,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, output: Output) -> Result<(), Failure> {
+fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
     match command {
         Command::Dev(arguments) => on_this_thread(dev::run(arguments, output)),
-        Command::Serve(arguments) => serve::run(arguments),
-        Command::Cluster(command) => on_this_thread(cluster::run(command, output)),
+        Command::Serve(arguments) => serve::run(arguments, build),
+        Command::Cluster(command) => on_this_thread(cluster::run(command, output, build)),
         Command::Tasks(command) => on_this_thread(upkeep::tasks(command, output)),
         Command::Blobs(arguments) => on_this_thread(upkeep::blobs(arguments, output)),
         Command::Backup(arguments) => on_all_threads(backup::run(arguments, output)),

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cairn_cluster::Build;
 use clap::Args;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
@@ -75,10 +76,10 @@ pub(super) struct Arguments {
     node: Node,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: Arguments, build: Build) -> Result<(), Failure> {
     let held = arguments.node.hold()?;
     super::on_all_threads(async {
-        let served = start::serve(held.config.clone()).await;
+        let served = start::serve(held.config.clone(), build).await;
         served.map_err(Failure::from)
     })
 }
