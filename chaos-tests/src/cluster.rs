@@ -446,13 +446,24 @@ fn voters_of(nodes: usize) -> usize {
 
 /// The program `cairn` that was built with another one: a test, or one that lies beside it.
 pub fn program_beside(other: &Path) -> anyhow::Result<PathBuf> {
+    beside(other, "cairn")
+}
+
+/// The program that stands in for the next release, which was built with these tests.
+pub fn next_release() -> anyhow::Result<PathBuf> {
+    beside(&std::env::current_exe()?, "cairn-next")
+}
+
+fn beside(other: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let folders = other.ancestors().skip(1).take(2);
     let found = folders
-        .map(|folder| folder.join("cairn"))
+        .map(|folder| folder.join(name))
         .find(|program| program.is_file());
     found.with_context(|| {
         let other = other.display();
-        format!("there is no program `cairn` beside {other}: run `cargo build -p cairn` first")
+        format!(
+            "there is no program `{name}` beside {other}: run `cargo build --all-features -p cairn` first"
+        )
     })
 }
 

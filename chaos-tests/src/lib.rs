@@ -25,7 +25,7 @@ pub mod rot;
 pub mod workloads;
 
 pub use clock::{Clock, Clocks};
-pub use cluster::{Blank, Cluster, Launch, program_beside};
+pub use cluster::{Blank, Cluster, Launch, next_release, program_beside};
 pub use disk::{Disk, PowerCut};
 pub use http::{Answer, Http};
 pub use isolate::isolate;

@@ -38,7 +38,7 @@ pub(crate) const RESERVE_BYTES: u64 = 256 << 20;
 /// A node, whether it runs or not. Dropping it kills it.
 pub struct Node {
     number: usize,
-    program: PathBuf,
+    program: Mutex<PathBuf>,
     /// Where its configuration and log lie.
     folder: PathBuf,
     address: Ipv4Addr,
@@ -79,7 +79,7 @@ impl Node {
         let on = place.disk.as_deref().map_or(folder.as_path(), Disk::mount_point);
         let node = Self {
             number,
-            program: program.to_owned(),
+            program: Mutex::new(program.to_owned()),
             address,
             url: format!("http://{address}:{CLIENT_PORT}"),
             data: on.join("data"),
@@ -100,7 +100,7 @@ impl Node {
         let [client, peer] = [CLIENT_PORT + ports_after, PEER_PORT + ports_after];
         let node = Self {
             number: self.number,
-            program: self.program.clone(),
+            program: Mutex::new(self.program()),
             address: self.address,
             url: format!("http://{}:{client}", self.address),
             data: self.data.with_file_name(name),
@@ -129,6 +129,15 @@ impl Node {
             self.data, self.cluster_settings,
         );
         Ok(fs::write(self.config(), config)?)
+    }
+
+    fn program(&self) -> PathBuf {
+        self.program.lock().expect("no panic while held").clone()
+    }
+
+    /// Has it run another program from its next start on.
+    pub fn install(&self, program: &Path) {
+        program.clone_into(&mut self.program.lock().expect("no panic while held"));
     }
 
     /// Which of its cluster it is, counted from 1.
@@ -388,8 +397,8 @@ impl Node {
 
     fn tool(&self, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = match &self.place.room {
-            Some(room) => room.run(&self.program)?,
-            None => Command::new(&self.program),
+            Some(room) => room.run(self.program())?,
+            None => Command::new(self.program()),
         };
         command
             .args(arguments)

@@ -21,8 +21,9 @@ use crate::blob::{
 };
 use crate::departure::{Decision, DepartureError, Departures, Intent, motion};
 use crate::disks::{DiskControl, DiskList, DiskRequestError};
-use crate::identity::{DataDir, DirError, RegisterError};
+use crate::identity::{self, DataDir, DirError, RegisterError};
 use crate::kv::{Kv, ReadError, Store, Unavailable};
+use crate::level::{self, Build, Level, LevelError};
 use crate::membership::{
     Announcement, ClusterStatus, Coding, Controller, ControllerConfig, Departed, Directory, FollowMembers,
     FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status,
@@ -66,8 +67,8 @@ pub struct ClusterConfig {
     pub advertise: Option<NodeAddress>,
     /// What it fails together with; `None` keeps what is recorded.
     pub zone: Option<Zone>,
-    /// The version of cairn that it runs.
-    pub version: String,
+    /// The version of cairn that it runs, and what that can read and write.
+    pub build: Build,
     /// Consensus.
     pub raft: RaftConfig,
     /// The folders, a disk each, over which shards are spread; the data directory may be one of
@@ -109,6 +110,9 @@ pub enum StartError {
     /// Its own state cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Its build does not fit the cluster.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// Its first records could not be written.
     #[error("write the first records of the cluster: {0}")]
     Found(#[from] FoundError),
@@ -126,6 +130,9 @@ pub enum EnterError {
     /// It is not a member, or no longer.
     #[error("announce this node: {0}")]
     Announce(#[from] FoundError),
+    /// Its build is levels apart from the other nodes'.
+    #[error(transparent)]
+    Level(#[from] LevelError),
 }
 
 /// Why no export was begun.
@@ -177,8 +184,9 @@ impl Cluster {
     /// Returns before the node has caught up: see [`Cluster::enter`].
     pub async fn start(config: ClusterConfig, seams: Seams, fail_stop: FailStop) -> Result<Self, StartError> {
         let dir = {
-            let (path, seams) = (config.data.clone(), seams.clone());
+            let (path, seams, level) = (config.data.clone(), seams.clone(), config.build.level);
             let open = move || {
+                identity::check_level(&path, level)?;
                 let dir = DataDir::open(&path, STORES, &seams)?;
                 let blobs = path.join("blobs");
                 std::fs::create_dir_all(&blobs).map_err(StartError::Metadata)?;
@@ -195,6 +203,7 @@ impl Cluster {
             net: net.clone(),
             tls: tls.clone(),
             instance: dir.instance(),
+            level: config.build.level,
         });
         let listen_error = |error| StartError::Listen {
             address: config.listen.clone(),
@@ -221,6 +230,8 @@ impl Cluster {
         .await
         .map_err(StartError::Metadata)?;
         let kv = Kv::new(replica.clone() as Arc<dyn Store>, seams.clone());
+        // The directory is told of a new level a moment after the metadata.
+        config.build.level.check_reads(Level::of(&kv.local()).await?)?;
         let (blobs, blob_service, upkeep) = {
             let config = blob_config(&config, &dir, fail_stop.clone());
             let (kv, seams) = (kv.clone(), seams.clone());
@@ -241,10 +252,11 @@ impl Cluster {
             roster: roster.clone(),
             tls: tls.clone(),
             seams: seams.clone(),
+            level: config.build.level,
         };
         directory().refresh().await?;
         let control: Arc<dyn RaftControl> = replica.clone();
-        let reporter = Reporter::new(&config.version, Arc::new(upkeep.clone()), control);
+        let reporter = Reporter::new(config.build.clone(), Arc::new(upkeep.clone()), control);
 
         let (shutdown, server_shutdown, running) = (
             CancellationToken::new(),
@@ -253,7 +265,11 @@ impl Cluster {
         );
         let raft_service = Service::server(replica.clone(), Arc::new(peers.clone()));
         let disk = DiskGauge::default();
-        let server = Server::new(ServerConfig::default(), tls.clone(), roster.clone())
+        let server_config = ServerConfig {
+            level: config.build.level,
+            ..ServerConfig::default()
+        };
+        let server = Server::new(server_config, tls.clone(), roster.clone())
             .telling(&disk)
             .lane(Lane::Raft, Routes::new(raft_service.clone()))
             .lane(
@@ -329,7 +345,7 @@ impl Cluster {
             id: shared.dir.node(),
             address: shared.advertised.clone(),
             zone: shared.config.zone.clone().unwrap_or_default(),
-            version: shared.config.version.clone(),
+            build: shared.config.build.clone(),
             capacity_bytes: shared.upkeep.capacity(),
             leaving: None,
         };
@@ -356,6 +372,10 @@ impl Cluster {
                     EnterError::Register(RegisterError::Commit(error))
                     | EnterError::Announce(FoundError::Commit(error)),
                 ) => {
+                    // Whoever most others refuse would wait for ever.
+                    if let Some(theirs) = shared.peers.level_of_those_apart() {
+                        shared.config.build.level.check(theirs)?;
+                    }
                     tracing::info!(%error, "waiting for the cluster");
                     tokio::time::sleep(WAIT_FOR_MAJORITY).await;
                 }
@@ -366,13 +386,18 @@ impl Cluster {
         let layout = Arc::new(FollowLayout {
             kv: shared.kv.clone(),
         });
+        let level = Arc::new(FollowLevels {
+            kv: shared.kv.clone(),
+            seams: shared.seams.clone(),
+        });
         let controller = Controller::new(
             shared.config.controller,
             shared.kv.clone(),
             shared.peers.clone(),
             control,
         )
-        .tell(layout);
+        .tell(layout)
+        .tell(level);
         shared.running.spawn(controller.run(shared.shutdown.clone()));
         // Blobs can be stored once there is a layout; the leader makes it at once.
         while !matches!(Blobs::layout(&shared.kv.local()).await, Ok(Some(_))) {
@@ -410,7 +435,7 @@ impl Cluster {
         let news = Announcement {
             address: Some(shared.advertised.clone()),
             zone: shared.config.zone.clone(),
-            version: shared.config.version.clone(),
+            build: shared.config.build.clone(),
             capacity_bytes: shared.upkeep.capacity(),
         };
         announce(&shared.kv, shared.dir.node(), &news).await
@@ -517,6 +542,11 @@ impl Cluster {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.shared.dir.node()
+    }
+
+    /// The level of the cluster: what may be written that not every version can read.
+    pub async fn level(&self) -> Result<Level, ReadError> {
+        Level::of(&self.shared.kv.local()).await
     }
 
     /// Makes a token with which one node can join, once.
@@ -764,5 +794,21 @@ impl FollowMembers for FollowLayout {
                 Ok::<_, anyhow::Error>((txn, ()))
             })
             .await
+    }
+}
+
+/// Raises the level of the cluster when the last of its nodes has been upgraded.
+struct FollowLevels {
+    kv: Kv,
+    seams: Seams,
+}
+
+#[async_trait]
+impl FollowMembers for FollowLevels {
+    async fn follow(&self, _: &[NodeInfo]) -> anyhow::Result<()> {
+        if let Some(level) = level::raise(&self.kv, &self.seams).await? {
+            tracing::info!(%level, "all nodes were upgraded: the cluster is of level {level} from now on");
+        }
+        Ok(())
     }
 }

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::kv::{Collection, CommitError, Key, Kv, ReadError, Snapshot};
+use crate::level::{Level, LevelError};
 use crate::node_id::{ClusterId, NodeId};
 use crate::record::Record;
 use crate::seams::Seams;
@@ -163,6 +164,14 @@ pub enum DirError {
         /// Its format.
         found: u32,
     },
+    /// The build is too old for the cluster that its node belongs to.
+    #[error("data directory {path}: {source}")]
+    Level {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: LevelError,
+    },
     /// Its files contradict each other.
     #[error("data directory {path} is not whole: {reason}")]
     Damaged {
@@ -251,6 +260,9 @@ struct Identity {
     registered: Option<Instance>,
     /// Starts that were made since, and may be registered or not.
     claims: BTreeSet<Instance>,
+    /// The level of the cluster, as far as this node has heard.
+    #[serde(default)]
+    level: Level,
 }
 
 impl Identity {
@@ -294,6 +306,18 @@ impl Identity {
 /// Whether a node lives in the directory. Takes nothing, so it may be asked while the node runs.
 pub fn holds_node(path: &Path) -> Result<bool, DirError> {
     Ok(read_identity(path)?.is_some())
+}
+
+/// Refuses a build that cannot read what the node in this directory may have stored, before
+/// anything of it is opened.
+pub fn check_level(path: &Path, own: Level) -> Result<(), DirError> {
+    match read_identity(path)? {
+        Some(identity) => own.check_reads(identity.level).map_err(|source| DirError::Level {
+            path: path.into(),
+            source,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// A directory in which a new node may be made, held by this process.
@@ -381,6 +405,7 @@ impl EmptyDir {
             node: credentials.node(),
             registered: None,
             claims: BTreeSet::new(),
+            level: Level::FIRST,
         };
         // The last step: from here on the directory is taken.
         write_identity(&self.path, &identity)?;
@@ -546,6 +571,16 @@ impl DataDir {
     pub async fn is_superseded(&self, snapshot: &Snapshot) -> Result<bool, ReadError> {
         let registered: Option<Instance> = snapshot.record(&Instance::key(self.node)).await?;
         Ok(registered.is_some_and(|registered| self.instance.is_superseded_by(registered)))
+    }
+
+    /// Notes the level of the cluster, for [`check_level`].
+    pub(crate) fn note_level(&self, level: Level) -> Result<(), DirError> {
+        let mut identity = self.identity();
+        if identity.level >= level {
+            return Ok(());
+        }
+        identity.level = level;
+        write_identity(&self.path, &identity)
     }
 
     fn identity(&self) -> std::sync::MutexGuard<'_, Identity> {
@@ -909,6 +944,7 @@ mod tests {
             node: NodeId(2),
             registered: None,
             claims: BTreeSet::new(),
+            level: Level::FIRST,
         };
         let mut last = identity.claim(0);
         for nonce in 0..1000 {
@@ -939,5 +975,32 @@ mod tests {
         ] {
             assert_eq!(wrong.parse::<Instance>(), Err(ParseInstanceError), "{wrong}");
         }
+    }
+}
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Instance>("instance");
+    }
+
+    #[test]
+    fn the_file_of_a_directory_is_read() {
+        let instance = |epoch| super::Instance { epoch, nonce: 5 };
+        let identity = super::Identity {
+            format: super::FORMAT,
+            cluster: "00000000-0000-4000-8000-000000000001".parse().unwrap(),
+            node: super::NodeId(7),
+            registered: Some(instance(1)),
+            claims: [instance(2)].into(),
+            level: super::Level::FIRST,
+        };
+        samples::check_bytes("node-json", &[serde_json::to_vec(&identity).unwrap()], |stored| {
+            let identity: super::Identity = serde_json::from_slice(stored).unwrap();
+            serde_json::to_string(&identity).unwrap()
+        });
     }
 }

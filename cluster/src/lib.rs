@@ -3,6 +3,9 @@
 //! This crate knows nothing of packages. Its front is what is exported here: structs that are
 //! cheap to clone, their errors and their configuration. Raft, shards and peers stay inside.
 
+#[cfg(test)]
+extern crate self as cairn_cluster;
+
 mod backup;
 mod blob;
 mod cluster;
@@ -11,12 +14,15 @@ mod disks;
 mod files;
 pub mod identity;
 mod kv;
+mod level;
 pub mod membership;
 pub mod net;
 mod node_id;
 mod off_thread;
 mod raft;
 pub mod record;
+#[cfg(test)]
+mod samples;
 mod seams;
 #[cfg(test)]
 mod sim;
@@ -43,6 +49,7 @@ pub use kv::{
     Collection, CommitError, Entry, Footprint, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES,
     ReadError, Scan, Seen, Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
 };
+pub use level::{Build, Level, LevelError};
 pub use node_id::{ClusterId, NodeId, ParseClusterIdError, ParseNodeIdError};
 pub use raft::{MetadataHash, RaftConfig};
 pub use seams::{Clock, Entropy, Seams, Timestamp};

@@ -2,6 +2,9 @@
 //!
 //! Fields may be added with a default and are ignored by older readers; a change of meaning
 //! raises [`Record::VERSION`] and comes with an [`Record::upgrade`] from the version before.
+//!
+//! Both are new forms, which wait for the [`crate::Level`] of the cluster: an older node cannot read
+//! a newer version, and one that changes a record drops the fields that it does not know.
 
 use bytes::Bytes;
 use serde::Serialize;

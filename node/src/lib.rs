@@ -15,6 +15,9 @@ pub mod formats;
 pub mod http;
 pub mod lock;
 pub mod registry;
+#[cfg(test)]
+#[path = "../../cluster/src/samples/mod.rs"]
+mod samples;
 pub mod start;
 #[cfg(test)]
 pub(crate) mod testing;

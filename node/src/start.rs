@@ -11,8 +11,8 @@ use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{
-    BackupId, BlobId, BlobReadError, BlobReader, Cluster, ClusterConfig, ClusterId, Decision, DiskId,
-    DiskList, ExportError, FailStop, Hold, HoldError, Intent, MetadataHash, NodeId, ProtectionError,
+    BackupId, BlobId, BlobReadError, BlobReader, Build, Cluster, ClusterConfig, ClusterId, Decision, DiskId,
+    DiskList, ExportError, FailStop, Hold, HoldError, Intent, Level, MetadataHash, NodeId, ProtectionError,
     RaftConfig, Retention, RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus,
     UnderProtectedPage, Waste,
 };
@@ -42,8 +42,13 @@ const STORAGE_FAILED: i32 = 74;
 /// How many files stores, shards that are read and written, and other nodes need.
 const FILES_OF_STORES: u64 = 2048;
 
-/// The version that other nodes are told.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The build that this program is of.
+pub fn own_build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION").into(),
+        level: Level::OWN,
+    }
+}
 
 /// A cluster that was founded.
 pub struct Founded {
@@ -66,12 +71,13 @@ pub struct Joined {
 
 /// Founds a cluster with this node as its first, and makes what `first` says, which must have
 /// an administrator.
-pub async fn found(config: &Config, first: &Bootstrap) -> anyhow::Result<Founded> {
+pub async fn found(config: &Config, build: Build, first: &Bootstrap) -> anyhow::Result<Founded> {
     let (data, seams) = (config.node.data.clone(), Seams::system());
     let making = seams.clone();
     let made = tokio::task::spawn_blocking(move || Cluster::init(&data, &making));
     let (cluster, node) = made.await??;
-    let running = Cluster::start(cluster_config(config), seams.clone(), FailStop::new(say_and_exit))
+    let settings = cluster_config(config, build);
+    let running = Cluster::start(settings, seams.clone(), FailStop::new(say_and_exit))
         .await
         .context("start the first node")?;
     let token = fill(&running, seams, first).await;
@@ -102,14 +108,14 @@ async fn fill(running: &Cluster, seams: Seams, first: &Bootstrap) -> anyhow::Res
 }
 
 /// Makes this node a member of the cluster that the token names.
-pub async fn join(config: &Config, token: &str) -> anyhow::Result<Joined> {
+pub async fn join(config: &Config, build: Build, token: &str) -> anyhow::Result<Joined> {
     let token: JoinToken = token.parse()?;
     let plan = JoinPlan {
         path: config.node.data.clone(),
         token,
         address: config.cluster.advertised(),
         zone: config.node.zone.clone(),
-        version: VERSION.into(),
+        build,
         capacity_bytes: match config.node.disks.as_slice() {
             [] => capacity_bytes(&config.node.data),
             // What is one file system after all is found out when the node starts.
@@ -142,7 +148,7 @@ fn capacity_bytes(folder: &Path) -> u64 {
 /// Runs a node until it is told to stop, or must.
 ///
 /// It does without some disks that were in use.
-pub async fn serve(config: Config, without_disks: Vec<DiskId>) -> anyhow::Result<()> {
+pub async fn serve(config: Config, without_disks: Vec<DiskId>, build: Build) -> anyhow::Result<()> {
     log_to_standard_error(&config.log);
     metrics::install().context("record metrics")?;
     let open_files = raise_open_files();
@@ -160,7 +166,7 @@ pub async fn serve(config: Config, without_disks: Vec<DiskId>) -> anyhow::Result
     restore::check_finished(&config.node.data)?;
     let node = ClusterConfig {
         without_disks,
-        ..cluster_config(&config)
+        ..cluster_config(&config, build)
     };
     let cluster = Cluster::start(node, seams.clone(), FailStop::exit_process()).await?;
     let (id, node) = (cluster.id(), cluster.node());
@@ -271,13 +277,13 @@ impl Serving {
     }
 }
 
-pub(crate) fn cluster_config(config: &Config) -> ClusterConfig {
+pub(crate) fn cluster_config(config: &Config, build: Build) -> ClusterConfig {
     ClusterConfig {
         data: config.node.data.clone(),
         listen: config.cluster.listen.to_string(),
         advertise: Some(config.cluster.advertised()),
         zone: Some(config.node.zone.clone()),
-        version: VERSION.into(),
+        build,
         raft: RaftConfig {
             snapshot_every_bytes: config.cluster.snapshot_every.as_u64(),
             log_retention_bytes: config.cluster.log_retention.as_u64(),

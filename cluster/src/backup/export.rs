@@ -11,6 +11,7 @@ use super::part::{Begin, ExportedBlob, Part, PartWriter};
 use crate::blob::census::{self, Census};
 use crate::blob::{BlobInfo, Retention};
 use crate::kv::{ReadError, Snapshot};
+use crate::level::Level;
 use crate::node_id::ClusterId;
 use crate::seams::Timestamp;
 use crate::tasks::all_that_is_set;
@@ -42,6 +43,7 @@ impl Begin {
             taken_at,
             retention: Retention::load(snapshot).await?,
             tasks: all_that_is_set(snapshot).await?,
+            level: Level::of(snapshot).await?,
         })
     }
 }

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::own_records;
 use crate::blob::{BackupId, BlobId, Digests, Retention, Space};
 use crate::kv::{Key, MAX_KEY_BYTES, MAX_TRANSACTION_BYTES};
+use crate::level::Level;
 use crate::node_id::ClusterId;
 use crate::record::{self, DecodeError, Record, byte_string};
 use crate::seams::Timestamp;
@@ -79,6 +80,9 @@ pub struct Begin {
     pub retention: Retention,
     /// What was set for background work.
     pub tasks: Vec<(TaskKind, TaskSettings)>,
+    /// The level of the cluster: what can read the records.
+    #[serde(default)]
+    pub level: Level,
 }
 
 /// What is known of a blob.
@@ -348,6 +352,7 @@ mod tests {
             taken_at: Timestamp(12),
             retention: Retention::default(),
             tasks: vec![(TaskKind::Scrub, TaskSettings::default())],
+            level: Level::FIRST,
         }
     }
 
@@ -485,5 +490,25 @@ mod tests {
             let _ = read(&bytes);
             let _ = read(&[&MAGIC[..], &bytes].concat());
         }
+    }
+}
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Part>("part");
+    }
+
+    #[test]
+    fn an_export_is_read() {
+        let mut writer = super::PartWriter::new(samples::forms::<super::Begin>().remove(0));
+        writer.end();
+        samples::check_bytes("export", &[writer.take().to_vec()], |stored| {
+            let parts: Vec<super::Part> = super::Parts::new(stored).map(Result::unwrap).collect();
+            serde_json::to_string(&parts).unwrap()
+        });
     }
 }

@@ -23,6 +23,7 @@ use super::own_records;
 use super::part::{Begin, ExportedBlob};
 use crate::blob::{BackupId, BlobId, BlobTxnError, Blobs, DigestSet, PutError, WriteError, census};
 use crate::kv::{Collection, CommitError, Key, Kv, ReadError, Snapshot, Txn, Unavailable};
+use crate::level::Level;
 use crate::node_id::ClusterId;
 use crate::record::Record;
 use crate::seams::{Seams, Timestamp};
@@ -75,6 +76,14 @@ pub enum RestoreError {
         /// Which.
         backup: BackupId,
     },
+    /// It is of a newer cluster than this build can be a node of.
+    #[error("the backup is of a cluster of level {level}, this cairn is of level {own}: use a newer cairn")]
+    Newer {
+        /// The level of the cluster that it was taken of.
+        level: Level,
+        /// The level of this one.
+        own: Level,
+    },
     /// Metadata could not be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -125,6 +134,11 @@ impl Restore {
     /// Begins, or goes on after an interruption.
     pub async fn begin(kv: Kv, blobs: Blobs, seams: Seams, begin: &Begin) -> Result<Self, RestoreError> {
         let work = async |mut txn: Txn| {
+            let own = Level::within(&mut txn).await?;
+            if begin.level > own {
+                let level = begin.level;
+                return Err(RestoreError::Newer { level, own });
+            }
             match txn.record::<RestoreRecord>(&restore_key()).await? {
                 None => {
                     let found = txn.snapshot().page(None, &own_records(), 1).await?;
@@ -311,4 +325,14 @@ pub(crate) async fn is_under_way(snapshot: &Snapshot) -> Result<bool, ReadError>
 /// it was restored from is higher.
 pub(crate) async fn earlier_revisions(snapshot: &Snapshot) -> Result<u64, ReadError> {
     snapshot.number(&revision_key()).await
+}
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::RestoreRecord>("restore");
+    }
 }

@@ -6,8 +6,9 @@ use futures::{TryStreamExt, stream};
 use super::*;
 use crate::blob::{BackupId, BlobId, Blobs, DigestSet, Space};
 use crate::kv::{CommitError, Key, Kv, Scan, Txn};
+use crate::level::Level;
 use crate::node_id::ClusterId;
-use crate::seams::Seams;
+use crate::seams::{Seams, Timestamp};
 use crate::tasks::{TaskKind, TaskSettings, put_settings};
 
 const SPACE: Space = Space(3);
@@ -235,6 +236,24 @@ async fn nothing_is_restored_over_what_is_there() {
     let late = stream::iter([Ok((key(1, "x"), Bytes::from_static(b"late")))]);
     assert!(restore.write::<TestError>(late).await.is_err());
     assert_eq!(new.records().await[0].1, "old");
+}
+
+#[tokio::test]
+async fn what_a_newer_cluster_wrote_is_not_restored_by_what_cannot_read_it() {
+    let (old, new) = (Side::new(), Side::new());
+    old.write(&[(key(1, "x"), "new form")]).await;
+    let mut txn = old.kv.begin().await.unwrap();
+    Level(2).put(&mut txn, Timestamp(1));
+    txn.commit().await.unwrap();
+    let exported = old.export().await;
+    let (begin, ..) = taken_apart(&exported);
+    assert_eq!(begin.level, Level(2));
+    let refused = new.begin(&begin).await.err().unwrap();
+    assert!(refused.to_string().contains("use a newer cairn"), "{refused}");
+    let mut txn = new.kv.begin().await.unwrap();
+    Level(3).put(&mut txn, Timestamp(1));
+    txn.commit().await.unwrap();
+    new.restore(&old, &exported).await.unwrap();
 }
 
 #[tokio::test]

@@ -176,3 +176,13 @@ pub(super) async fn is_held_in(txn: &mut Txn, now: Timestamp) -> Result<bool, Re
     txn.depend_on(&keys::holds()).await?;
     is_held(txn.snapshot(), now).await
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::HoldRecord>("hold");
+    }
+}

@@ -335,3 +335,13 @@ mod tests {
         assert!(Item::parse(&packed[1..]).is_err());
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::LeftoverRecord>("leftover");
+    }
+}

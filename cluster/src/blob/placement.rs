@@ -949,3 +949,13 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Layout>("layout");
+    }
+}

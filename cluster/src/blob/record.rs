@@ -374,3 +374,18 @@ mod tests {
         assert_eq!(decode::<BlobRecord>(&stored).unwrap().state, BlobState::Live);
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::BlobRecord>("blob");
+        samples::check::<super::SegmentRecord>("segment");
+        samples::check::<super::PendingRecord>("pending");
+        samples::check::<super::DebtRecord>("debt");
+        samples::check::<super::GarbageRecord>("garbage");
+        samples::check::<super::UploadRecord>("upload");
+    }
+}

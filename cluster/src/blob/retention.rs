@@ -87,3 +87,13 @@ impl Retention {
         kv.transact(put).await
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Retention>("retention");
+    }
+}

@@ -310,3 +310,59 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use data_encoding::HEXLOWER;
+    use serde_json::json;
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        let header = ShardHeader {
+            name: ShardName {
+                group: 7,
+                id: SegmentId {
+                    generation: Generation([7; 16]),
+                    number: 1,
+                },
+                index: 1,
+            },
+            code: Code { data: 2, parity: 1 },
+            offset: SEGMENT_BYTES,
+            seal: Seal {
+                len: 600_000,
+                hash: [8; 32],
+                blob: Some(BlobId([9; 32])),
+            },
+            checksums: vec![1, 2],
+        };
+        // The rest of the page is zeros, and its last bytes are a checksum.
+        let written = header.encode();
+        let (begin, end) = (written[..FIXED_BYTES + 16].to_vec(), &written[CHECKSUM_AT..]);
+        let written = [begin.as_slice(), end].concat();
+        samples::check_bytes("shard-header", &[written], |stored| {
+            let mut page = [0; HEADER_BYTES];
+            let (begin, end) = stored.split_at(stored.len() - 8);
+            page[..begin.len()].copy_from_slice(begin);
+            page[CHECKSUM_AT..].copy_from_slice(end);
+            let header = ShardHeader::decode(&page).unwrap();
+            json!({
+                "group": header.name.group,
+                "generation": HEXLOWER.encode(&header.name.id.generation.0),
+                "segment": header.name.id.number,
+                "index": header.name.index,
+                "data": header.code.data,
+                "parity": header.code.parity,
+                "offset": header.offset,
+                "len": header.seal.len,
+                "hash": HEXLOWER.encode(&header.seal.hash),
+                "blob": header.seal.blob.map(|id| HEXLOWER.encode(&id.0)),
+                "checksums": header.checksums,
+            })
+            .to_string()
+        });
+    }
+}

@@ -692,3 +692,28 @@ mod tests {
         assert_eq!(data_encoding::HEXLOWER.encode(&stored.encode()), expected);
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use data_encoding::HEXLOWER;
+    use serde_json::json;
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        let mut hasher = SubtreeHasher::at(0);
+        hasher.update(b"content");
+        let segment = SmallSegment {
+            offset: 0,
+            hash: hasher.finish().chaining,
+            bytes: Bytes::from_static(b"content"),
+        };
+        samples::check_bytes("small-segment", &[segment.encode().to_vec()], |stored| {
+            let segment = SmallSegment::decode(Bytes::copy_from_slice(stored)).unwrap();
+            let (hash, bytes) = (HEXLOWER.encode(&segment.hash), HEXLOWER.encode(&segment.bytes));
+            json!({"offset": segment.offset, "hash": hash, "bytes": bytes}).to_string()
+        });
+    }
+}

@@ -78,3 +78,13 @@ impl<'a> Sweep<'a> {
         work.save(encode(&bookmark)).await;
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Bookmark>("bookmark");
+    }
+}

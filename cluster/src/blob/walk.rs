@@ -335,3 +335,13 @@ pub(super) fn fixed<const N: usize>(item: &[u8]) -> Result<[u8; N], DecodeError>
         reason: format!("it has {} bytes, not {N}", item.len()),
     })
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Position>("position");
+    }
+}

@@ -128,3 +128,13 @@ mod tests {
         assert_eq!((again.first.bytes, again.bytes_per_second), (500, 0));
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Tally>("tally");
+    }
+}

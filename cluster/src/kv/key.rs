@@ -291,3 +291,27 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use data_encoding::HEXLOWER;
+    use serde_json::json;
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn keys_are_read() {
+        let keys = [
+            Collection::new("cluster").at("nodes").key(7_u64),
+            Collection::new(0_u64).at("a\0b").at([0, 0xff]).key("\0"),
+        ];
+        let written: Vec<_> = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        samples::check_bytes("kv-key", &written, |stored| {
+            let key = Key::decode(Bytes::copy_from_slice(stored)).unwrap();
+            let segments = key.collection().segments();
+            let segments: Vec<_> = segments.iter().map(|segment| HEXLOWER.encode(segment)).collect();
+            json!({"collection": segments, "item": HEXLOWER.encode(&key.item())}).to_string()
+        });
+    }
+}

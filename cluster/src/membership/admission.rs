@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::record::{NodeAddress, NodeInfo, NodeRecord, Zone, nodes, record};
 use crate::kv::{CommitError, Kv, ReadError, Unavailable};
+use crate::level::{Build, Level, LevelError};
 use crate::node_id::NodeId;
 use crate::seams::Seams;
 use crate::trust::{Authority, AuthorityError, CertificateError, SigningRequest, TokenRecord, TokenSecret};
@@ -47,6 +48,8 @@ enum Refused {
     Used,
     #[error("node {0} was removed from the cluster: a new token is needed to join again")]
     Removed(NodeId),
+    #[error(transparent)]
+    Level(#[from] LevelError),
     #[error("{0}")]
     Invalid(String),
     #[error("this node knows no certificate authority yet")]
@@ -80,6 +83,7 @@ impl From<Refused> for Status {
             | Refused::Used
             | Refused::Removed(_) => Self::permission_denied(message),
             Refused::Invalid(_) => Self::invalid_argument(message),
+            Refused::Level(_) => Self::failed_precondition(message),
             Refused::NotReady | Refused::Commit(_) | Refused::Unavailable(_) => Self::unavailable(message),
             Refused::Read(_) | Refused::Authority(_) => Self::internal(message),
         }
@@ -92,7 +96,7 @@ struct Candidate {
     request: SigningRequest,
     address: NodeAddress,
     zone: Zone,
-    version: String,
+    build: Build,
     capacity_bytes: u64,
 }
 
@@ -119,6 +123,8 @@ impl JoinService {
         if snapshot.get(&token_key).await?.is_none() {
             return Err(Refused::UnknownToken { cluster });
         }
+        // Before the token is used up.
+        candidate.build.level.check(Level::of(&snapshot).await?)?;
         let joining_key = candidate.request.key_hash()?;
         let node = self.use_token(&candidate.secret, joining_key, &cluster).await?;
         self.write_record(node, &candidate).await?;
@@ -183,11 +189,12 @@ impl JoinService {
                 if stored.as_ref().is_some_and(|stored| stored.removed.is_some()) {
                     return Err(Refused::Removed(node));
                 }
+                candidate.build.level.check(Level::within(&mut txn).await?)?;
                 let info = NodeInfo {
                     id: node,
                     address: candidate.address.clone(),
                     zone: candidate.zone.clone(),
-                    version: candidate.version.clone(),
+                    build: candidate.build.clone(),
                     capacity_bytes: candidate.capacity_bytes,
                     leaving: stored.as_ref().and_then(|stored| stored.leaving),
                 };
@@ -222,7 +229,11 @@ impl Candidate {
             request: SigningRequest::from_der(request.signing_request.to_vec()),
             address: request.address.parse().map_err(|error| invalid(&error))?,
             zone: request.zone.parse().map_err(|error| invalid(&error))?,
-            version: request.version,
+            build: Build {
+                version: request.version,
+                // Builds from before there were levels tell none.
+                level: Level(request.level).max(Level::FIRST),
+            },
             capacity_bytes: request.capacity_bytes,
         })
     }

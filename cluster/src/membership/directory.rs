@@ -12,12 +12,13 @@ use tracing::{error, info, warn};
 use super::record::NodeRecord;
 use crate::identity::{DataDir, Instance};
 use crate::kv::{Kv, ReadError, Scan, Snapshot};
+use crate::level::{ClusterLevel, Level};
 use crate::net::{Known, Peers, Roster};
 use crate::node_id::NodeId;
 use crate::seams::Seams;
 use crate::trust::{Authority, Tls};
 
-/// How often the metadata is looked at. It costs two cached reads if nothing has changed.
+/// How often the metadata is looked at. It costs three cached reads if nothing has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the certificate's age is looked at.
@@ -32,6 +33,9 @@ pub enum Departed {
     /// Another copy of its data directory has been started.
     #[error("another copy of this node's data directory has been started")]
     Superseded,
+    /// All other nodes were upgraded, and write what this one cannot read.
+    #[error("this node's version is too old: the cluster is of a level that it cannot read")]
+    Outdated,
 }
 
 /// Follows the records of the nodes. Cheap to clone.
@@ -49,6 +53,8 @@ pub struct Directory {
     pub tls: Tls,
     /// The clock that tells when it is to be renewed.
     pub seams: Seams,
+    /// What this node's build can read and write.
+    pub level: Level,
 }
 
 impl Directory {
@@ -89,15 +95,17 @@ impl Directory {
     async fn look(
         &self,
         snapshot: &Snapshot,
-        seen: &mut Option<(u64, u64)>,
+        seen: &mut Option<[u64; 3]>,
     ) -> Result<Option<Departed>, ReadError> {
         let nodes = snapshot.revision(&NodeRecord::collection()).await?;
         let instances = snapshot.revision(&Instance::collection()).await?;
-        if *seen == Some((nodes, instances)) {
+        let level = snapshot.revision(&ClusterLevel::collection()).await?;
+        let current = Some([nodes, instances, level]);
+        if *seen == current {
             return Ok(None);
         }
         let departed = self.take_over(snapshot).await?;
-        *seen = Some((nodes, instances));
+        *seen = current;
         Ok(departed)
     }
 
@@ -116,12 +124,28 @@ impl Directory {
             known.entry(node).or_default().instance = Some(entry.record()?);
         }
         self.roster.replace(known);
+        let level = Level::of(snapshot).await?;
+        self.roster.require(level);
+        self.note(level).await;
+        if self.level < level {
+            return Ok(Some(Departed::Outdated));
+        }
         let own = records.get(&self.dir.node());
         if own.is_some_and(|own| own.removed.is_some()) {
             return Ok(Some(Departed::Removed));
         }
         let superseded = self.dir.is_superseded(snapshot).await?;
         Ok(superseded.then_some(Departed::Superseded))
+    }
+
+    /// Notes the level of the cluster in the data directory, so that an older build is refused
+    /// before it opens what it cannot read.
+    async fn note(&self, level: Level) {
+        let dir = self.dir.clone();
+        let noted = tokio::task::spawn_blocking(move || dir.note_level(level)).await;
+        if let Ok(Err(error)) = noted {
+            error!(%error, "note the level of the cluster");
+        }
     }
 
     /// Every node holds the authority's key, so it renews its own certificate without asking.

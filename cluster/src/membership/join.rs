@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::record::{NodeAddress, Zone};
 use crate::identity::{DataDir, DirError, EmptyDir};
+use crate::level::Build;
 use crate::net::{Dialer, Net, protocol_header};
 use crate::node_id::NodeId;
 use crate::seams::Seams;
@@ -36,8 +37,8 @@ pub struct JoinPlan {
     pub address: NodeAddress,
     /// What it fails together with.
     pub zone: Zone,
-    /// The version of cairn that it runs.
-    pub version: String,
+    /// The version of cairn that it runs, and what that can read and write.
+    pub build: Build,
     /// The size of the disk under its data.
     pub capacity_bytes: u64,
 }
@@ -192,7 +193,8 @@ async fn ask(
         signing_request: signing_request.der().to_vec().into(),
         address: plan.address.to_string(),
         zone: plan.zone.to_string(),
-        version: plan.version.clone(),
+        version: plan.build.version.clone(),
+        level: plan.build.level.0,
         capacity_bytes: plan.capacity_bytes,
     };
     let mut request = Request::new(request);

@@ -23,6 +23,7 @@ mod status;
 mod survival;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod voters;
 
 pub use admission::JoinService;
@@ -36,3 +37,4 @@ pub use record::{
 };
 pub use status::{ClusterStatus, DiskSummary, NodeStatus, Reporter, Role, TellDisks, cluster_status};
 pub use survival::{Coding, Facts, NodeFacts, survival};
+pub use upgrade::{Upgrade, UpgradeNode};

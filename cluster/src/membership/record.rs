@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{DataDir, DirError};
 use crate::kv::{Collection, CommitError, Key, Kv, ReadError, Scan, Snapshot};
+use crate::level::{Build, Level, LevelError};
 use crate::node_id::NodeId;
 use crate::record::Record;
 use crate::seams::{Seams, Timestamp};
@@ -157,6 +158,9 @@ pub struct NodeRecord {
     pub zone: Zone,
     /// The version of cairn that it runs.
     pub version: String,
+    /// What that can read and write.
+    #[serde(default)]
+    pub level: Level,
     /// The size of the disks that it keeps shards on.
     pub capacity_bytes: u64,
     /// When it was admitted.
@@ -211,8 +215,8 @@ pub struct NodeInfo {
     pub address: NodeAddress,
     /// What it fails together with.
     pub zone: Zone,
-    /// The version of cairn that it runs.
-    pub version: String,
+    /// The version of cairn that it runs, and what that can read and write.
+    pub build: Build,
     /// The size of the disks that it keeps shards on.
     pub capacity_bytes: u64,
     /// That it gives up what it has.
@@ -228,7 +232,10 @@ pub async fn nodes(snapshot: &Snapshot) -> Result<Vec<NodeInfo>, ReadError> {
             id,
             address: record.address,
             zone: record.zone,
-            version: record.version,
+            build: Build {
+                version: record.version,
+                level: record.level,
+            },
             capacity_bytes: record.capacity_bytes,
             leaving: record.leaving,
         })
@@ -262,6 +269,9 @@ pub enum FoundError {
         /// The node.
         node: NodeId,
     },
+    /// The build does not fit the cluster.
+    #[error(transparent)]
+    Level(#[from] LevelError),
 }
 
 /// Writes what a new cluster begins with: the authority and the first node. Does nothing on a
@@ -276,6 +286,7 @@ pub async fn found(kv: &Kv, dir: &DataDir, own: &NodeInfo, seams: &Seams) -> Res
         }
         txn.depend_on(&NodeRecord::collection()).await?;
         authority.put(&mut txn);
+        own.build.level.put(&mut txn, seams.clock.now());
         txn.put_record(&NodeRecord::key(own.id), &record(own, seams.clock.now()));
         Ok((txn, ()))
     })
@@ -289,14 +300,14 @@ pub struct Announcement {
     pub address: Option<NodeAddress>,
     /// What it fails together with; `None` keeps what is recorded.
     pub zone: Option<Zone>,
-    /// The version of cairn that it runs.
-    pub version: String,
+    /// The version of cairn that it runs, and what that can read and write.
+    pub build: Build,
     /// The size of the disks that it keeps shards on.
     pub capacity_bytes: u64,
 }
 
 /// Brings a node's own record up to date: after an upgrade, on another address, with another
-/// disk. Writes nothing if nothing has changed.
+/// disk. Writes nothing if nothing has changed. Refused if its build does not fit the cluster.
 pub async fn announce(kv: &Kv, node: NodeId, news: &Announcement) -> Result<(), FoundError> {
     kv.transact(async |mut txn| {
         let key = NodeRecord::key(node);
@@ -304,10 +315,12 @@ pub async fn announce(kv: &Kv, node: NodeId, news: &Announcement) -> Result<(), 
         if stored.removed.is_some() {
             return Err(FoundError::Removed { node });
         }
+        news.build.level.check(Level::within(&mut txn).await?)?;
         let current = NodeRecord {
             address: news.address.clone().unwrap_or_else(|| stored.address.clone()),
             zone: news.zone.clone().unwrap_or_else(|| stored.zone.clone()),
-            version: news.version.clone(),
+            version: news.build.version.clone(),
+            level: news.build.level,
             capacity_bytes: news.capacity_bytes,
             joined: stored.joined,
             removed: None,
@@ -325,7 +338,8 @@ pub(crate) fn record(info: &NodeInfo, joined: Timestamp) -> NodeRecord {
     NodeRecord {
         address: info.address.clone(),
         zone: info.zone.clone(),
-        version: info.version.clone(),
+        version: info.build.version.clone(),
+        level: info.build.level,
         capacity_bytes: info.capacity_bytes,
         joined,
         removed: None,
@@ -359,5 +373,15 @@ mod tests {
         for wrong in ["", "A", "a b", "ä", &"a".repeat(65)] {
             assert!(wrong.parse::<Zone>().is_err(), "{wrong}");
         }
+    }
+}
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::NodeRecord>("node");
     }
 }

@@ -16,8 +16,10 @@ use tonic::{Request, Response, Status};
 use super::control::{RaftControl, RaftView};
 use super::record::{NodeInfo, Zone, nodes};
 use super::survival::{Coding, Facts, NodeFacts, survival};
+use super::upgrade::{Upgrade, UpgradeNode};
 use crate::departure::{Departure, Motion, departures};
 use crate::kv::{Kv, ReadError};
+use crate::level::{Build, Level};
 use crate::net::{Lane, Peers};
 use crate::node_id::NodeId;
 
@@ -53,6 +55,8 @@ pub struct NodeStatus {
     pub up: bool,
     /// The version that it runs, or ran when it was last heard of.
     pub version: String,
+    /// What that can read and write.
+    pub level: Level,
     /// The last log index that it has applied.
     pub applied_index: Option<u64>,
     /// How many log entries it is behind the newest that any node tells of.
@@ -78,6 +82,8 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// What is on its way to the nodes that are to have it.
     pub moving: Option<Motion>,
+    /// How far an upgrade is.
+    pub upgrade: Upgrade,
 }
 
 /// The disks of a node as a whole.
@@ -103,16 +109,16 @@ pub trait TellDisks: Send + Sync {
 /// Tells what only this node knows of itself. Cheap to clone.
 #[derive(Clone)]
 pub struct Reporter {
-    version: Arc<str>,
+    build: Arc<Build>,
     disks: Arc<dyn TellDisks>,
     control: Arc<dyn RaftControl>,
 }
 
 impl Reporter {
     /// A reporter for a node with these disks.
-    pub fn new(version: &str, disks: Arc<dyn TellDisks>, control: Arc<dyn RaftControl>) -> Self {
+    pub fn new(build: Build, disks: Arc<dyn TellDisks>, control: Arc<dyn RaftControl>) -> Self {
         Self {
-            version: version.into(),
+            build: Arc::new(build),
             disks,
             control,
         }
@@ -128,7 +134,8 @@ impl Reporter {
         let disks = self.disks.summary().await;
         v1::StatusResponse {
             node: view.me.0,
-            version: self.version.to_string(),
+            version: self.build.version.clone(),
+            level: self.build.level.0,
             applied_index: view.applied,
             disk_used_bytes: disks.used_bytes,
             disk_total_bytes: disks.total_bytes,
@@ -156,6 +163,7 @@ pub async fn cluster_status(
 ) -> Result<ClusterStatus, ReadError> {
     let snapshot = kv.local();
     let members = nodes(&snapshot).await?;
+    let level = Level::of(&snapshot).await?;
     let view = own.control.view();
     let departures = departures(&snapshot, &view).await?;
     let asked = members.iter().map(async |member| {
@@ -171,7 +179,7 @@ pub async fn cluster_status(
         .filter_map(|(node, report)| Some((node, report?)))
         .collect();
     Ok(assemble(
-        &members, &view, &reports, departures, coding, shard_debt,
+        &members, level, &view, &reports, departures, coding, shard_debt,
     ))
 }
 
@@ -186,6 +194,7 @@ async fn ask(peers: &Peers, node: NodeId) -> Option<v1::StatusResponse> {
 
 fn assemble(
     members: &[NodeInfo],
+    level: Level,
     view: &RaftView,
     reports: &BTreeMap<NodeId, v1::StatusResponse>,
     mut departures: BTreeMap<NodeId, Departure>,
@@ -230,7 +239,8 @@ fn assemble(
             zone: member.zone.clone(),
             role: role(member.id),
             up: report.is_some(),
-            version: report.map_or_else(|| member.version.clone(), |report| report.version.clone()),
+            version: report.map_or_else(|| member.build.version.clone(), |report| report.version.clone()),
+            level: report.map_or(member.build.level, |report| Level(report.level).max(Level::FIRST)),
             applied_index,
             lag: applied_index.map(|applied| newest - applied),
             disk_used_bytes: report.map(|report| report.disk_used_bytes),
@@ -239,10 +249,13 @@ fn assemble(
             departure: departures.remove(&member.id),
         }
     });
+    let nodes: Vec<NodeStatus> = nodes.collect();
+    let leader = view.leader.filter(|leader| reports.contains_key(leader));
     ClusterStatus {
         survives: survival(&facts),
-        leader: view.leader.filter(|leader| reports.contains_key(leader)),
-        nodes: nodes.collect(),
+        upgrade: Upgrade::plan(level, leader, shard_debt, nodes.iter().map(UpgradeNode::of)),
+        leader,
+        nodes,
         moving: None,
     }
 }

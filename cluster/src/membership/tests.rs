@@ -17,6 +17,7 @@ use super::record::NodeRecord;
 use super::*;
 use crate::identity::{DataDir, DirError};
 use crate::kv::Kv;
+use crate::level::{self, Build, Level};
 use crate::net::{Lane, Listener, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
 use crate::node_id::NodeId;
 use crate::seams::{Clock, Seams, Timestamp};
@@ -50,12 +51,19 @@ impl Drop for Founder {
     }
 }
 
+fn build() -> Build {
+    Build {
+        version: VERSION.into(),
+        level: Level::OWN,
+    }
+}
+
 fn info(id: NodeId, address: &NodeAddress) -> NodeInfo {
     NodeInfo {
         id,
         address: address.clone(),
         zone: Zone::default(),
-        version: VERSION.into(),
+        build: build(),
         capacity_bytes: 1 << 30,
         leaving: None,
     }
@@ -112,7 +120,7 @@ impl Founder {
             token: token.clone(),
             address: "127.0.0.1:9".parse().unwrap(),
             zone: "b".parse().unwrap(),
-            version: VERSION.into(),
+            build: build(),
             capacity_bytes: 2 << 30,
         };
         join(plan, Arc::new(Tcp), &self.seams).await
@@ -156,6 +164,7 @@ async fn a_node_joins_with_a_token_and_is_known() {
         net: Arc::new(Tcp),
         tls,
         instance: second.dir.instance(),
+        level: Level::OWN,
     });
     peers.learn(NodeId::FOUNDER, founder.address.as_str());
     let mut client = v1::liveness_client::LivenessClient::new(peers.channel(NodeId::FOUNDER, Lane::Raft));
@@ -259,6 +268,7 @@ async fn good_request(founder: &Founder) -> v1::JoinRequest {
         zone: "default".into(),
         version: VERSION.into(),
         capacity_bytes: 1,
+        level: 0,
     }
 }
 
@@ -354,12 +364,15 @@ async fn a_cluster_is_founded_once_and_a_node_tells_its_news() {
     let news = Announcement {
         address: None,
         zone: Some("c".parse().unwrap()),
-        version: "1.3.0".into(),
+        build: Build {
+            version: "1.3.0".into(),
+            level: Level::OWN,
+        },
         capacity_bytes: 1 << 30,
     };
     announce(&founder.kv, NodeId::FOUNDER, &news).await.unwrap();
     let told = nodes(&founder.kv.local()).await.unwrap().remove(0);
-    assert_eq!((told.version.as_str(), told.zone.as_str()), ("1.3.0", "c"));
+    assert_eq!((told.build.version.as_str(), told.zone.as_str()), ("1.3.0", "c"));
     assert_eq!(told.address, founder.address);
     let index = founder.kv.local().applied_index();
     announce(&founder.kv, NodeId::FOUNDER, &news).await.unwrap();
@@ -372,12 +385,129 @@ async fn a_cluster_is_founded_once_and_a_node_tells_its_news() {
     assert!(matches!(removed, Err(FoundError::Removed { .. })));
 }
 
+impl Founder {
+    async fn announce(&self, node: NodeId, level: u32) -> Result<(), FoundError> {
+        let news = Announcement {
+            address: None,
+            zone: None,
+            build: Build {
+                version: format!("0.{level}.0"),
+                level: Level(level),
+            },
+            capacity_bytes: 1 << 30,
+        };
+        announce(&self.kv, node, &news).await
+    }
+
+    async fn raise(&self) -> Option<u32> {
+        let raised = level::raise(&self.kv, &self.seams).await.unwrap();
+        raised.map(|level| level.0)
+    }
+
+    async fn level(&self) -> u32 {
+        Level::of(&self.kv.local()).await.unwrap().0
+    }
+}
+
+#[tokio::test]
+async fn the_level_is_raised_when_all_nodes_can_and_never_lowered() {
+    let founder = Founder::start().await;
+    let second = founder
+        .join("2", &founder.token().await)
+        .await
+        .unwrap()
+        .dir
+        .node();
+    let third = founder
+        .join("3", &founder.token().await)
+        .await
+        .unwrap()
+        .dir
+        .node();
+    assert_eq!((founder.level().await, founder.raise().await), (1, None));
+    for node in [NodeId::FOUNDER, second] {
+        founder.announce(node, 2).await.unwrap();
+        assert_eq!(founder.raise().await, None);
+    }
+    // Until then every node may go back.
+    founder.announce(second, 1).await.unwrap();
+    founder.announce(second, 2).await.unwrap();
+    founder.announce(third, 2).await.unwrap();
+    assert_eq!((founder.raise().await, founder.level().await), (Some(2), 2));
+    assert_eq!(founder.raise().await, None);
+
+    let too_old = founder.announce(third, 1).await.unwrap_err().to_string();
+    assert!(too_old.contains("of level 1 and cannot go back"), "{too_old}");
+    let too_new = founder.announce(third, 4).await.unwrap_err().to_string();
+    assert!(too_new.contains("to a version of level 3 first"), "{too_new}");
+    founder.announce(third, 3).await.unwrap();
+    assert_eq!((founder.raise().await, founder.level().await), (None, 2));
+    // A node that is gone for ever holds nobody up.
+    founder.announce(NodeId::FOUNDER, 3).await.unwrap();
+    founder.remove(second).await;
+    assert_eq!(founder.raise().await, Some(3));
+}
+
+#[tokio::test]
+async fn a_node_of_a_level_that_does_not_fit_is_not_admitted_and_keeps_its_token() {
+    let founder = Founder::start().await;
+    founder.announce(NodeId::FOUNDER, 2).await.unwrap();
+    assert_eq!(founder.raise().await, Some(2));
+    let token = founder.token().await;
+    let join = async |level: u32| {
+        let plan = JoinPlan {
+            path: founder.path("2"),
+            token: token.clone(),
+            address: "127.0.0.1:9".parse().unwrap(),
+            zone: Zone::default(),
+            build: Build {
+                version: VERSION.into(),
+                level: Level(level),
+            },
+            capacity_bytes: 1,
+        };
+        join(plan, Arc::new(Tcp), &founder.seams).await
+    };
+    for (level, reason) in [(0, "cannot go back"), (1, "cannot go back"), (4, "level 3 first")] {
+        let refused = refused(join(level).await);
+        assert!(refused.contains(reason), "{level}: {refused}");
+    }
+    assert_eq!(nodes(&founder.kv.local()).await.unwrap().len(), 1);
+    join(3).await.unwrap();
+    assert_eq!(nodes(&founder.kv.local()).await.unwrap()[1].build.level, Level(3));
+}
+
+#[tokio::test]
+async fn a_directory_remembers_the_level_of_its_cluster() {
+    let founder = Founder::start().await;
+    let (directory, ..) = directory(&founder, founder.dir.clone(), founder.seams.clone());
+    let path = founder.path("1");
+    let fits =
+        |level: u32| crate::identity::check_level(&path, Level(level)).map_err(|error| error.to_string());
+    directory.refresh().await.unwrap();
+    fits(1).unwrap();
+    // It may be of a cluster that has long gone on.
+    fits(3).unwrap();
+    founder.announce(NodeId::FOUNDER, 2).await.unwrap();
+    founder.raise().await.unwrap();
+    // A process that runs an older build by then stops.
+    assert_eq!(directory.refresh().await.unwrap(), Some(Departed::Outdated));
+    assert!(
+        fits(1)
+            .unwrap_err()
+            .contains("cannot go back to a cluster of level 2")
+    );
+    fits(2).unwrap();
+    crate::identity::check_level(&founder.path("nothing"), Level(1)).unwrap();
+}
+
 fn peers(founder: &Founder, dir: &DataDir) -> (Peers, Tls) {
     let tls = Tls::new(&dir.credentials().unwrap(), &founder.seams).unwrap();
     let config = PeersConfig {
         net: Arc::new(Tcp),
         tls: tls.clone(),
         instance: dir.instance(),
+        level: Level::OWN,
     };
     (Peers::new(config), tls)
 }
@@ -392,6 +522,7 @@ fn directory(founder: &Founder, dir: Arc<DataDir>, seams: Seams) -> (Directory, 
         roster: roster.clone(),
         tls,
         seams,
+        level: Level::OWN,
     };
     (directory, peers, roster)
 }
@@ -644,7 +775,7 @@ async fn the_status_shows_every_node_and_who_does_not_answer() {
             applied,
             ..view.clone()
         };
-        Reporter::new(VERSION, Arc::new(TwoDisks), control)
+        Reporter::new(build(), Arc::new(TwoDisks), control)
     };
     // The second node serves; the third does not.
     let listener = Tcp.listen("127.0.0.1:0").await.unwrap();

@@ -1,6 +1,7 @@
 //! What every request between nodes must show before a service sees it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -9,6 +10,7 @@ use tonic::metadata::MetadataValue;
 
 use super::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
 use crate::identity::Instance;
+use crate::level::Level;
 use crate::node_id::{ClusterId, NodeId};
 
 /// The protocol version that the caller speaks.
@@ -16,6 +18,10 @@ const PROTOCOL_HEADER: HeaderName = HeaderName::from_static("cairn-protocol");
 
 /// Which start of the calling node this is; see [`Instance`].
 const INSTANCE_HEADER: HeaderName = HeaderName::from_static("cairn-instance");
+
+/// What the calling node's build can read and write; of one that does not say so, the first level.
+const LEVEL: &str = "cairn-level";
+const LEVEL_HEADER: HeaderName = HeaderName::from_static(LEVEL);
 
 /// Told to a caller that was removed from the cluster: it may not have heard of it.
 pub(crate) const REMOVED_HEADER: &str = "cairn-removed";
@@ -70,6 +76,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     known: Arc<RwLock<BTreeMap<NodeId, Known>>>,
+    /// The level of the cluster.
+    level: Arc<AtomicU32>,
 }
 
 /// What is known of one node.
@@ -82,6 +90,15 @@ pub(crate) struct Known {
 impl Roster {
     pub(crate) fn replace(&self, known: BTreeMap<NodeId, Known>) {
         *self.known.write().expect("no panic while held") = known;
+    }
+
+    /// Refuses from now on whoever cannot read what a cluster of this level writes.
+    pub(crate) fn require(&self, cluster: Level) {
+        self.level.fetch_max(cluster.0, Ordering::Relaxed);
+    }
+
+    fn required(&self) -> Level {
+        Level(self.level.load(Ordering::Relaxed))
     }
 
     /// Whether this start of `node` may call.
@@ -101,10 +118,11 @@ impl Roster {
 }
 
 /// The headers that a caller adds to every request.
-pub(crate) fn caller_headers(instance: Instance) -> HeaderMap {
+pub(crate) fn caller_headers(instance: Instance, level: Level) -> HeaderMap {
     let mut headers = protocol_header();
     let text = HeaderValue::try_from(instance.to_string()).expect("digits are a header value");
     headers.insert(INSTANCE_HEADER, text);
+    headers.insert(LEVEL_HEADER, HeaderValue::from(level.0));
     headers
 }
 
@@ -131,18 +149,50 @@ pub(crate) fn check_protocol(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
+/// Refuses a caller that does not understand this node, and tells it the level that it should have.
+fn apart(level: Level, reason: String) -> Status {
+    let mut refused = Status::failed_precondition(reason);
+    let told = MetadataValue::from(level.0);
+    refused.metadata_mut().insert(LEVEL, told);
+    refused
+}
+
+/// The level that a node which refused this one has, if that was why.
+pub(crate) fn told_level(refused: &Status) -> Option<Level> {
+    let told = refused.metadata().get(LEVEL)?;
+    told.to_str().ok()?.parse().ok().map(Level)
+}
+
 /// What a caller's certificate counts for. A request is let through by it, and on a stream that stays
 /// open each message is.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     peer: PeerIdentity,
     instance: Instance,
+    level: Level,
     roster: Roster,
 }
 
 impl Standing {
-    /// Of the caller with these headers.
-    pub(crate) fn new(peer: PeerIdentity, headers: &HeaderMap, roster: &Roster) -> Result<Self, Status> {
+    /// Of the caller with these headers, in front of a node of level `own`.
+    pub(crate) fn new(
+        peer: PeerIdentity,
+        headers: &HeaderMap,
+        own: Level,
+        roster: &Roster,
+    ) -> Result<Self, Status> {
+        let level = headers
+            .get(LEVEL_HEADER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let level = level.map_or(Level::FIRST, Level);
+        if !level.understands(own) {
+            let reason = format!(
+                "node {} is of level {level}, this node of level {own}: only neighbouring levels \
+                 understand each other",
+                peer.node
+            );
+            return Err(apart(own, reason));
+        }
         let instance = headers
             .get(INSTANCE_HEADER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
@@ -150,6 +200,7 @@ impl Standing {
         Ok(Self {
             peer,
             instance,
+            level,
             roster: roster.clone(),
         })
     }
@@ -161,7 +212,14 @@ impl Standing {
 
     /// Refuses a caller whose certificate no longer counts.
     pub(crate) fn check(&self) -> Result<(), Status> {
-        let peer = self.peer;
+        let (peer, required) = (self.peer, self.roster.required());
+        if self.level < required {
+            let reason = format!(
+                "node {} is of level {}, and the cluster is of level {required}",
+                peer.node, self.level
+            );
+            return Err(apart(required, reason));
+        }
         match self.roster.verdict(peer.node, Some(self.instance)) {
             Verdict::Welcome => Ok(()),
             Verdict::Removed => {

@@ -25,6 +25,7 @@ use super::connect::{ConnectError, Dialer};
 use super::gate;
 use super::lane::Lane;
 use crate::identity::Instance;
+use crate::level::Level;
 use crate::node_id::NodeId;
 use crate::trust::{NodeName, Tls};
 
@@ -49,6 +50,8 @@ pub struct PeersConfig {
     pub tls: Tls,
     /// Which start of this node this is.
     pub instance: Instance,
+    /// What this node's build can read and write.
+    pub level: Level,
 }
 
 /// Whether a peer is there, as far as this node can tell.
@@ -80,6 +83,8 @@ struct Shared {
     changes: watch::Sender<u64>,
     /// Whether another node has said that this one was removed.
     removed: watch::Sender<bool>,
+    /// The levels of nodes that refuse this one because of them.
+    apart: Mutex<BTreeMap<NodeId, Level>>,
 }
 
 struct Peer {
@@ -109,11 +114,12 @@ impl Peers {
         let shared = Shared {
             dialer: Dialer::new(config.net),
             tls: config.tls,
-            headers: gate::caller_headers(config.instance),
+            headers: gate::caller_headers(config.instance, config.level),
             table: RwLock::default(),
             suspected: Notify::new(),
             changes: watch::Sender::new(0),
             removed: watch::Sender::new(false),
+            apart: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -135,6 +141,29 @@ impl Peers {
         self.shared
             .removed
             .send_if_modified(|removed| !std::mem::replace(removed, true));
+    }
+
+    /// Notes that a node refuses this one because of its level, or does not.
+    pub(super) fn note_apart(&self, node: NodeId, level: Option<Level>) {
+        let mut apart = self.shared.apart.lock().expect("no panic while held");
+        match level {
+            Some(level) => apart.insert(node, level),
+            None => apart.remove(&node),
+        };
+    }
+
+    /// Whether a node refuses this one because of its level.
+    #[cfg(test)]
+    pub(super) fn is_apart(&self, node: NodeId) -> bool {
+        self.shared.apart.lock().unwrap().contains_key(&node)
+    }
+
+    /// The level of the nodes that refuse this one because of its own, if they are so many that it
+    /// can never take part. A single one may be the one that is wrong.
+    pub fn level_of_those_apart(&self) -> Option<Level> {
+        let nodes = self.nodes().len() + 1;
+        let apart = self.shared.apart.lock().expect("no panic while held");
+        apart.values().max().copied().filter(|_| 2 * apart.len() > nodes)
     }
 
     /// Notes where a node listens. A new address takes effect with the next call.

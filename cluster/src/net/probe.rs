@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::gate::REMOVED_HEADER;
+use super::gate::{REMOVED_HEADER, told_level};
 use super::lane::Lane;
 use super::peers::Peers;
 use crate::node_id::NodeId;
@@ -119,11 +119,15 @@ impl Peers {
         let mut client = LivenessClient::new(self.channel(node, Lane::Raft));
         let began = Instant::now();
         match timeout(ANSWER_WITHIN, client.ping(v1::PingRequest {})).await {
-            Ok(Ok(answer)) => self.answered(node, began.elapsed(), &answer.into_inner()),
+            Ok(Ok(answer)) => {
+                self.note_apart(node, None);
+                self.answered(node, began.elapsed(), &answer.into_inner());
+            }
             Ok(Err(status)) => {
                 if status.metadata().contains_key(REMOVED_HEADER) {
                     self.note_removed();
                 }
+                self.note_apart(node, told_level(&status));
                 self.missed(node, status.message());
             }
             Err(_) => self.missed(node, "it does not answer"),

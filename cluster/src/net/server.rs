@@ -26,6 +26,7 @@ use super::gate::{self, PeerIdentity, Roster, Standing};
 use super::lane::{JOIN_ALPN, JOIN_SHAPE, Lane, Shape};
 use super::probe::{DiskGauge, LivenessService};
 use super::{Listener, Stream};
+use crate::level::Level;
 use crate::trust::{NodeName, Tls};
 
 /// How long a stranger may take to prove itself.
@@ -51,6 +52,8 @@ pub struct ServerConfig {
     pub connections_per_peer: usize,
     /// How long requests under way may take to finish when the server stops.
     pub grace: Duration,
+    /// What this node's build can read and write.
+    pub level: Level,
 }
 
 impl Default for ServerConfig {
@@ -60,6 +63,7 @@ impl Default for ServerConfig {
             joins: 32,
             connections_per_peer: 8,
             grace: Duration::from_secs(10),
+            level: Level::OWN,
         }
     }
 }
@@ -193,6 +197,7 @@ impl Shared {
                 let answer = Answer {
                     routes,
                     peer: Some(peer),
+                    level: self.config.level,
                     roster: self.roster.clone(),
                 };
                 tokio::select! {
@@ -207,6 +212,7 @@ impl Shared {
                 let answer = Answer {
                     routes,
                     peer: None,
+                    level: self.config.level,
                     roster: self.roster.clone(),
                 };
                 tokio::select! {
@@ -251,6 +257,7 @@ impl Shared {
 struct Answer {
     routes: Routes,
     peer: Option<PeerIdentity>,
+    level: Level,
     roster: Roster,
 }
 
@@ -297,7 +304,7 @@ impl Answer {
     fn check(&self, request: &mut http::Request<Body>) -> Result<(), Status> {
         gate::check_protocol(request.headers())?;
         if let Some(peer) = self.peer {
-            let standing = Standing::new(peer, request.headers(), &self.roster)?;
+            let standing = Standing::new(peer, request.headers(), self.level, &self.roster)?;
             standing.check()?;
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(standing);

@@ -9,6 +9,7 @@ use cairn_proto::v1;
 use cairn_proto::v1::admission_client::AdmissionClient;
 use cairn_proto::v1::admission_server::{Admission, AdmissionServer};
 use cairn_proto::v1::liveness_client::LivenessClient;
+use http::header::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -16,6 +17,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::*;
 use crate::identity::Instance;
+use crate::level::Level;
 use crate::node_id::{ClusterId, NodeId};
 use crate::seams::{Clock, Seams, Timestamp};
 use crate::trust::{Authority, Credentials, NodeKey, Tls};
@@ -69,12 +71,17 @@ fn instance(epoch: u64) -> Instance {
     Instance { epoch, nonce: 5 }
 }
 
-fn peers_with(tls: Tls, instance: Instance) -> Peers {
+fn peers_of(tls: Tls, instance: Instance, level: Level) -> Peers {
     Peers::new(PeersConfig {
         net: Arc::new(Tcp),
         tls,
         instance,
+        level,
     })
+}
+
+fn peers_with(tls: Tls, instance: Instance) -> Peers {
+    peers_of(tls, instance, Level::OWN)
 }
 
 impl Fixture {
@@ -288,7 +295,13 @@ fn a_caller_loses_its_standing_while_its_stream_is_open() {
         cluster: ClusterId::random(&Seams::system()),
     };
     let roster = Roster::default();
-    let standing = Standing::new(peer, &gate::caller_headers(instance(3)), &roster).unwrap();
+    let standing = Standing::new(
+        peer,
+        &gate::caller_headers(instance(3), Level::OWN),
+        Level::OWN,
+        &roster,
+    )
+    .unwrap();
     let standing_with = |removed, replaced_by: Option<Instance>| {
         let known = Known {
             removed,
@@ -304,6 +317,65 @@ fn a_caller_loses_its_standing_while_its_stream_is_open() {
         Err(Code::FailedPrecondition)
     );
     assert_eq!(standing_with(true, None), Err(Code::PermissionDenied));
+}
+
+#[test]
+fn levels_that_are_next_to_each_other_are_understood_until_the_cluster_is_past_them() {
+    let peer = PeerIdentity {
+        node: CLIENT,
+        cluster: ClusterId::random(&Seams::system()),
+    };
+    let roster = Roster::default();
+    let standing = |headers: &HeaderMap, own: u32| Standing::new(peer, headers, Level(own), &roster);
+    let of = |level: u32| gate::caller_headers(instance(3), Level(level));
+    let understood: Vec<u32> = (0..8).filter(|level| standing(&of(*level), 3).is_ok()).collect();
+    assert_eq!(understood, [2, 3, 4]);
+    let refused = standing(&of(5), 3).unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(
+        refused
+            .message()
+            .contains("node 7 is of level 5, this node of level 3"),
+        "{refused}"
+    );
+    // A build from before there were levels says none.
+    let mut silent = of(1);
+    silent.remove("cairn-level");
+    assert!(standing(&silent, 2).is_ok() && standing(&silent, 3).is_err());
+
+    // Also on a stream that was open before.
+    let open = standing(&of(2), 3).unwrap();
+    assert!(open.check().is_ok());
+    roster.require(Level(3));
+    let refused = open.check().unwrap_err();
+    assert!(
+        refused.message().contains("the cluster is of level 3"),
+        "{refused}"
+    );
+    assert!(standing(&of(3), 3).unwrap().check().is_ok());
+}
+
+#[tokio::test]
+async fn a_node_that_is_levels_apart_is_told_so() {
+    let fixture = Fixture::start().await;
+    let tls = Tls::new(&fixture.credentials(), &fixture.seams).unwrap();
+    let peers = peers_of(tls, instance(1), Level(Level::OWN.0 + 2));
+    peers.learn(SERVER, &fixture.address);
+    let refused = call(&peers).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("neighbouring levels"), "{refused}");
+    assert_eq!(fixture.calls(), 0);
+    // One of two does not say what is right.
+    let probing = tokio::spawn(peers.clone().probe(fixture.shutdown.clone()));
+    while !peers.is_apart(SERVER) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(peers.level_of_those_apart(), None);
+    probing.abort();
+    let _ = probing.await;
+    peers.learn(NodeId(70), &fixture.address);
+    peers.note_apart(NodeId(70), Some(Level::OWN));
+    assert_eq!(peers.level_of_those_apart(), Some(Level::OWN));
 }
 
 #[tokio::test]

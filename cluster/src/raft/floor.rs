@@ -115,3 +115,21 @@ fn read(path: &Path) -> io::Result<Noted> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        let noted = Noted {
+            end: 9,
+            vote: Some((3, 5, true)),
+        };
+        samples::check_bytes("raft-floor", &[serde_json::to_vec(&noted).unwrap()], |stored| {
+            let noted: Noted = serde_json::from_slice(stored).unwrap();
+            serde_json::to_string(&noted).unwrap()
+        });
+    }
+}

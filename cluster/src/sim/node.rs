@@ -19,6 +19,7 @@ use super::clients;
 use super::world::{NodeClock, World, seams};
 use crate::identity::Instance;
 use crate::kv::{CommitError, Kv, Outcome, Snapshot, Store, Unavailable};
+use crate::level::Level;
 use crate::membership::{Controller, ControllerConfig, NodeRecord, RaftControl, nodes};
 use crate::net::{Lane, Listener, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Stream};
 use crate::node_id::{ClusterId, NodeId};
@@ -148,6 +149,7 @@ impl Node {
             net: net.clone(),
             tls: tls.clone(),
             instance: Instance { epoch, nonce: 0 },
+            level: Level::OWN,
         });
         let listener = net.listen(&format!("0.0.0.0:{PORT}")).await?;
         let replica = self.open_replica(&peers).await?;
@@ -267,6 +269,7 @@ async fn admit(kv: &Kv, node: u64) -> Result<(), CommitError> {
         address,
         zone: Default::default(),
         version: "simulated".into(),
+        level: Level::OWN,
         capacity_bytes: 1 << 30,
         joined: Default::default(),
         removed: None,

@@ -210,3 +210,14 @@ pub(super) async fn statuses(snapshot: &Snapshot) -> Result<Vec<TaskStatus>, Rea
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::TaskSettings>("task-settings");
+        samples::check::<super::StoredState>("stored-state");
+    }
+}

@@ -272,3 +272,13 @@ fn params(seams: &Seams, lifetime: Duration, common_name: String) -> Certificate
     params.not_after = epoch + since_epoch + lifetime;
     params
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::AuthorityRecord>("authority");
+    }
+}

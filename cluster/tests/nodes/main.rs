@@ -6,3 +6,4 @@ mod leaving;
 mod several_disks;
 mod support;
 mod three_nodes;
+mod upgrade;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cairn_cluster::membership::{ControllerConfig, JoinPlan, Zone, join};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::{
-    BlobId, Cluster, ClusterConfig, CommitError, DigestSet, FailStop, RaftConfig, Seams, Space,
+    BlobId, Build, Cluster, ClusterConfig, CommitError, DigestSet, FailStop, Level, RaftConfig, Seams, Space,
 };
 use futures::TryStreamExt as _;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ pub(crate) fn config(data: &Path, listen: &str) -> ClusterConfig {
         listen: listen.to_owned(),
         advertise: None,
         zone: None,
-        version: "test".into(),
+        build: build(),
         raft: RaftConfig {
             heartbeat: Duration::from_millis(100),
             election_timeout: Duration::from_millis(500),
@@ -38,6 +38,14 @@ pub(crate) fn config(data: &Path, listen: &str) -> ClusterConfig {
             settle: Duration::from_millis(200),
             ..ControllerConfig::default()
         },
+    }
+}
+
+/// The build that these tests are of.
+pub(crate) fn build() -> Build {
+    Build {
+        version: "test".into(),
+        level: Level::OWN,
     }
 }
 
@@ -62,7 +70,7 @@ pub(crate) async fn join_through(member: &Cluster, config: &ClusterConfig) -> Cl
         token,
         address: config.listen.parse().unwrap(),
         zone: Zone::default(),
-        version: "test".into(),
+        build: config.build.clone(),
         capacity_bytes: 1 << 40,
     };
     join(plan, Arc::new(Tcp), &Seams::system()).await.unwrap();

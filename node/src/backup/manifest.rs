@@ -204,3 +204,18 @@ pub(crate) mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        let written = tests::manifest().seal().into_bytes();
+        samples::check_bytes("backup-manifest", &[written], |stored| {
+            let manifest = Manifest::open(std::str::from_utf8(stored).unwrap()).unwrap();
+            serde_json::to_string(&manifest).unwrap()
+        });
+    }
+}

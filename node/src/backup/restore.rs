@@ -158,9 +158,13 @@ pub(crate) async fn restore(
 
     let seams = Seams::system();
     let fail_stop = FailStop::new(start::say_and_exit);
-    let cluster = Cluster::start(start::cluster_config(config), seams, fail_stop)
-        .await
-        .context("start the first node")?;
+    let cluster = Cluster::start(
+        start::cluster_config(config, start::own_build()),
+        seams,
+        fail_stop,
+    )
+    .await
+    .context("start the first node")?;
     let filled = fill_in_step(&cluster, &folder, &manifest, plan, progress, tell).await;
     cluster.stop().await;
     let left_out = filled?;
@@ -218,7 +222,7 @@ async fn fill(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Damages, RestoreFailure> {
     let restore = match cluster.begin_restore(&first(folder).await?).await {
-        Err(error @ (RestoreError::NotEmpty | RestoreError::Other { .. })) => {
+        Err(error @ (RestoreError::NotEmpty | RestoreError::Other { .. } | RestoreError::Newer { .. })) => {
             return Err(RestoreFailure::Conflict(error.to_string()));
         }
         begun => begun?,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use cairn_cluster::Build;
 use cairn_cluster::trust::JoinToken;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::failure::{Code, Failure};
 use super::output::Output;
 use super::serve::Node;
 use super::table::Table;
+use super::upgrade::{Upgrade, UpgradeStatus};
 use crate::registry::bootstrap::Bootstrap;
 use crate::start;
 
@@ -31,6 +33,8 @@ pub(super) enum Command {
     Token(TokenArguments),
     /// Shows the nodes, what the cluster survives, and what is moving
     Status(Connection),
+    /// Shows which node to restart next with a new version, and what has to be awaited first
+    Upgrade(Connection),
     /// Moves leadership, vote and shards away from a node, and says when it is safe to stop
     Drain(departure::Drain),
     /// Lets a drained node hold shards and vote again
@@ -86,7 +90,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| "a time cannot be negative".to_owned())
 }
 
-pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure> {
+pub(super) async fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
     match command {
         Command::Init(Init { node, demo }) => {
             let held = node.hold()?;
@@ -98,7 +102,7 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
                     ..Bootstrap::demo()
                 },
             };
-            let founded = start::found(&held.config, &first).await?;
+            let founded = start::found(&held.config, build, &first).await?;
             let founded = Founded {
                 cluster: founded.cluster.to_string(),
                 node: founded.node.0,
@@ -118,7 +122,7 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
                 Failure::new(Code::Usage, error.to_string())
                     .next("make a token with `cairn cluster token`, and pass on all of its text")
             })?;
-            let joined = start::join(&held.config, &token).await?;
+            let joined = start::join(&held.config, build, &token).await?;
             output.show(&Joined {
                 cluster: joined.cluster.to_string(),
                 node: joined.node.0,
@@ -133,6 +137,10 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
         Command::Status(connection) => {
             let client = connection.open()?;
             output.show(&status(&client).await?);
+        }
+        Command::Upgrade(connection) => {
+            let client = connection.open()?;
+            output.show(&UpgradeStatus::of(status(&client).await?));
         }
         Command::Drain(arguments) => departure::drain(arguments, output).await?,
         Command::Undrain(arguments) => departure::undrain(arguments, output).await?,
@@ -213,9 +221,10 @@ pub(super) struct Status {
     /// What it survives now, in a sentence.
     survives: String,
     leader: Option<u64>,
-    nodes: Vec<NodeStatus>,
+    pub(super) nodes: Vec<NodeStatus>,
     /// What is on its way to the nodes that are to have it.
     moving: Option<Motion>,
+    pub(super) upgrade: Upgrade,
 }
 
 /// What is on its way, as the API shows it.
@@ -242,14 +251,16 @@ pub(super) struct Departure {
 
 /// How one node is.
 #[derive(Serialize, Deserialize)]
-struct NodeStatus {
-    node: u64,
+pub(super) struct NodeStatus {
+    pub(super) node: u64,
     address: String,
     zone: String,
-    role: Role,
+    pub(super) role: Role,
     /// Whether it answers.
-    up: bool,
-    version: String,
+    pub(super) up: bool,
+    pub(super) version: String,
+    /// What that can read and write.
+    pub(super) level: u32,
     applied_index: Option<u64>,
     /// Log entries that it has still to apply.
     lag: Option<u64>,
@@ -262,7 +273,7 @@ struct NodeStatus {
 /// The part that a node has in consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Role {
+pub(super) enum Role {
     Leader,
     Voter,
     Learner,
@@ -311,7 +322,7 @@ impl fmt::Display for Status {
         let unknown = || UNKNOWN.to_owned();
         writeln!(out, "{}\n", self.survives)?;
         let mut table = Table::new(&[
-            "NODE", "ADDRESS", "ZONE", "ROLE", "STATE", "VERSION", "APPLIED", "LAG", "DISK",
+            "NODE", "ADDRESS", "ZONE", "ROLE", "STATE", "VERSION", "LEVEL", "APPLIED", "LAG", "DISK",
         ]);
         for node in &self.nodes {
             let disk = match (node.disk_used_bytes, node.disk_total_bytes) {
@@ -325,12 +336,20 @@ impl fmt::Display for Status {
                 node.role.to_string(),
                 node.state(),
                 node.version.clone(),
+                node.level.to_string(),
                 node.applied_index.map_or_else(unknown, |index| index.to_string()),
                 node.lag.map_or_else(unknown, |lag| lag.to_string()),
                 disk,
             ]);
         }
         table.fmt(out)?;
+        if !self.upgrade.outdated.is_empty() {
+            write!(
+                out,
+                "\n\nan upgrade to {} is under way: see `cairn cluster upgrade`",
+                self.upgrade.version
+            )?;
+        }
         for node in &self.nodes {
             if let Some(departure) = &node.departure {
                 write!(out, "\n\nnode {}: {}", node.node, Progress(departure))?;
@@ -391,6 +410,7 @@ mod tests {
             role,
             up,
             version: "0.1.0".into(),
+            level: 1,
             applied_index: up.then_some(40),
             lag: up.then_some(2),
             disk_used_bytes: up.then_some(1 << 30),
@@ -403,6 +423,7 @@ mod tests {
             leader: Some(1),
             nodes: (1..).zip(roles).map(node).collect(),
             moving: None,
+            upgrade: Upgrade::default(),
         }
     }
 
@@ -426,9 +447,9 @@ mod tests {
         assert_eq!(
             text,
             "the cluster survives the loss of any one node\n\n\
-             NODE  ADDRESS        ZONE     ROLE    STATE  VERSION  APPLIED  LAG  DISK\n\
-             1     10.0.0.1:7081  default  leader  up     0.1.0    40       2    1.0 GiB of 1.0 TiB\n\
-             2     10.0.0.2:7081  default  voter   down   0.1.0    -        -    -"
+             NODE  ADDRESS        ZONE     ROLE    STATE  VERSION  LEVEL  APPLIED  LAG  DISK\n\
+             1     10.0.0.1:7081  default  leader  up     0.1.0    1      40       2    1.0 GiB of 1.0 TiB\n\
+             2     10.0.0.2:7081  default  voter   down   0.1.0    1      -        -    -"
         );
     }
 

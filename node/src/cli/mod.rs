@@ -17,15 +17,19 @@ mod restore;
 mod serve;
 mod table;
 mod token;
+mod upgrade;
 mod upkeep;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cairn_cluster::Build;
 use clap::{Parser, Subcommand};
 
 use failure::{Failure, OrFail as _};
 use output::Output;
+
+use crate::start;
 
 /// How long jobs that wait for disks may take when everything else has ended.
 const LAST_JOBS: Duration = Duration::from_secs(5);
@@ -83,9 +87,15 @@ enum Command {
 
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
+    main_of(start::own_build())
+}
+
+/// The same for a node that takes itself for another build: how versions of different levels run
+/// together is tested so.
+pub fn main_of(build: Build) -> ExitCode {
     let arguments = Arguments::parse();
     let output = arguments.output;
-    match run(arguments.command, output) {
+    match run(arguments.command, output, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.show_failure(&failure);
@@ -94,11 +104,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, output: Output) -> Result<(), Failure> {
+fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
     match command {
         Command::Dev(arguments) => on_this_thread(dev::run(arguments, output)),
-        Command::Serve(arguments) => serve::run(arguments),
-        Command::Cluster(command) => on_this_thread(cluster::run(command, output)),
+        Command::Serve(arguments) => serve::run(arguments, build),
+        Command::Cluster(command) => on_this_thread(cluster::run(command, output, build)),
         Command::Disk(command) => on_this_thread(disk::run(command, output)),
         Command::Tasks(command) => on_this_thread(upkeep::tasks(command, output)),
         Command::Blobs(arguments) => on_this_thread(upkeep::blobs(arguments, output)),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cairn_cluster::DiskId;
+use cairn_cluster::{Build, DiskId};
 use clap::Args;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
@@ -94,10 +94,10 @@ pub(super) struct Arguments {
     without_disk: Vec<DiskId>,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: Arguments, build: Build) -> Result<(), Failure> {
     let held = arguments.node.hold()?;
     super::on_all_threads(async {
-        let served = start::serve(held.config.clone(), arguments.without_disk).await;
+        let served = start::serve(held.config.clone(), arguments.without_disk, build).await;
         served.map_err(Failure::from)
     })
 }

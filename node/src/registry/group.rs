@@ -361,3 +361,13 @@ pub(crate) async fn next_entries(
 
 /// How many items of a long list are read at a time.
 const PAGE: usize = 1000;
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Group>("group");
+    }
+}

@@ -400,3 +400,14 @@ pub(in crate::registry) async fn check_rank<T: Peopled, A: Action>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Membership>("membership");
+        samples::check::<super::Joined>("joined");
+    }
+}

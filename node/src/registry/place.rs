@@ -36,3 +36,13 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Place>("place");
+    }
+}

@@ -383,3 +383,13 @@ impl<A: Action> GroupProjects<'_, A> {
         }
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Project>("project");
+    }
+}

@@ -339,3 +339,13 @@ async fn remove_records(
     };
     format.remove(removal).await
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Purge>("purge");
+    }
+}

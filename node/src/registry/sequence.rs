@@ -107,3 +107,13 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Number>("number");
+    }
+}

@@ -181,3 +181,13 @@ pub(in crate::registry) async fn drop_bot(txn: &mut Txn, id: u64) -> Result<(), 
 fn unknown() -> ApiError {
     ApiError::not_found("404 User Not Found")
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::User>("user");
+    }
+}

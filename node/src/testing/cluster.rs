@@ -98,12 +98,16 @@ async fn in_this_process() -> (Vec<String>, String, Vec<(Cluster, Serving)>) {
         .map(|(at, address)| config(&folder, at, address))
         .collect();
     removed_after_us(folder);
-    let founded = start::found(&configs[0], &Bootstrap::demo()).await.unwrap();
+    let founded = start::found(&configs[0], start::own_build(), &Bootstrap::demo())
+        .await
+        .unwrap();
     closed(&configs[0].node.data).await;
     let mut running = vec![serving(&configs[0]).await];
     for config in &configs[1..] {
         let token = running[0].0.join_token(Duration::from_secs(600)).await.unwrap();
-        start::join(config, &token.to_string()).await.unwrap();
+        start::join(config, start::own_build(), &token.to_string())
+            .await
+            .unwrap();
         running.push(serving(config).await);
     }
     while !all_vote(&running[0].0).await {
@@ -153,7 +157,7 @@ fn config(folder: &TempDir, at: usize, address: SocketAddr) -> Config {
 async fn serving(config: &Config) -> (Cluster, Serving) {
     let seams = Seams::system();
     let cluster = Cluster::start(
-        start::cluster_config(config),
+        start::cluster_config(config, start::own_build()),
         seams.clone(),
         FailStop::exit_process(),
     );

@@ -144,3 +144,13 @@ mod tests {
         assert_eq!(head.add_owners(&many), Err(OwnersError::TooMany));
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Head>("cargo-head");
+    }
+}

@@ -289,3 +289,14 @@ pub(super) async fn change_owners(
         })
         .await
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::VersionNotes>("cargo-version-notes");
+        samples::check::<super::CrateNotes>("cargo-crate-notes");
+    }
+}

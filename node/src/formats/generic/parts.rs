@@ -569,3 +569,14 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
         None => Progress::More,
     })
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Upload>("generic-upload");
+        samples::check::<super::Part>("generic-part");
+    }
+}

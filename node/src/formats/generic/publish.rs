@@ -324,3 +324,13 @@ pub(super) fn too_large(limit_bytes: u64) -> ApiError {
         format!("the file is over the limit of {limit_bytes} bytes"),
     )
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Finished>("generic-finished");
+    }
+}

@@ -373,3 +373,13 @@ mod tests {
         check(&[], None);
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Head>("npm-head");
+    }
+}

@@ -627,3 +627,15 @@ impl From<HeadError> for ApiError {
         ApiError::new(kind, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::VersionNotes>("npm-version-notes");
+        samples::check::<super::TarballNotes>("npm-tarball-notes");
+        samples::check::<super::ProvenanceNotes>("npm-provenance-notes");
+    }
+}

@@ -134,3 +134,19 @@ mod tests {
         assert!(small.len() < 100 * 36 + 400, "{} bytes", small.len());
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Repository>("oci-repository");
+        samples::check::<super::LastNumber>("oci-last-number");
+        samples::check::<super::BlobLink>("oci-blob-link");
+        samples::check::<super::ManifestRecord>("oci-manifest");
+        samples::check::<super::TagRecord>("oci-tag");
+        samples::check::<super::Referrer>("oci-referrer");
+        samples::check::<super::FinishedUpload>("oci-finished-upload");
+    }
+}

@@ -132,3 +132,16 @@ impl Keys {
 pub(super) fn version_prefix(version: &Version) -> Vec<u8> {
     [version.key().as_bytes(), &[0]].concat()
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Entry>("pypi-entry");
+        samples::check::<super::Release>("pypi-release");
+        samples::check::<super::Gone>("pypi-gone");
+        samples::check::<super::VersionNotes>("pypi-version-notes");
+    }
+}

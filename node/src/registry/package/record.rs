@@ -123,3 +123,17 @@ pub(in crate::registry) struct Location {
 }
 
 impl Record for Location {}
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::Package>("package");
+        samples::check::<super::Version>("version");
+        samples::check::<super::File>("file");
+        samples::check::<super::Tombstone>("tombstone");
+        samples::check::<super::Location>("location");
+    }
+}

@@ -235,3 +235,14 @@ async fn shown(snapshot: &Snapshot, record: TokenRecord) -> Result<ShownToken, A
 fn unknown() -> ApiError {
     ApiError::not_found("404 Token Not Found")
 }
+
+#[cfg(test)]
+mod stored {
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        samples::check::<super::TokenRecord>("token");
+        samples::check::<super::TokenEntry>("token-entry");
+    }
+}
