@@ -212,10 +212,14 @@ async fn check_all(cluster: &Cluster, reader: usize, ids: &[(usize, BlobId)]) {
 
 /// The names of the shards on each disk of a node, without the one under the data directory.
 fn beside(cluster: &Cluster, node: usize, disks: u32) -> Vec<BTreeSet<PathBuf>> {
+    let is_shard = |file: &PathBuf| {
+        let of_its_own = ["shards/incoming", "shards/quarantine"];
+        file.starts_with("shards") && !of_its_own.iter().any(|folder| file.starts_with(folder))
+    };
     let names = |number| {
-        shards(&cluster.nodes[node].bays.at(&bay(number)))
-            .into_keys()
-            .collect()
+        // What was being written when a disk failed still lies on it.
+        let files = cluster.nodes[node].bays.at(&bay(number)).files();
+        files.into_iter().filter(is_shard).collect()
     };
     (1..=disks).map(names).collect()
 }
