@@ -144,6 +144,9 @@ pub(super) struct ShardDisk {
     used_bytes: AtomicU64,
     /// Room for shards, as it was measured last.
     room_bytes: AtomicU64,
+    /// What shards may take that were begun since then: without it, all that come until it is
+    /// measured again would go to one disk.
+    begun_bytes: AtomicU64,
 }
 
 /// The disk under the data directory, as whoever opens it has it.
@@ -177,6 +180,7 @@ impl ShardDisk {
             total_bytes: 0.into(),
             used_bytes: 0.into(),
             room_bytes: 0.into(),
+            begun_bytes: 0.into(),
         };
         opened
             .measure()
@@ -222,6 +226,7 @@ impl ShardDisk {
         self.used_bytes
             .store(room.total.saturating_sub(room.free), Ordering::Relaxed);
         self.room_bytes.store(self.store.room()?, Ordering::Relaxed);
+        self.begun_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -512,7 +517,10 @@ impl ShardDisks {
         let disks = self.accepting();
         let numbers = numbers(&disks);
         let order = order::order(&name, &numbers);
-        let room = |at: usize| disks[at].room_bytes.load(Ordering::Relaxed);
+        let room = |at: usize| {
+            let measured = disks[at].room_bytes.load(Ordering::Relaxed);
+            measured.saturating_sub(disks[at].begun_bytes.load(Ordering::Relaxed))
+        };
         let preference = order::preference(order, &numbers, room);
         let mut refused = ShardError::Full;
         for at in preference {
@@ -521,7 +529,11 @@ impl ShardDisks {
                 Manner::Anew => store.begin_anew(name, code, offset),
             });
             match begun.await {
-                Ok(shard) => return Ok((disks[at].clone(), shard)),
+                Ok(shard) => {
+                    let most = SEGMENT_BYTES / u64::from(code.data.max(1));
+                    disks[at].begun_bytes.fetch_add(most, Ordering::Relaxed);
+                    return Ok((disks[at].clone(), shard));
+                }
                 Err(ShardError::Full) => {}
                 Err(error @ ShardError::Refused(_)) => return Err(error),
                 // Another one may do.

@@ -252,6 +252,21 @@ async fn shards_are_spread_over_the_disks_and_found_on_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_between_two_looks_at_the_room_does_not_all_go_to_one_disk() {
+    let cluster = Cluster::with(3, Disks::Several(2)).await;
+    let bays = &cluster.nodes[1].bays;
+    for (number, free) in [(1, 500 << 20), (2, 501 << 20)] {
+        let total = 1 << 30;
+        bays.at(&bay(number)).set_room(Room { free, total });
+    }
+    disks_of(&cluster, 1).measure().await;
+    filled(&cluster, 30).await;
+    for on_disk in beside(&cluster, 1, 2) {
+        assert!((8..=12).contains(&on_disk.len()), "{on_disk:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_left_out_and_all_of_them_full_are_a_full_node() {
     let cluster = Cluster::with(3, Disks::Several(2)).await;
     let full = Room {
