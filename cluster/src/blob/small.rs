@@ -130,10 +130,8 @@ const LEAST_GARBAGE: u64 = 8 << 20;
 pub(super) enum Reclaim {
     /// There was not enough of it.
     Nothing,
-    /// Everything was rewritten.
-    Done,
-    /// These have to be mended first.
-    Rotten(Vec<SegmentId>),
+    /// Everything was rewritten, but for these, which were rotten and are gone.
+    Done(Vec<SegmentId>),
 }
 
 /// The small segments of this node. Dropping it ends the writing thread.
@@ -378,9 +376,8 @@ impl SmallStore {
         }
         let is_rotten = |id: &SegmentId| matches!(self.get(id), Err(ShardError::Corrupt(_)));
         let rotten: Vec<_> = all.iter().map(|segment| segment.id).filter(is_rotten).collect();
-        if !rotten.is_empty() {
-            self.wasteful.store(true, Ordering::SeqCst);
-            return Ok(Reclaim::Rotten(rotten));
+        for id in &rotten {
+            self.set_aside(id)?;
         }
         info!(garbage, total, "rewriting the small segments to give space back");
         let mut compact = CompactOptions::default();
@@ -391,7 +388,7 @@ impl SmallStore {
         // All that was there goes at the same time.
         self.db
             .compact_range_cf_opt(self.family(QUARANTINE), None::<&[u8]>, None::<&[u8]>, &compact);
-        Ok(Reclaim::Done)
+        Ok(Reclaim::Done(rotten))
     }
 
     /// Whether compactions write what lives in blob files to new ones.
@@ -616,7 +613,7 @@ mod tests {
         for number in 0..20 {
             store.remove(&id(number)).await.unwrap();
         }
-        assert_eq!(store.reclaim().unwrap(), Reclaim::Done);
+        assert_eq!(store.reclaim().unwrap(), Reclaim::Done(Vec::new()));
         let after = store.blob_file_bytes().unwrap();
         assert!(after < before * 6 / 10, "{after} of {before} bytes are left");
         for number in 20..40 {
@@ -658,16 +655,12 @@ mod tests {
             store.remove(&id(number)).await.unwrap();
         }
         let ids = rotten.iter().map(|number| id(*number)).collect();
-        assert_eq!(store.reclaim().unwrap(), Reclaim::Rotten(ids));
-        // As repair does, and as the collection does with what nobody knows.
-        for number in &rotten {
-            match number % 2 == 0 {
-                true => store.put(&id(*number), segment(3000).encode()).await.unwrap(),
-                false => store.set_aside(&id(*number)).unwrap(),
-            }
-        }
-        assert_eq!(store.reclaim().unwrap(), Reclaim::Done);
+        assert_eq!(store.reclaim().unwrap(), Reclaim::Done(ids));
         store.put(&id(50), segment(2000).encode()).await.unwrap();
+        for number in &rotten {
+            let read = store.get(&id(*number));
+            assert!(matches!(read, Err(ShardError::Missing)), "repair builds it again");
+        }
         for number in (30..40).filter(|number| !rotten.contains(number)) {
             assert_eq!(store.get(&id(number)).unwrap().1, segment(SMALL_BYTES));
         }

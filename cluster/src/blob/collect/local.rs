@@ -37,8 +37,10 @@ impl Local {
         let small = upkeep.stores.small.clone();
         match upkeep.stores.disk.run(move || small.reclaim()).await? {
             Reclaim::Nothing => {}
-            Reclaim::Done => metrics::compacted(),
-            Reclaim::Rotten(segments) => segments.into_iter().for_each(|id| upkeep.suspects.add(id)),
+            Reclaim::Done(rotten) => {
+                metrics::compacted();
+                rotten.into_iter().for_each(|id| upkeep.suspects.add(id));
+            }
         }
         Ok(())
     }
