@@ -33,6 +33,8 @@ const EXPLAINED: &[(&str, &[Kind])] = &[
     ),
     ("a small segment is corrupt", &[Kind::RottenSmall]),
     ("a segment does not have its hash", &[Kind::RottenShards]),
+    // Consensus says so too of what it then could not write or open.
+    ("Too many open files", &[Kind::Descriptors]),
     // A disk that is full is told to clients as 507, which is logged like any answer from 500 on.
     (" 507 ", &[Kind::DiskFull]),
     ("status=507", &[Kind::DiskFull]),
@@ -82,6 +84,9 @@ mod tests {
              2026-01-01T00:00:01Z ERROR cairn: storage failed; stopping this node reason=\"x\"\n";
         judge_log(0, log, |kind| kind == Kind::PowerOne).unwrap();
         judge_log(0, log, |kind| kind == Kind::KillOne).unwrap_err();
+        let log = "2026-01-01T00:00:00Z ERROR openraft: RaftCore::main error: Too many open files\n";
+        judge_log(0, log, |kind| kind == Kind::Descriptors).unwrap();
+        judge_log(0, log, |kind| kind == Kind::PowerOne).unwrap_err();
         judge_log(0, "thread 'main' panicked at x.rs", |_| true).unwrap_err();
     }
 }
