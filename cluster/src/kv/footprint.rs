@@ -15,6 +15,9 @@ use crate::seams::Timestamp;
 /// An answer that depends on more than this is not worth remembering.
 const MAX_READS: usize = 64;
 
+/// What one of them takes besides its key, about.
+const READ_BYTES: usize = 64;
+
 /// No view has this index.
 const NEVER: u64 = u64::MAX;
 
@@ -94,6 +97,12 @@ impl Footprint {
 }
 
 impl Seen {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let of = |reads: &[(Bytes, u64)]| reads.iter().map(|(key, _)| READ_BYTES + key.len()).sum::<usize>();
+        of(&self.keys) + of(&self.collections)
+    }
+
     /// When what was made of it ends to hold by itself, if it does.
     pub fn until(&self) -> Option<Timestamp> {
         self.until

@@ -28,7 +28,7 @@ use crate::registry::door::view_for;
 /// Memory for answers.
 const CAPACITY_BYTES: u64 = 64 << 20;
 
-/// What an answer takes besides its body, about.
+/// What an answer takes besides its body and what it was made from, about.
 const ANSWER_BYTES: usize = 2 << 10;
 
 /// The headers, besides credentials, by which answers that can be repeated may differ.
@@ -125,7 +125,7 @@ struct Kept {
 impl Answers {
     pub(crate) fn new() -> Self {
         let weigh = |_: &[u8; 32], kept: &Arc<Kept>| {
-            u32::try_from(ANSWER_BYTES + kept.body.len()).unwrap_or(u32::MAX)
+            u32::try_from(ANSWER_BYTES + kept.seen.bytes() + kept.body.len()).unwrap_or(u32::MAX)
         };
         let kept = Cache::builder()
             .max_capacity(CAPACITY_BYTES)

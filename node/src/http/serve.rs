@@ -113,7 +113,10 @@ pub(crate) fn serve_repeatable(
     served: Served,
 ) -> Result<Response, ApiError> {
     let (mut response, body) = in_memory(method, headers, bytes, served)?;
-    response.extensions_mut().insert(Repeatable(body));
+    // A part would keep the whole in memory, and there are many parts.
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        response.extensions_mut().insert(Repeatable(body));
+    }
     Ok(response)
 }
 
