@@ -73,7 +73,7 @@ pub fn decode<R: Record>(stored: &[u8]) -> Result<R, DecodeError> {
 }
 
 /// Reads a number as counters keep it: eight bytes, big endian.
-pub(crate) fn number(stored: &[u8]) -> Result<u64, DecodeError> {
+pub fn number(stored: &[u8]) -> Result<u64, DecodeError> {
     stored
         .try_into()
         .map(u64::from_be_bytes)

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::http::form;
 use crate::http::pace::TooSlow;
 
 /// Why a body did not arrive whole.
@@ -99,8 +100,9 @@ pub fn refuse_coding(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// A JSON body of the REST API, or the same as a form, as GitLab takes both.
 ///
-/// Fields that are not known are refused by the types that say so; there is none that a caller
-/// could set by guessing its name.
+/// Parameters may stand in the query as well, or instead; of one in both, the body's counts. Fields
+/// that are not known are refused by the types that say so; there is none that a caller could set
+/// by guessing its name.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest<App> for Params<T> {
@@ -112,16 +114,15 @@ impl<T: DeserializeOwned> FromRequest<App> for Params<T> {
         refuse_coding(&parts.headers)?;
         let form = media_type(&parts.headers).as_deref() == Some("application/x-www-form-urlencoded");
         let bytes = whole(body, limits.json_bytes).await?;
-        if form || bytes.is_empty() {
-            // With no body at all, GitLab's clients put parameters into the query.
-            let text = if form {
-                &bytes
-            } else {
-                parts.uri.query().unwrap_or_default().as_bytes()
-            };
-            return crate::http::form::parse(text).map(Params);
+        let mut all = form::object(parts.uri.query().unwrap_or_default().as_bytes());
+        if all.is_empty() && !form && !bytes.is_empty() {
+            return json(&bytes, limits.json_depth).map(Params);
         }
-        json(&bytes, limits.json_depth).map(Params)
+        all.extend(match form || bytes.is_empty() {
+            true => form::object(&bytes),
+            false => json(&bytes, limits.json_depth)?,
+        });
+        form::read(all).map(Params)
     }
 }
 

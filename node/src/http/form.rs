@@ -28,6 +28,16 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 /// Reads parameters; of a name that comes twice, the last counts, unless it ends with `[]`.
 /// Credentials among them are for the door alone.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    read(object(text))
+}
+
+/// Reads parameters that were taken apart.
+pub(super) fn read<T: DeserializeOwned>(parameters: Map<String, Value>) -> Result<T, ApiError> {
+    serde_json::from_value(Value::Object(parameters)).map_err(|error| ApiError::parameter(error.to_string()))
+}
+
+/// Takes parameters apart, by name.
+pub(super) fn object(text: &[u8]) -> Map<String, Value> {
     let mut object = Map::new();
     for (name, value) in form_urlencoded::parse(text) {
         if TOKEN_PARAMETERS.contains(&name.as_ref()) {
@@ -43,7 +53,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
             }
         }
     }
-    serde_json::from_value(Value::Object(object)).map_err(|error| ApiError::parameter(error.to_string()))
+    object
 }
 
 #[derive(Deserialize)]

@@ -6,19 +6,22 @@
 //! builds say 1970. Manifests stay; what no tag leads to can still be pulled by its digest.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Path;
 use axum::http::StatusCode;
-use cairn_cluster::{Timestamp, Txn};
-use regex::{Regex, RegexBuilder};
+use bytes::Bytes;
+use cairn_cluster::record;
+use cairn_cluster::{ReadError, Timestamp, Txn};
+use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::names::Tag;
 use super::records::TagRecord;
-use super::rest::{Found, Target, find, opened_to_write};
+use super::rest::{Found, Target, find, opened_to_write, unknown};
 use super::store::Change;
-use crate::auth::{Authorised, Delete};
+use crate::auth::{Access, Authorised, Delete};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form;
@@ -32,9 +35,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// The most of the newest tags that are spared.
 const MAX_KEPT: u64 = 10_000;
 
-/// The longest expression, and what it may need when it is compiled.
+/// The longest expression, and what it may need when it is compiled: so many steps are taken for
+/// each byte of a tag, at worst.
 const MAX_PATTERN_BYTES: usize = 1024;
-const MAX_REGEX_BYTES: usize = 1 << 20;
+const MAX_REGEX_BYTES: usize = 64 << 10;
 
 /// How many tags one transaction deletes.
 const STEP: usize = 256;
@@ -98,8 +102,12 @@ impl Rules {
 
     /// Whether the name of a tag is one of those that may go.
     fn name(&self, tag: &str) -> bool {
-        let is_kept = || self.keep.as_ref().is_some_and(|keep| keep.is_match(tag));
-        tag != LATEST && self.delete.is_match(tag) && !is_kept()
+        let is_kept = || {
+            self.keep
+                .as_ref()
+                .is_some_and(|keep| keep.is_match(tag.as_bytes()))
+        };
+        tag != LATEST && self.delete.is_match(tag.as_bytes()) && !is_kept()
     }
 
     /// Whether a tag goes, if those from `spared` on are spared.
@@ -116,6 +124,8 @@ fn expression(parameter: &str, pattern: &str) -> Result<Regex, ApiError> {
     }
     let compile = |pattern: &str| {
         RegexBuilder::new(pattern)
+            // Tags are ASCII, and the classes of Unicode are large.
+            .unicode(false)
             .size_limit(MAX_REGEX_BYTES)
             .dfa_size_limit(MAX_REGEX_BYTES)
             .build()
@@ -131,7 +141,7 @@ fn expression(parameter: &str, pattern: &str) -> Result<Regex, ApiError> {
 /// The tags of a repository, some at a time.
 struct Tags<'a> {
     of: &'a Found,
-    after: Option<bytes::Bytes>,
+    after: Option<Bytes>,
 }
 
 impl<'a> Tags<'a> {
@@ -153,29 +163,70 @@ impl<'a> Tags<'a> {
     }
 }
 
-/// The oldest of the newest tags that are spared; none if none is.
-async fn oldest_spared(found: &Found, rules: &Rules) -> Result<Option<Aged>, ApiError> {
-    if rules.keep_newest == 0 {
-        return Ok(None);
+/// A cleaning under way.
+struct Cleaning {
+    access: Access,
+    found: Found,
+    rules: Arc<Rules>,
+}
+
+impl Cleaning {
+    /// Those of some tags that `takes` takes. Expressions of strangers are matched where nothing
+    /// waits for it.
+    async fn pick(
+        &self,
+        tags: Vec<Aged>,
+        takes: impl Fn(&Rules, &Aged) -> bool + Send + 'static,
+    ) -> Result<Vec<Aged>, ApiError> {
+        let rules = self.rules.clone();
+        let pick = move || tags.into_iter().filter(|tag| takes(&rules, tag)).collect();
+        let threads = self.access.app().parser_threads();
+        let picking = threads.start(self.access.caller(), pick).await;
+        picking.await.map_err(ApiError::internal)
     }
-    let mut newest = BTreeSet::new();
-    let mut tags = Tags::of(found);
-    loop {
-        let some = tags.next().await?;
-        if some.is_empty() {
-            return Ok(newest.pop_first());
+
+    /// The oldest of the newest tags that are spared; none if none is.
+    async fn oldest_spared(&self) -> Result<Option<Aged>, ApiError> {
+        if self.rules.keep_newest == 0 {
+            return Ok(None);
         }
-        for tag in some.into_iter().filter(|tag| rules.name(&tag.1)) {
-            newest.insert(tag);
-            if newest.len() > rules.keep_newest {
-                newest.pop_first();
+        let mut newest = BTreeSet::new();
+        let mut tags = Tags::of(&self.found);
+        loop {
+            let some = tags.next().await?;
+            if some.is_empty() {
+                return Ok(newest.pop_first());
+            }
+            for tag in self.pick(some, |rules, tag| rules.name(&tag.1)).await? {
+                newest.insert(tag);
+                if newest.len() > self.rules.keep_newest {
+                    newest.pop_first();
+                }
+            }
+        }
+    }
+
+    async fn run(&self) -> Result<(), ApiError> {
+        let spared = self.oldest_spared().await?;
+        let mut tags = Tags::of(&self.found);
+        loop {
+            let some = tags.next().await?;
+            if some.is_empty() {
+                return Ok(());
+            }
+            let spared = spared.clone();
+            let going = self
+                .pick(some, move |rules, tag| rules.takes(tag, spared.as_ref()))
+                .await?;
+            for step in going.chunks(STEP) {
+                delete(&self.found, step).await?;
             }
         }
     }
 }
 
-/// Deletes tags by rules. It is done when this answers; a request that ends before can be
-/// repeated.
+/// Deletes tags by rules. It is done when this answers; what was broken off can go on an hour
+/// later.
 pub(super) async fn remove_tags(
     project: Authorised<Project, Delete>,
     Path(target): Path<Target>,
@@ -183,38 +234,37 @@ pub(super) async fn remove_tags(
 ) -> Result<StatusCode, ApiError> {
     let found = find(opened_to_write(&project)?, target.repository_id).await?;
     let now = found.scope.now();
-    let rules = Rules::of(&wanted, now)?;
-    let cleaned = Timestamp(found.snapshot().number(&found.keys.cleaned()).await?);
-    if cleaned.plus(AGAIN_AFTER) > now {
-        return Err(ApiError::bad_request(
-            "This request has already been made. You can run this at most once an hour for a given \
-             container repository",
-        ));
-    }
-    let spared = oldest_spared(&found, &rules).await?;
-    let mut tags = Tags::of(&found);
-    loop {
-        let some = tags.next().await?;
-        if some.is_empty() {
-            break;
-        }
-        let going: Vec<Aged> = some
-            .into_iter()
-            .filter(|tag| rules.takes(tag, spared.as_ref()))
-            .collect();
-        for step in going.chunks(STEP) {
-            delete(&found, step).await?;
-        }
-    }
-    let note = async |mut txn: Txn| {
+    let cleaning = Cleaning {
+        access: project.access().clone(),
+        rules: Arc::new(Rules::of(&wanted, now)?),
+        found,
+    };
+    take_turn(&cleaning.found, now).await?;
+    cleaning.run().await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Notes that tags are deleted now, before they are: of several requests one goes on.
+async fn take_turn(found: &Found, now: Timestamp) -> Result<(), ApiError> {
+    let work = async |mut txn: Txn| {
         let mut change = Change::new(&found.scope, &mut txn);
-        if let Some(keys) = change.repository(&found.image).await? {
-            txn.raise(&keys.cleaned(), now.0);
+        let Some(keys) = change.repository(&found.image).await? else {
+            return Err(unknown());
+        };
+        let cleaned = match txn.get(&keys.cleaned()).await? {
+            Some(stored) => Timestamp(record::number(&stored).map_err(ReadError::from)?),
+            None => Timestamp::default(),
+        };
+        if cleaned.plus(AGAIN_AFTER) > now {
+            return Err(ApiError::bad_request(
+                "This request has already been made. You can run this at most once an hour for a given \
+                 container repository",
+            ));
         }
+        txn.raise(&keys.cleaned(), now.0);
         Ok((txn, ()))
     };
-    found.scope.transact(note).await?;
-    Ok(StatusCode::ACCEPTED)
+    found.scope.transact(work).await
 }
 
 /// Deletes these tags, apart from those that were pushed again meanwhile.
@@ -263,7 +313,15 @@ mod tests {
 
     #[test]
     fn expressions_that_cannot_be_read_or_are_too_large_are_refused() {
-        for pattern in ["(", "a)(b", "*", "(?=a)b", r"(a)\1", "(?:a{1000}){1000}"] {
+        for pattern in [
+            "(",
+            "a)(b",
+            "*",
+            "(?=a)b",
+            r"(a)\1",
+            "(?:a{1000}){1000}",
+            "(?:a?){15000}",
+        ] {
             let wanted = Wanted {
                 name_regex_delete: Some(pattern.into()),
                 ..Wanted::default()

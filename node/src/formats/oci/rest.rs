@@ -300,7 +300,7 @@ async fn shown_alone(
     Ok(Json(shown))
 }
 
-fn unknown() -> ApiError {
+pub(super) fn unknown() -> ApiError {
     ApiError::not_found("404 Repository Not Found")
 }
 

@@ -264,12 +264,23 @@ async fn tags_are_deleted_by_rules() {
         .expect(202);
     assert_eq!(tags_of(&node, id).await.len(), 5);
     clock.advance(Duration::from_secs(3601));
-    let form = node
-        .delete(format!("{REPOSITORIES}/{id}/tags"))
-        .by("maintainer")
-        .json(&json!({"name_regex": ".*"}));
-    form.send().await.expect(202);
-    assert_eq!(tags_of(&node, id).await, ["latest"]);
+    // Rules in the query and in the body are rules together.
+    let both = async |sparing: &str| {
+        let target = format!("{REPOSITORIES}/{id}/tags{sparing}");
+        let request = node.delete(target).by("maintainer");
+        request
+            .json(&json!({"name_regex": ".*"}))
+            .send()
+            .await
+            .expect(202);
+        clock.advance(Duration::from_secs(3601));
+        tags_of(&node, id).await
+    };
+    assert_eq!(
+        both("?keep_n=1&name_regex_keep=v.*").await,
+        ["dev-1", "latest", "v1"]
+    );
+    assert_eq!(both("").await, ["latest"]);
     // The images themselves are there.
     let manifest = image_of(b"{}", &[b"layer"]).to_string();
     node.get_manifest(IMAGE, &sha256(manifest.as_bytes()))
