@@ -743,11 +743,10 @@ fn blob_config(config: &ClusterConfig, dir: &DataDir, fail_stop: FailStop) -> Bl
         node: dir.node(),
     };
     let defaults = BlobConfig::new(config.data.join("blobs"), owner, fail_stop);
-    let (data, others): (Vec<_>, Vec<_>) = config
-        .disks
-        .iter()
-        .cloned()
-        .partition(|disk| *disk == config.data);
+    // Disks are named by absolute paths, the data directory need not be.
+    let own = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    let is_own = |disk: &PathBuf| std::path::absolute(disk).is_ok_and(|disk| disk == own);
+    let (data, others): (Vec<_>, Vec<_>) = config.disks.iter().cloned().partition(is_own);
     BlobConfig {
         reserve_bytes: config.reserve_bytes,
         cache_bytes: config.cache_bytes,

@@ -44,6 +44,8 @@ pub(super) struct ShardStore {
     reserve_bytes: u64,
     /// What shards that are being written may still take.
     promised: AtomicU64,
+    /// How many shards are being written.
+    being_written: AtomicU64,
     /// Groups whose folder is there and durable.
     folders: Mutex<HashSet<u16>>,
     /// How many shards there were when they were counted, and have come and gone by now.
@@ -83,6 +85,7 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         self.store.promised.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.store.being_written.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -147,6 +150,7 @@ impl ShardStore {
             watch,
             reserve_bytes,
             promised: AtomicU64::new(0),
+            being_written: AtomicU64::new(0),
             folders: Mutex::default(),
             counted: OnceLock::new(),
             come_and_gone: AtomicI64::new(0),
@@ -190,6 +194,21 @@ impl ShardStore {
         }
     }
 
+    /// Whether there is no shard here, nor one that is being written. Once nobody begins one here
+    /// any more, it stays so.
+    pub(super) fn is_empty(&self) -> Result<bool, ShardError> {
+        // In this order: whoever finishes in between is in the lists.
+        if self.being_written.load(Ordering::SeqCst) > 0 {
+            return Ok(false);
+        }
+        for group in self.groups()? {
+            if !self.list(group)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// How much more may be written without touching the reserve.
     pub(super) fn room(&self) -> Result<u64, ShardError> {
         let free = self.disk.room()?.free;
@@ -215,6 +234,7 @@ impl ShardStore {
             bytes,
         };
         self.promised.fetch_add(bytes, Ordering::SeqCst);
+        self.being_written.fetch_add(1, Ordering::SeqCst);
         let spoken_for = self
             .reserve_bytes
             .saturating_add(self.promised.load(Ordering::SeqCst));

@@ -374,10 +374,13 @@ impl SmallStore {
         if garbage <= Self::tolerated_garbage(total) {
             return Ok(Reclaim::Nothing);
         }
-        let is_rotten = |id: &SegmentId| matches!(self.get(id), Err(ShardError::Corrupt(_)));
-        let rotten: Vec<_> = all.iter().map(|segment| segment.id).filter(is_rotten).collect();
-        for id in &rotten {
-            self.set_aside(id)?;
+        let mut rotten = Vec::new();
+        for segment in &all {
+            // At once: while the others are read, a sound copy may come in its place.
+            if matches!(self.get(&segment.id), Err(ShardError::Corrupt(_))) {
+                self.set_aside(&segment.id)?;
+                rotten.push(segment.id);
+            }
         }
         info!(garbage, total, "rewriting the small segments to give space back");
         let mut compact = CompactOptions::default();

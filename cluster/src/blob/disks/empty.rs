@@ -50,48 +50,61 @@ impl ShardDisks {
 }
 
 impl Upkeep {
-    /// Brings what is on disks that are to be emptied to others of this node; gives how many shards
-    /// could not be moved.
-    pub(in crate::blob) async fn empty_disks(&self, work: &Work) -> anyhow::Result<u64> {
-        let mut left = 0;
+    /// Brings what is on disks that are to be emptied to others of this node; tells whether something
+    /// is left on them.
+    pub(in crate::blob) async fn empty_disks(&self, work: &Work) -> anyhow::Result<bool> {
+        let mut is_left = false;
         for disk in self.stores.shards.retiring() {
             if disk.id == DiskId::DATA && disk.store.shards() == Some(0) {
                 continue;
             }
-            let mut left_here = 0;
-            for group in disk.run(|store| store.groups()).await? {
-                let names = match disk.run(move |store| store.list(group)).await {
-                    Err(ShardError::Missing) => Vec::new(),
-                    names => names?,
+            match self.empty(&disk, work).await {
+                Ok(true) => self.stores.shards.retire(&disk).await,
+                Ok(false) => is_left = true,
+                // What it held is lost with it, and is rebuilt.
+                Err(_) if disk.health.has_failed() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(is_left)
+    }
+
+    /// Brings what is on one disk to others, as far as that is possible now; tells whether nothing is
+    /// left.
+    async fn empty(&self, disk: &Arc<ShardDisk>, work: &Work) -> Result<bool, ShardError> {
+        for group in disk.run(|store| store.groups()).await? {
+            let names = match disk.run(move |store| store.list(group)).await {
+                Err(ShardError::Missing) => Vec::new(),
+                names => names?,
+            };
+            for name in names {
+                // Somebody is building it, or removing it.
+                let Some(_claim) = self.claims.take(name.id) else {
+                    continue;
                 };
-                for name in names {
-                    // Somebody is building it, or removing it.
-                    let Some(_claim) = self.claims.take(name.id) else {
-                        left_here += 1;
-                        continue;
-                    };
-                    self.precedence.give_way().await;
-                    match self.stores.shards.move_away(&disk, name).await {
-                        Ok(bytes) => work.moved(1, bytes).await,
-                        // It was removed meanwhile.
-                        Err(ShardError::Missing) => {}
-                        Err(ShardError::Corrupt(_)) => self.suspects.add(name.id),
-                        Err(error) => {
-                            left_here += 1;
-                            work.failed(format!("move a shard from disk {}: {error}", disk.id));
-                            if matches!(error, ShardError::Full) || disk.health.has_failed() {
-                                break;
-                            }
+                self.precedence.give_way().await;
+                match self.stores.shards.move_away(disk, name).await {
+                    Ok(bytes) => work.moved(1, bytes).await,
+                    // It was removed meanwhile.
+                    Err(ShardError::Missing) => {}
+                    Err(ShardError::Corrupt(_)) => self.suspects.add(name.id),
+                    Err(error) => {
+                        work.failed(format!("move a shard from disk {}: {error}", disk.id));
+                        if matches!(error, ShardError::Full) || disk.health.has_failed() {
+                            // All that is left would meet the same.
+                            return Ok(false);
                         }
                     }
                 }
             }
-            if left_here == 0 && !disk.health.has_failed() {
-                self.stores.shards.retire(&disk).await;
-            }
-            left += left_here;
         }
-        Ok(left)
+        if disk.id != DiskId::DATA {
+            // What is not mounted any more looks empty.
+            disk.look(self.stores.shards.inner.owner).await;
+        }
+        // Somebody was at work on a shard, or it could not be moved, or it was on its way here when the
+        // disk was to take no more.
+        disk.run(|store| store.is_empty()).await
     }
 }
 
@@ -101,16 +114,18 @@ impl ShardDisks {
         let header = from.run(move |store| store.header(&name)).await?;
         let is_there = self.has_elsewhere(from, name, &header).await?;
         if !is_there {
-            let mut copy = Incoming::begin(self, name, header.code, header.offset).await?;
+            let mut copy = Incoming::begin(self, name, header.code, header.offset)
+                .await
+                .map_err(of_the_target)?;
             for some in chunks(&header) {
                 let cells = some.clone();
                 let (_, content) = from.run(move |store| store.read(&name, cells)).await?;
                 let checksums = &header.checksums[some.start as usize..some.end as usize];
                 for (cell, checksum) in content.into_iter().zip(checksums) {
-                    copy.write(cell, *checksum).await?;
+                    copy.write(cell, *checksum).await.map_err(of_the_target)?;
                 }
             }
-            copy.finish(header.seal).await?;
+            copy.finish(header.seal).await.map_err(of_the_target)?;
             if !self.has_elsewhere(from, name, &header).await? {
                 return Err(ShardError::Io(
                     "a shard that was moved cannot be read back".into(),
@@ -151,6 +166,14 @@ impl ShardDisk {
             self.run(move |store| store.read(&name, some)).await?;
         }
         Ok(true)
+    }
+}
+
+/// What is missing where a shard is to go says nothing of the shard.
+fn of_the_target(error: ShardError) -> ShardError {
+    match error {
+        ShardError::Missing => ShardError::Io("the disk that a shard was to go to is not there".into()),
+        error => error,
     }
 }
 

@@ -112,9 +112,18 @@ impl Health {
         let result = self.ask(write);
         match &result {
             Err(error) if is_of_the_disk(error) => self.fail(&error.to_string()),
-            // It may not be mounted any more.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.0.suspected.notify_one(),
             _ => {}
+        }
+        result
+    }
+
+    /// Writes where there must be something: otherwise the disk may not be mounted any more.
+    fn write_there<T>(&self, write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let result = self.write(write);
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            self.0.suspected.notify_one();
         }
         result
     }
@@ -178,7 +187,7 @@ impl Guarded {
 
 impl Disk for Guarded {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.guarded(self.health.write(|| self.disk.create(path)))
+        self.guarded(self.health.write_there(|| self.disk.create(path)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -194,7 +203,7 @@ impl Disk for Guarded {
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.health.write(|| self.disk.create_folder(path))
+        self.health.write_there(|| self.disk.create_folder(path))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -206,7 +215,7 @@ impl Disk for Guarded {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.health.write(|| self.disk.sync_folder(path))
+        self.health.write_there(|| self.disk.sync_folder(path))
     }
 
     fn room(&self) -> io::Result<Room> {

@@ -121,7 +121,7 @@ struct Inner {
     in_service: RwLock<Vec<Arc<ShardDisk>>>,
     table: Mutex<Table>,
     /// Held by whoever is putting in a disk.
-    replacing: tokio::sync::Mutex<()>,
+    replacing: Arc<tokio::sync::Mutex<()>>,
     /// How many shards were moved from one disk to another: whoever looks for one meanwhile looks
     /// again.
     moved: AtomicU64,
@@ -289,7 +289,7 @@ impl ShardDisks {
             signals,
             in_service: RwLock::new(vec![Arc::new(data)]),
             table: Mutex::new(table.clone()),
-            replacing: tokio::sync::Mutex::default(),
+            replacing: Arc::default(),
             moved: AtomicU64::new(0),
         };
         let disks = Self {
@@ -529,6 +529,14 @@ impl ShardDisks {
                 Manner::Anew => store.begin_anew(name, code, offset),
             });
             match begun.await {
+                // Whoever empties it has not seen this one, or waits for it.
+                Ok(shard) if !disks[at].accepts() => {
+                    let dropped = disks[at].run(move |_| {
+                        drop(shard);
+                        Ok(())
+                    });
+                    dropped.await?;
+                }
                 Ok(shard) => {
                     let most = SEGMENT_BYTES / u64::from(code.data.max(1));
                     disks[at].begun_bytes.fetch_add(most, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Putting another disk in the place of one that has failed, or that is not to be used any more,
 //! while the node runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::id::DiskId;
@@ -44,12 +44,16 @@ impl ShardDisks {
         disk: DiskId,
         with: Option<PathBuf>,
     ) -> Result<(), ReplaceError> {
-        let _one_at_a_time = self.inner.replacing.lock().await;
+        // Held until the work is over, also if nobody waits for it any more.
+        let one_at_a_time = self.inner.replacing.clone().lock_owned().await;
         self.note_failures().await;
         let others = self.accepting().iter().any(|other| other.id != disk);
         let plan = plan(&self.table(), disk, with, others)?;
         let this = self.clone();
-        let work = tokio::task::spawn_blocking(move || this.carry_out(disk, plan));
+        let work = tokio::task::spawn_blocking(move || {
+            let _held = one_at_a_time;
+            this.carry_out(disk, plan)
+        });
         work.await.map_err(|_| ReplaceError::Stopping)?
     }
 
@@ -88,6 +92,14 @@ impl ShardDisks {
     }
 
     fn open_new(&self, old: DiskId, path: PathBuf) -> Result<super::ShardDisk, ReplaceError> {
+        if let Some(other) = self.in_service().iter().find(|other| overlap(&other.path, &path)) {
+            return Err(ReplaceError::Refused(format!(
+                "{} and disk {} lie one in the other: name the folder in which a file system of its own is \
+                 mounted",
+                path.display(),
+                other.id
+            )));
+        }
         match label::look(self.inner.bays.disk(&path).as_ref() as &dyn Disk) {
             label::Found::Empty => {}
             label::Found::Labelled(label) if label.disk == old => {
@@ -106,6 +118,13 @@ impl ShardDisks {
         };
         Ok(self.open_slot(&slot, true)?)
     }
+}
+
+/// Whether one of two folders is inside of the other, whatever links lead there.
+fn overlap(one: &Path, other: &Path) -> bool {
+    // What is not there is refused for that.
+    let [one, other] = [one, other].map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+    one != other && (one.starts_with(&other) || other.starts_with(&one))
 }
 
 fn plan(table: &Table, disk: DiskId, with: Option<PathBuf>, others: bool) -> Result<Plan, ReplaceError> {
@@ -148,6 +167,24 @@ fn plan(table: &Table, disk: DiskId, with: Option<PathBuf>, others: bool) -> Res
 mod tests {
     use super::*;
     use crate::seams::Timestamp;
+
+    #[test]
+    fn one_disk_is_not_inside_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let [outer, inner] = ["a", "a/shards/incoming"].map(|path| folder.path().join(path));
+        let beside = folder.path().join("ab");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::os::unix::fs::symlink(&inner, &beside).unwrap();
+        for (one, other, expected) in [
+            (&outer, &inner, true),
+            (&inner, &outer, true),
+            (&outer, &beside, true),
+            (&outer, &outer, false),
+            (&outer, &folder.path().join("abc"), false),
+        ] {
+            assert_eq!(overlap(one, other), expected, "{one:?} {other:?}");
+        }
+    }
 
     #[test]
     fn what_is_to_be_done_depends_on_how_the_disk_is() {

@@ -7,8 +7,10 @@ use super::*;
 use crate::blob::BlobId;
 use crate::blob::disk::Room;
 use crate::blob::disk::testing::{Operation, TestBays, TestDisk};
+use crate::blob::id::Generation;
 use crate::blob::rebalance::RebalanceTask;
 use crate::blob::recode::RecodeTask;
+use crate::blob::record::SegmentId;
 use crate::blob::repair::tests::{round as repair, settle, shards};
 use crate::blob::scrub::ScrubTask;
 use crate::blob::suite::{content, keep, read};
@@ -86,6 +88,33 @@ fn two_bays() -> TestBays {
     bays.put_in("/a");
     bays.put_in("/b");
     bays
+}
+
+/// A shard that is being written on one of two disks while that is to be emptied.
+#[tokio::test]
+async fn a_disk_is_not_taken_for_empty_while_something_is_written_to_it() {
+    let bays = two_bays();
+    let rig = Rig::new(&bays);
+    let disks = rig.start(&["/a", "/b"], &[]).unwrap();
+    let code = Code { data: 2, parity: 1 };
+    let name = ShardName {
+        group: 7,
+        id: SegmentId {
+            generation: Generation([1; 16]),
+            number: 1,
+        },
+        index: 0,
+    };
+    let begin = async |disks: &ShardDisks| disks.begin(name, code, 0, Manner::New).await.unwrap();
+    let (disk, shard) = begin(&disks).await;
+    disks.replace(disk.id, None).await.unwrap();
+    assert!(!disk.store.is_empty().unwrap());
+    // What comes from then on goes to the other one.
+    let (elsewhere, another) = begin(&disks).await;
+    assert_ne!(elsewhere.id, disk.id);
+    drop(another);
+    drop(shard);
+    assert!(disk.store.is_empty().unwrap());
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl RebalanceTask {
 #[async_trait]
 impl Task for RebalanceTask {
     async fn round(&self, work: &Work) -> anyhow::Result<Next> {
-        let not_emptied = self.upkeep.empty_disks(work).await?;
+        let is_left_on_disks = self.upkeep.empty_disks(work).await?;
         let view = self.upkeep.view().await?;
         let now = self.upkeep.blobs.seams().clock.now();
         let everywhere = !self
@@ -107,7 +107,7 @@ impl Task for RebalanceTask {
         if left.outdated {
             return Ok(Next::Within(Duration::ZERO));
         }
-        if left.waiting + left.failed + not_emptied > 0 {
+        if left.waiting + left.failed > 0 || is_left_on_disks {
             return Ok(Next::Within(TRY_AGAIN));
         }
         if everywhere {

@@ -31,6 +31,10 @@ impl RepairTask {
             self.state().lost = Some(now);
             self.state().looked = None;
         }
+        if self.state().looked.is_none() && self.upkeep.stores.shards.is_rebuilding() {
+            // One was lost before this process began.
+            self.state().lost = Some(now);
+        }
         if self.is_due(now, work) {
             self.compare(work).await?;
             let mut state = self.state();
