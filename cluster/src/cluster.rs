@@ -128,7 +128,7 @@ pub enum EnterError {
     #[error(transparent)]
     Register(#[from] RegisterError),
     /// It is not a member, or no longer.
-    #[error("announce this node: {0}")]
+    #[error("announce this node")]
     Announce(#[from] FoundError),
     /// Its build is levels apart from the other nodes'.
     #[error(transparent)]

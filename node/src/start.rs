@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
-use cairn_cluster::membership::{ClusterStatus, ControllerConfig, JoinPlan};
+use cairn_cluster::membership::{ClusterStatus, ControllerConfig, Departed, FoundError, JoinPlan};
 use cairn_cluster::net::Tcp;
 use cairn_cluster::trust::{JoinToken, TokenError};
 use cairn_cluster::{
     BackupId, BlobId, BlobReadError, BlobReader, Build, Cluster, ClusterConfig, ClusterId, Decision, DiskId,
-    DiskList, ExportError, FailStop, Hold, HoldError, Intent, Level, MetadataHash, NodeId, ProtectionError,
-    RaftConfig, Retention, RetentionError, Seams, SettingsError, Space, TaskKind, TaskSettings, TaskStatus,
-    UnderProtectedPage, Waste,
+    DiskList, EnterError, ExportError, FailStop, Hold, HoldError, Intent, Level, MetadataHash, NodeId,
+    ProtectionError, RaftConfig, Retention, RetentionError, Seams, SettingsError, Space, TaskKind,
+    TaskSettings, TaskStatus, UnderProtectedPage, Waste,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -205,6 +205,15 @@ fn raise_open_files() -> u64 {
 /// How many files a node has open with as many clients as it serves at once.
 fn wanted_open_files(config: &Config) -> u64 {
     config.http.max_connections as u64 + FILES_OF_STORES
+}
+
+/// Whether a node ended because it was removed from its cluster.
+pub(crate) fn was_removed(error: &anyhow::Error) -> bool {
+    let at_start = matches!(
+        error.downcast_ref(),
+        Some(EnterError::Announce(FoundError::Removed { .. }))
+    );
+    at_start || matches!(error.downcast_ref(), Some(Departed::Removed))
 }
 
 /// Serves clients until the node is told to stop, or must; then lets them finish.

@@ -411,6 +411,33 @@ fn the_command_line_administers_a_running_cluster() {
     dev.stop_cleanly();
 }
 
+#[test]
+fn a_node_that_was_removed_is_left_out_from_then_on() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    let mut dev = Dev::start(&folder, &["--port", "0", "--respawn"]);
+    dev.ready();
+    let (_, status) = cairn(&dev, &["cluster", "status", "-o", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let last = status["nodes"][2]["node"].to_string();
+    for command in ["drain", "remove"] {
+        let (code, printed) = cairn(&dev, &["cluster", command, &last]);
+        assert_eq!(code, 0, "{printed}");
+    }
+    let two = |dev: &mut Dev| Env::read(&dev.folder).filter(|env| env.nodes.len() == 2);
+    let env = dev.until("dev.env of two nodes", two);
+    assert!(dev.printed().contains("was removed from the cluster"));
+    assert!(put(&env.nodes[1], &env.token, "hello").is_success());
+    dev.stop_cleanly();
+
+    let mut dev = Dev::start(&folder, &[]);
+    let env = dev.ready();
+    assert_eq!(env.nodes.len(), 2);
+    assert!(dev.printed().contains("was removed from the cluster"));
+    assert_eq!(get(&env.nodes[0], &env.token), "hello");
+    dev.stop_cleanly();
+}
+
 /// The examples that `cairn dev` prints are what a new user does first.
 #[cfg(feature = "real-clients")]
 #[test]

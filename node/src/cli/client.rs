@@ -276,7 +276,7 @@ async fn refused(node: &Url, answer: Response) -> Failure {
             Failure::new(Code::Denied, message).next("use a token with the role and scope that this needs")
         }
         StatusCode::NOT_FOUND => Failure::new(Code::NotFound, message)
-            .next("check the path; what the token may not see is not found either"),
+            .next("check the name or number; what the token may not see is not found either"),
         StatusCode::CONFLICT => Failure::new(Code::Conflict, message)
             .next("look at what is there, then change or remove it first"),
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {

@@ -9,7 +9,8 @@ use serde::Serialize;
 /// What the exit codes mean; shown by `cairn --help`.
 pub(super) const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node could answer (try again), \
-4 not allowed, 5 not found, 6 in conflict with what is there, 74 the storage of a node failed";
+4 not allowed, 5 not found, 6 in conflict with what is there, 7 the node was removed from its cluster, \
+74 the storage of a node failed";
 
 /// The outcome of a failed command, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +28,8 @@ pub(super) enum Code {
     NotFound = 5,
     /// What is there already does not allow it.
     Conflict = 6,
+    /// The node was removed from its cluster, and can never run again.
+    Removed = 7,
 }
 
 impl From<Code> for ExitCode {
@@ -76,7 +79,7 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::failed(format!("{error:#}"))
+        Self::failed(chain(error.as_ref()))
     }
 }
 

@@ -98,7 +98,16 @@ pub(super) fn run(arguments: Arguments, build: Build) -> Result<(), Failure> {
     let held = arguments.node.hold()?;
     super::on_all_threads(async {
         let served = start::serve(held.config.clone(), arguments.without_disk, build).await;
-        served.map_err(Failure::from)
+        served.map_err(|error| match start::was_removed(&error) {
+            true => Failure {
+                code: Code::Removed,
+                ..Failure::from(error)
+            }
+            .next(
+                "keep this process stopped; with an empty data directory, the machine can join as a new node",
+            ),
+            false => Failure::from(error),
+        })
     })
 }
 

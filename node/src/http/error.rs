@@ -278,8 +278,12 @@ impl From<DepartureError> for ApiError {
 impl From<DiskRequestError> for ApiError {
     fn from(error: DiskRequestError) -> Self {
         match error {
-            DiskRequestError::UnknownNode(_) => Self::not_found("404 Node Not Found"),
-            DiskRequestError::UnknownDisk(_) => Self::not_found("404 Disk Not Found"),
+            DiskRequestError::UnknownNode(_) => {
+                Self::not_found("404 Node Not Found: `cairn cluster status` lists those there are")
+            }
+            DiskRequestError::UnknownDisk(_) => {
+                Self::not_found("404 Disk Not Found: `cairn disk list` shows those there are")
+            }
             DiskRequestError::Refused(why) => Self::conflict(why),
             DiskRequestError::Unreachable { .. } => Self::unavailable(error),
             DiskRequestError::Read(error) => error.into(),

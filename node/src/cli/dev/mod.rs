@@ -86,6 +86,15 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     outcome.and(stopped)
 }
 
+fn env_file_of(nodes: &[Node], token: &str) -> EnvFile {
+    let nodes = || nodes.iter().filter(|node| !node.is_removed());
+    EnvFile {
+        nodes: nodes().map(Node::url).collect(),
+        token: token.to_owned(),
+        pids: nodes().map(Node::pid).collect(),
+    }
+}
+
 fn nodes_of(folder: &Folder, program: &Path) -> Vec<Node> {
     let files = folder.nodes().iter();
     files.map(|files| Node::new(files.clone(), program)).collect()
@@ -129,11 +138,7 @@ impl Cluster {
         };
         let urls: Vec<Url> = self.nodes.iter().map(Node::url).collect();
         let commands: Vec<_> = self.nodes.iter().map(Node::command_line).collect();
-        let mut env_file = EnvFile {
-            nodes: urls.clone(),
-            token: token.clone(),
-            pids: self.nodes.iter().map(Node::pid).collect(),
-        };
+        let mut env_file = env_file_of(&self.nodes, &token);
         env_file.write(self.folder.path())?;
         let banner = Banner {
             folder: self.folder.path(),
@@ -149,9 +154,9 @@ impl Cluster {
             for (node, watch) in self.nodes.iter_mut().zip(&mut watches) {
                 watch.look(node, self.respawn)?;
             }
-            let pids: Vec<_> = self.nodes.iter().map(Node::pid).collect();
-            if pids != env_file.pids {
-                env_file.pids = pids;
+            let now = env_file_of(&self.nodes, &token);
+            if now != env_file {
+                env_file = now;
                 env_file.write(self.folder.path())?;
             }
         }
@@ -195,7 +200,9 @@ impl Watch {
                 pid.unwrap_or_default(),
                 describe(status)
             );
-            if respawn {
+            if node.is_removed() {
+                progress(node.removal());
+            } else if respawn {
                 let wait = match self.waited {
                     Some(waited) if node.uptime() < STEADY => (2 * waited).min(LONGEST_WAIT),
                     _ => FIRST_WAIT,

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::super::failure::{Failure, OrFail as _};
+use super::super::failure::{Code, Failure, OrFail as _};
 use super::super::output::progress;
 use super::folder::NodeFiles;
 use crate::lock::PidLock;
@@ -47,6 +47,7 @@ pub(super) struct Node {
     program: PathBuf,
     child: Option<Child>,
     started: Instant,
+    is_removed: bool,
 }
 
 impl Node {
@@ -57,7 +58,22 @@ impl Node {
             program: program.to_owned(),
             child: None,
             started: Instant::now(),
+            is_removed: false,
         }
+    }
+
+    /// Whether its process ended because it was removed from the cluster, for good.
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed
+    }
+
+    /// What that means.
+    pub(super) fn removal(&self) -> String {
+        format!(
+            "node {} was removed from the cluster; {} is of no use any more",
+            self.number(),
+            self.files.config.node.data.display()
+        )
     }
 
     /// 1 for the first.
@@ -176,12 +192,15 @@ impl Node {
         command
     }
 
-    /// Waits until it serves.
+    /// Waits until it serves, or turns out to be removed.
     pub(super) async fn ready(&mut self, http: &reqwest::Client) -> Result<(), Failure> {
         let url = self.url().join("/-/ready").expect("the path is part of a URL");
         let mut said = Instant::now();
         loop {
             if let Some(status) = self.ended()? {
+                if self.is_removed {
+                    return Ok(());
+                }
                 let number = self.number();
                 let log = &self.files.log_path;
                 return Err(Failure::failed(format!(
@@ -214,8 +233,9 @@ impl Node {
             return Ok(None);
         };
         let ended = child.try_wait().or_fail("look at a process")?;
-        if ended.is_some() {
+        if let Some(status) = ended {
             self.child = None;
+            self.is_removed = status.code() == Some(Code::Removed as i32);
         }
         Ok(ended)
     }

@@ -42,11 +42,12 @@ pub(super) async fn found(nodes: &mut [Node]) -> Result<String, Failure> {
     Ok(token)
 }
 
-/// Starts all nodes of a cluster that was set up before, and lets new ones join it.
-pub(super) async fn restart(nodes: &mut [Node], token: &str) -> Result<(), Failure> {
+/// Starts all nodes of a cluster that was set up before, and lets new ones join it. Nodes that were
+/// removed from it are left out from then on.
+pub(super) async fn restart(nodes: &mut Vec<Node>, token: &str) -> Result<(), Failure> {
     let http = probe()?;
     let (mut members, mut new) = (Vec::new(), Vec::new());
-    for node in nodes {
+    for node in nodes.iter_mut() {
         match node.is_member()? {
             true => members.push(node),
             false => new.push(node),
@@ -59,14 +60,18 @@ pub(super) async fn restart(nodes: &mut [Node], token: &str) -> Result<(), Failu
     for node in &mut members {
         node.ready(&http).await?;
     }
+    members.retain(|node| !node.is_removed());
     let urls = members.iter().map(|node| node.url()).collect();
     let client = Client::new(urls, Some(token.to_owned()))?;
     for node in &mut new {
         admit(node, &client).await?;
         node.ready(&http).await?;
     }
-    let count = members.len() + new.len();
-    settled(&client, count).await
+    for removed in nodes.iter().filter(|node| node.is_removed()) {
+        progress(removed.removal());
+    }
+    nodes.retain(|node| !node.is_removed());
+    settled(&client, nodes.len()).await
 }
 
 async fn admit(node: &mut Node, client: &Client) -> Result<(), Failure> {
