@@ -7,23 +7,21 @@
 //! few records are what they were. It is never stale, and never given to somebody who may not
 //! have it any more: the request is decided as if it had gone all the way.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::Response;
-use cairn_cluster::{Footprint, Key, Seen, Snapshot};
+use cairn_cluster::{Key, Seen, Snapshot};
 use moka::sync::Cache;
 
 use crate::app::App;
 use crate::auth::action::Freshness;
 use crate::auth::credentials::TOKEN_HEADERS;
-use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 use crate::http::observe::AnsweredBy;
-use crate::registry::door::view_for;
+use crate::registry::door::trace::{Taken, Trace, view_for};
 
 /// Memory for answers.
 const CAPACITY_BYTES: u64 = 64 << 20;
@@ -48,62 +46,6 @@ const TELLING_HEADERS: [HeaderName; 8] = [
 /// no effect. An extension of the response, with the body.
 #[derive(Clone)]
 pub(crate) struct Repeatable(pub(crate) Bytes);
-
-/// What a request leaves on its way to an answer. An extension of the request.
-#[derive(Clone, Default)]
-pub(crate) struct Trace(Arc<Steps>);
-
-#[derive(Default)]
-struct Steps {
-    footprint: Footprint,
-    token: OnceLock<Key>,
-    /// Whether a view was asked for that must be the latest.
-    latest: OnceLock<()>,
-    taken: Option<Taken>,
-}
-
-/// A view that was taken for the request already.
-struct Taken {
-    freshness: Freshness,
-    view: Result<(Snapshot, bool), ApiError>,
-}
-
-impl Trace {
-    /// The view that a request is decided and answered on, and whether it surely has everything
-    /// that was acknowledged before; what is read through it is noted, if the answer may be
-    /// remembered.
-    pub(crate) async fn view(
-        app: &App,
-        parts: &Parts,
-        freshness: Freshness,
-    ) -> Result<(Snapshot, bool), ApiError> {
-        let Some(Self(steps)) = parts.extensions.get::<Self>() else {
-            return view_for(app, &parts.method, freshness).await;
-        };
-        if freshness == Freshness::Latest {
-            let _ = steps.latest.set(());
-        }
-        let (view, is_latest) = match &steps.taken {
-            Some(taken) if taken.freshness == freshness => taken.view.clone()?,
-            _ => view_for(app, &parts.method, freshness).await?,
-        };
-        Ok((view.traced(&steps.footprint), is_latest))
-    }
-
-    /// Notes where the use of the caller's token is noted.
-    pub(crate) fn signed_in_by(parts: &Parts, token: Key) {
-        if let Some(Self(steps)) = parts.extensions.get::<Self>() {
-            let _ = steps.token.set(token);
-        }
-    }
-
-    fn freshness(&self) -> Freshness {
-        match self.0.latest.get() {
-            Some(()) => Freshness::Latest,
-            None => Freshness::Immutable,
-        }
-    }
-}
 
 /// The answers of a node.
 pub(crate) struct Answers {
@@ -159,7 +101,7 @@ impl Answers {
             return route(request).await;
         }
         let name = name(&request);
-        let mut steps = Steps::default();
+        let mut taken = None;
         if let Some(kept) = self.kept.get(&name) {
             let view = view_for(app, request.method(), kept.freshness).await;
             match &view {
@@ -173,16 +115,16 @@ impl Answers {
                 }
                 _ => {
                     let freshness = kept.freshness;
-                    steps.taken = Some(Taken { freshness, view });
+                    taken = Some(Taken { freshness, view });
                 }
             }
         }
-        let trace = Trace(Arc::new(steps));
+        let trace = Trace::begin(taken);
         request.extensions_mut().insert(trace.clone());
         let mut response = route(request).await;
         if let Some(Repeatable(body)) = response.extensions_mut().remove()
             && let Some(by) = response.extensions().get().copied()
-            && let Some(seen) = trace.0.footprint.seen()
+            && let Some(seen) = trace.seen()
         {
             let kept = Kept {
                 status: response.status(),
@@ -191,7 +133,7 @@ impl Answers {
                 by,
                 seen,
                 freshness: trace.freshness(),
-                token: trace.0.token.get().cloned(),
+                token: trace.token(),
             };
             self.kept.insert(name, Arc::new(kept));
         }
@@ -248,15 +190,12 @@ impl Kept {
     ) where
         F: Future<Output = Response>,
     {
-        let steps = Steps {
-            taken: Some(Taken {
-                freshness: self.freshness,
-                view: Ok((view, self.freshness == Freshness::Latest)),
-            }),
-            ..Steps::default()
+        let taken = Taken {
+            freshness: self.freshness,
+            view: Ok((view, self.freshness == Freshness::Latest)),
         };
         let uri = request.uri().clone();
-        request.extensions_mut().insert(Trace(Arc::new(steps)));
+        request.extensions_mut().insert(Trace::begin(Some(taken)));
         let response = route(request).await;
         assert_eq!(response.status(), self.status, "{uri}");
         assert_eq!(*response.headers(), self.headers, "{uri}");

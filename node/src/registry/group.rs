@@ -1,8 +1,7 @@
 //! Groups: a tree, whose roots own all data below them.
 
-use bytes::Bytes;
 use cairn_cluster::record::Record;
-use cairn_cluster::{Collection, Entry, ReadError, Scan, Snapshot, Space, Timestamp, Txn};
+use cairn_cluster::{ReadError, Scan, Space, Timestamp, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::action::{Action, Own, See};
@@ -15,7 +14,7 @@ use crate::registry::names::{FullPath, MAX_DEPTH, PathSegment, Reference, Visibi
 use crate::registry::place::{Place, PlaceKind};
 use crate::registry::project;
 use crate::registry::purge::{self, Purge};
-use crate::registry::reader::Reader;
+use crate::registry::reader::{Reader, next_entries};
 use crate::registry::sequence::{self, Number};
 use crate::registry::settings::PackageSettings;
 
@@ -341,26 +340,6 @@ impl<A: Action> Authorised<Group, A> {
         }
     }
 }
-
-/// The next items of a collection, and the place to go on after them.
-pub(crate) async fn next_entries(
-    snapshot: &Snapshot,
-    collection: &Collection,
-    after: &mut Option<Bytes>,
-) -> Result<Vec<Entry>, ReadError> {
-    let mut scan = Scan::of(collection).limit(PAGE);
-    if let Some(after) = &after {
-        scan = scan.after(after);
-    }
-    let entries = snapshot.scan(scan).await?;
-    if let Some(last) = entries.last() {
-        *after = Some(last.item.clone());
-    }
-    Ok(entries)
-}
-
-/// How many items of a long list are read at a time.
-const PAGE: usize = 1000;
 
 #[cfg(test)]
 mod stored {

@@ -8,11 +8,11 @@ use crate::auth::action::{Action, Manage, Own};
 use crate::auth::role::Role;
 use crate::http::error::ApiError;
 use crate::registry::door::{Access, Authorised, Resource, transact};
-use crate::registry::group::{Group, next_entries};
+use crate::registry::group::Group;
 use crate::registry::keys::{self, Member};
 use crate::registry::place::{Place, PlaceKind};
 use crate::registry::project::Project;
-use crate::registry::reader::Reader;
+use crate::registry::reader::{Reader, next_entries};
 use crate::registry::user::{self, User};
 
 /// A user's role in one group or project.

@@ -16,7 +16,7 @@ pub mod package;
 pub mod place;
 pub mod project;
 mod purge;
-mod reader;
+pub(crate) mod reader;
 pub mod scope;
 mod sequence;
 pub(crate) mod sessions;

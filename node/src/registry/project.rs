@@ -10,13 +10,13 @@ use crate::auth::action::{Action, Manage, Own, See};
 use crate::auth::role::Role;
 use crate::http::error::ApiError;
 use crate::registry::door::{Access, Authorised, transact};
-use crate::registry::group::{self, Group, next_entries};
+use crate::registry::group::{self, Group};
 use crate::registry::keys::{self, Member};
 use crate::registry::member::{self, Membership};
 use crate::registry::names::{FullPath, PathSegment, Reference, Visibility};
 use crate::registry::place::{Place, PlaceKind};
 use crate::registry::purge::{self, Purge};
-use crate::registry::reader::Reader;
+use crate::registry::reader::{Reader, next_entries};
 use crate::registry::sequence::{self, Number};
 use crate::registry::settings::{PackageAccess, PackageSettings};
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cairn_cluster::record::Record;
-use cairn_cluster::{Entry, Key, ReadError, Scan, Snapshot, Timestamp, Txn};
+use cairn_cluster::{Collection, Entry, Key, ReadError, Scan, Snapshot, Timestamp, Txn};
 
 /// Something that shows the value under a key.
 pub(crate) trait Reader: Send {
@@ -54,4 +54,24 @@ impl Reader for Txn {
 
     /// What it decides is committed now or never.
     fn holds_until(&mut self, _: Timestamp) {}
+}
+
+/// How many items of a long list are read at a time.
+const PAGE: usize = 1000;
+
+/// The next items of a collection, and the place to go on after them.
+pub(crate) async fn next_entries(
+    snapshot: &Snapshot,
+    collection: &Collection,
+    after: &mut Option<Bytes>,
+) -> Result<Vec<Entry>, ReadError> {
+    let mut scan = Scan::of(collection).limit(PAGE);
+    if let Some(after) = &after {
+        scan = scan.after(after);
+    }
+    let entries = snapshot.scan(scan).await?;
+    if let Some(last) = entries.last() {
+        *after = Some(last.item.clone());
+    }
+    Ok(entries)
 }

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::auth::action::{Own, See};
 use crate::http::error::ApiError;
 use crate::registry::door::{Authorised, Instance, transact};
-use crate::registry::group::next_entries;
 use crate::registry::names::Username;
-use crate::registry::reader::Reader;
+use crate::registry::reader::{Reader, next_entries};
 use crate::registry::{keys, sequence, token};
 
 /// A user.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::{delete, get};
 use axum::{Json, Router};
@@ -21,6 +21,7 @@ use crate::auth::{Publish, Pull, See};
 use crate::formats::place::Place;
 use crate::formats::ranking::each_package;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::http::form::Query;
 use crate::registry::member;
 use crate::registry::names::Reference;
 
@@ -152,11 +153,7 @@ struct StarredQuery {
 }
 
 /// The packages here that a user has starred.
-async fn starred(
-    place: Place<Pull>,
-    query: Result<Query<StarredQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+async fn starred(place: Place<Pull>, Query(query): Query<StarredQuery>) -> Result<Response, ApiError> {
     let user: String = serde_json::from_str(&query.key)
         .map_err(|_| ApiError::bad_request("the key is not the name of a user as JSON"))?;
     let mut rows = BTreeMap::new();

@@ -25,8 +25,8 @@ use crate::auth::{Access, Authorised, Delete};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form;
-use crate::registry::group::next_entries;
 use crate::registry::project::Project;
+use crate::registry::reader::next_entries;
 use crate::registry::time::before;
 
 /// How soon a repository can be cleaned again.

@@ -26,9 +26,10 @@ use crate::http::error::{ApiError, ErrorKind};
 use crate::http::form::{self, Query};
 use crate::http::page::{Paging, Selection};
 use crate::registry::Scope;
-use crate::registry::group::{Group, next_entries};
+use crate::registry::group::Group;
 use crate::registry::names::Reference;
 use crate::registry::project::Project;
+use crate::registry::reader::next_entries;
 use crate::registry::time::iso;
 
 /// Manifests that one answer adds up for the size of a tag.

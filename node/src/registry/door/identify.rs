@@ -1,44 +1,24 @@
 //! From the credentials of a request to whom they stand for.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, header};
 use cairn_cluster::{Snapshot, Timestamp};
 
 use crate::app::App;
-use crate::auth::action::Freshness;
 use crate::auth::caller::{Caller, Identity};
 use crate::auth::credentials::Presented;
 use crate::auth::token::{Token, TokenId};
-use crate::http::answers::Trace;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::door::trace::Trace;
 use crate::registry::keys;
 use crate::registry::reader::Reader;
 use crate::registry::token::{self, Holder, TokenRecord};
 use crate::registry::user::{self, UserState};
 
-/// How old a permission may be when a node that lost the majority serves what cannot change.
-const MAX_PERMISSION_AGE: Duration = Duration::from_secs(30);
-
 /// The username that marks a CI job's token in Basic authentication.
 const JOB_USERNAME: &str = "gitlab-ci-token";
-
-/// The view that a request is decided and answered on, and whether it surely has everything that
-/// was acknowledged before.
-pub(crate) async fn view_for(
-    app: &App,
-    method: &Method,
-    freshness: Freshness,
-) -> Result<(Snapshot, bool), ApiError> {
-    let kv = app.store().kv();
-    let reads = *method == Method::GET || *method == Method::HEAD;
-    Ok(match freshness {
-        Freshness::Immutable if reads => (kv.latest_or_recent(MAX_PERMISSION_AGE).await?, false),
-        _ => (kv.latest().await?, true),
-    })
-}
 
 /// Finds whom a credential stands for; none if it does not hold.
 pub(super) async fn identify(

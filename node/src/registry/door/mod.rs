@@ -19,6 +19,7 @@ mod extract;
 mod identify;
 mod image;
 mod link;
+pub(crate) mod trace;
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -33,7 +34,6 @@ use crate::auth::action::{Action, Decision, Freshness, Verb};
 use crate::auth::caller::{Caller, Identity};
 use crate::auth::credentials::{self, BadCredentials, Presented};
 use crate::auth::derived::{Grants, MAX_LIFETIME};
-use crate::http::answers::Trace;
 use crate::http::error::ApiError;
 use crate::http::host::{BaseUrl, ClientAddress};
 use crate::registry::group::{self, Group};
@@ -45,8 +45,8 @@ use crate::registry::user::{self, User};
 
 pub(crate) use decide::Resource;
 pub(in crate::registry) use decide::{decide_again, transact};
-pub(crate) use identify::view_for;
 use identify::{bad_credentials, identify};
+use trace::Trace;
 
 /// Which kind of route a request came by.
 #[derive(Clone, Copy)]

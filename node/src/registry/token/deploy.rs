@@ -6,9 +6,9 @@ use crate::auth::action::{Action, Own};
 use crate::auth::token::Token;
 use crate::http::error::ApiError;
 use crate::registry::door::{Authorised, Instance, transact};
-use crate::registry::group::next_entries;
 use crate::registry::keys;
 use crate::registry::member::Peopled;
+use crate::registry::reader::next_entries;
 use crate::registry::token::{
     Holder, ManagesTokens, NewToken, ShownToken, TokenRecord, create_deploy, each_in, find_in, one_in,
 };

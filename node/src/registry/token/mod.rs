@@ -13,10 +13,10 @@ use crate::auth::scopes::Scopes;
 use crate::auth::token::{HashKey, SecretHash, Token, TokenId, TokenKind};
 use crate::http::error::ApiError;
 use crate::registry::door::Authorised;
-use crate::registry::group::{Group, next_entries};
+use crate::registry::group::Group;
 use crate::registry::place::Place;
 use crate::registry::project::Project;
-use crate::registry::reader::Reader;
+use crate::registry::reader::{Reader, next_entries};
 use crate::registry::{keys, sequence};
 
 /// A token, as it is stored.
