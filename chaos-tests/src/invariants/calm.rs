@@ -8,12 +8,8 @@ use crate::faults::Kind;
 const MAX_MEMORY_BYTES: u64 = 768 << 20;
 
 /// What consensus may log as an error at any time: others still ask and send when a node is told to
-/// stop, and a leader that was changing the voters is one no more.
-const AT_ANY_TIME: [&str; 3] = [
-    "raft stopped",
-    "to RaftCore; when:",
-    "log entry discarded on leader change",
-];
+/// stop.
+const AT_ANY_TIME: [&str; 2] = ["raft stopped", "to RaftCore; when:"];
 
 /// What a node may log as an error, and the faults that explain it.
 const EXPLAINED: &[(&str, &[Kind])] = &[
@@ -35,6 +31,11 @@ const EXPLAINED: &[(&str, &[Kind])] = &[
     ("a segment does not have its hash", &[Kind::RottenShards]),
     // Consensus says so too of what it then could not write or open.
     ("Too many open files", &[Kind::Descriptors]),
+    // A leader that was changing who votes is one no more; the next one goes on with it.
+    (
+        "log entry discarded on leader change",
+        &[Kind::Drain, Kind::Move, Kind::Replace],
+    ),
     // A disk that is full is told to clients as 507, which is logged like any answer from 500 on.
     (" 507 ", &[Kind::DiskFull]),
     ("status=507", &[Kind::DiskFull]),
@@ -87,6 +88,10 @@ mod tests {
         let log = "2026-01-01T00:00:00Z ERROR openraft: RaftCore::main error: Too many open files\n";
         judge_log(0, log, |kind| kind == Kind::Descriptors).unwrap();
         judge_log(0, log, |kind| kind == Kind::PowerOne).unwrap_err();
+        let log = "2026-01-01T00:00:00Z ERROR openraft: the first step error: log entry discarded on leader \
+             change; commit status unknown\n";
+        judge_log(0, log, |kind| kind == Kind::Move).unwrap();
+        judge_log(0, log, |kind| kind == Kind::KillLeader).unwrap_err();
         judge_log(0, "thread 'main' panicked at x.rs", |_| true).unwrap_err();
     }
 }
