@@ -237,6 +237,11 @@ impl Cluster {
         self.founding
     }
 
+    /// The nodes that there are without these, by their places in the order of joining.
+    pub fn others(&self, without: &[usize]) -> Vec<usize> {
+        (0..self.size()).filter(|node| !without.contains(node)).collect()
+    }
+
     /// A node, by its place in the order of joining.
     pub fn node(&self, node: usize) -> &Node {
         &self.nodes[node]

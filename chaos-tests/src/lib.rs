@@ -15,6 +15,7 @@ pub mod faults;
 mod http;
 pub mod invariants;
 mod isolate;
+mod memory;
 mod network;
 mod node;
 mod oracle;

@@ -9,7 +9,8 @@ use tokio::process::Command;
 
 use crate::clock::Clocks;
 use crate::disk::Disk;
-use crate::faults::{MemoryLimit, Need};
+use crate::faults::Need;
+use crate::memory::MemoryLimit;
 use crate::network::{Cable, Trouble, make_bridge};
 use crate::room::Room;
 

@@ -46,7 +46,7 @@ async fn the_leader_dies_in_the_middle_of_publishes_and_of_a_push() -> anyhow::R
         "the kill came after the last publish"
     );
 
-    let others: Vec<_> = (0..cluster.size()).filter(|node| *node != leader).collect();
+    let others = cluster.others(&[leader]);
     let stands = upload.offset(&cluster, others[0]).await?;
     ensure!(
         stands >= acknowledged,

@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use futures::future::join_all;
 use rand::RngExt as _;
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::Strike;
 use crate::driver::{CODED_BYTES, Run};
+use crate::memory::MemoryLimit;
 use crate::node::BETWEEN_LOOKS;
 
 /// How many more files a node may open, and how many clients come.
@@ -22,13 +22,6 @@ const CLIENTS: usize = 64;
 
 /// How long a node is given work until it needs more memory.
 const PRESSED_FOR: Duration = Duration::from_secs(10);
-
-/// Where the groups of processes lie whose memory is limited, in the first version of them.
-const GROUPS: &str = "/sys/fs/cgroup/memory";
-
-/// The file with the limit of a group, and what is none.
-const LIMIT: &str = "memory.limit_in_bytes";
-const UNLIMITED: u64 = u64::MAX >> 2;
 
 /// F24. The node may refuse clients, and may end; it comes back.
 pub(super) async fn descriptors(run: &Run, strike: &Strike) -> anyhow::Result<String> {
@@ -97,7 +90,7 @@ pub(super) async fn memory(run: &Run, strike: &Strike) -> anyhow::Result<String>
     }
     sleep(strike.hold).await;
     // From here on nobody is killed any more; who was may take a moment to end.
-    limit.write(LIMIT, UNLIMITED)?;
+    limit.lift()?;
     let met = limit.met()?;
     ensure!(
         met > 0,
@@ -123,55 +116,4 @@ pub(super) async fn memory(run: &Run, strike: &Strike) -> anyhow::Result<String>
         victim + 1,
         more >> 20
     ))
-}
-
-/// A group of processes that may have only so much memory; dropping it lets them go.
-pub struct MemoryLimit {
-    folder: PathBuf,
-}
-
-impl MemoryLimit {
-    /// Makes a group of no process yet. Needs root, and the first version of control groups.
-    pub fn new(name: &str) -> anyhow::Result<Self> {
-        let folder = Path::new(GROUPS).join(format!("cairn-chaos-{}-{name}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let limit = Self { folder };
-        limit.write(LIMIT, UNLIMITED)?;
-        Ok(limit)
-    }
-
-    fn write(&self, file: &str, value: u64) -> anyhow::Result<()> {
-        let file = self.folder.join(file);
-        fs::write(&file, value.to_string()).with_context(|| format!("write {}", file.display()))
-    }
-
-    /// Lets a process have only so much more than it has; what it had counts where it was before.
-    fn hold(&self, process: Pid, more_bytes: u64) -> anyhow::Result<()> {
-        self.write(LIMIT, more_bytes)?;
-        self.write("cgroup.procs", process.as_raw_nonzero().get() as u64)
-    }
-
-    /// How often there was not enough.
-    fn met(&self) -> anyhow::Result<u64> {
-        let count = fs::read_to_string(self.folder.join("memory.failcnt"))?;
-        Ok(count.trim().parse()?)
-    }
-
-    /// Whether a process was killed because there was not enough.
-    fn has_killed(&self) -> anyhow::Result<bool> {
-        let told = fs::read_to_string(self.folder.join("memory.oom_control"))?;
-        let killed = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        Ok(killed.context("it is not told who was killed")?.trim() != "0")
-    }
-}
-
-impl Drop for MemoryLimit {
-    fn drop(&mut self) {
-        // Nobody can be told of a failure here, and the group is empty then or goes with the machine.
-        let processes = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
-        for process in processes.lines() {
-            let _ = fs::write(Path::new(GROUPS).join("cgroup.procs"), process);
-        }
-        let _ = fs::remove_dir(&self.folder);
-    }
 }

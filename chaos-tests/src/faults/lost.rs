@@ -4,7 +4,6 @@ use futures::future::try_join_all;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
-use super::moves::others;
 use super::{Strike, network};
 use crate::driver::{CODED_BYTES, Run};
 
@@ -21,7 +20,7 @@ pub(super) async fn replace(run: &Run, strike: &Strike) -> anyhow::Result<String
     nodes.shuffle(&mut dice);
     let (away, there) = nodes.split_at((nodes.len() - 1) / 2);
     let (cut, lost) = (dice.random_bool(0.5), there[0]);
-    let others = others(run, lost);
+    let others = run.cluster.others(&[lost]);
     run.calm_again().await?;
     let id = run.cluster.id(lost, others[0]).await?.to_string();
     let node = run.cluster.node(lost);

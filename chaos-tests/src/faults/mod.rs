@@ -29,8 +29,6 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::driver::Run;
 
-pub use limits::MemoryLimit;
-
 /// A kind of fault. They are numbered as the fault matrix numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -271,9 +269,7 @@ impl Strike {
 
     /// Any of the nodes.
     fn victim(&self, run: &Run) -> usize {
-        let possible: Vec<_> = (0..run.cluster.size())
-            .filter(|node| Some(*node) != self.spared)
-            .collect();
+        let possible = run.cluster.others(self.spared.as_slice());
         possible[self.dice().random_range(0..possible.len())]
     }
 

@@ -9,7 +9,7 @@ use crate::driver::{CODED_BYTES, Run};
 /// everything without it: whatever was dropped lies safe elsewhere. Then it takes its share again.
 pub(super) async fn drain(run: &Run, strike: &Strike) -> anyhow::Result<String> {
     let victim = strike.victim(run);
-    let others = others(run, victim);
+    let others = run.cluster.others(&[victim]);
     let stored = run.store(CODED_BYTES).await?;
     let id = run.cluster.id(victim, others[0]).await?.to_string();
     let drain = ["cluster", "drain", &id];
@@ -34,7 +34,7 @@ pub(super) async fn drain(run: &Run, strike: &Strike) -> anyhow::Result<String> 
 /// place, and the one that joined leaves.
 pub(super) async fn join_and_leave(run: &Run, strike: &Strike) -> anyhow::Result<String> {
     let (victim, spare) = (strike.victim(run), run.cluster.size());
-    let others = others(run, victim);
+    let others = run.cluster.others(&[victim]);
     let stored = run.store(CODED_BYTES).await?;
     run.cluster.join(spare, others[0]).await?;
     let (_, amid) = strike.amid(run, Some(victim), leave(run, victim)).await?;
@@ -54,7 +54,7 @@ pub(super) async fn join_and_leave(run: &Run, strike: &Strike) -> anyhow::Result
 
 /// A node is drained, removed, and ends; its disk is wiped.
 async fn leave(run: &Run, node: usize) -> anyhow::Result<()> {
-    let through = others(run, node)[0];
+    let through = run.cluster.others(&[node])[0];
     let id = run.insist_on_id(node, through).await?.to_string();
     run.insist(&["cluster", "drain", &id]).await?;
     run.insist(&["cluster", "remove", &id]).await?;
@@ -66,9 +66,4 @@ async fn leave(run: &Run, node: usize) -> anyhow::Result<()> {
         node.number()
     );
     node.disk()?.lose().await
-}
-
-/// The nodes without one.
-pub(super) fn others(run: &Run, without: usize) -> Vec<usize> {
-    (0..run.cluster.size()).filter(|node| *node != without).collect()
 }

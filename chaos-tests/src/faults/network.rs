@@ -69,7 +69,7 @@ pub(super) async fn one_way(run: &Run, strike: &Strike) -> anyhow::Result<String
         false => strike.victim(run),
     };
     let mute = dice.random_bool(0.5);
-    let others: Vec<_> = (0..run.cluster.size()).filter(|node| *node != victim).collect();
+    let others = run.cluster.others(&[victim]);
     for other in others.iter().copied() {
         match mute {
             true => trouble(run, other, victim, Trouble::Drop).await?,

@@ -21,7 +21,7 @@ pub(super) async fn kill_one(run: &Run, strike: &Strike) -> anyhow::Result<Strin
 pub(super) async fn kill_leader(run: &Run, strike: &Strike) -> anyhow::Result<String> {
     let leader = run.leader().await?;
     run.cluster.node(leader).kill().await?;
-    let others: Vec<_> = (0..run.cluster.size()).filter(|node| *node != leader).collect();
+    let others = run.cluster.others(&[leader]);
     let took = run.serves(&others).await?;
     run.failed_over(took);
     sleep(strike.hold.saturating_sub(took)).await;

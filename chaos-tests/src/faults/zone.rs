@@ -16,9 +16,7 @@ pub(super) async fn away(run: &Run, strike: &Strike) -> anyhow::Result<String> {
     let mut dice = strike.dice();
     let zones = run.zones();
     let zone = zones.choose(&mut dice).expect("there are nodes");
-    let others: Vec<_> = (0..run.cluster.size())
-        .filter(|node| !zone.contains(node))
-        .collect();
+    let others = run.cluster.others(zone);
     ensure!(others.len() > run.cluster.size() / 2, "a zone has the majority");
     let stored = {
         let _quiet = run.quiet().await;

@@ -54,7 +54,7 @@ async fn under_protected(cluster: &Cluster) -> anyhow::Result<Vec<Value>> {
 /// Reads these files through the nodes other than the one that is away. Gives how many reads that
 /// took.
 pub async fn check_without(cluster: &Cluster, away: usize, files: &[Payload]) -> Result<u64, Violation> {
-    let others: Vec<_> = (0..cluster.size()).filter(|node| *node != away).collect();
+    let others = cluster.others(&[away]);
     for (at, file) in files.iter().enumerate() {
         let node = others[at % others.len()];
         let read = generic::read(cluster, node, *file).await?;
