@@ -32,18 +32,18 @@ const PACKAGE: &str = "api/v4/projects/1/packages/generic/steady";
 
 /// A load that can be put on a cluster again and again.
 pub(crate) struct Steady {
-    pub(crate) client: Client,
-    pub(crate) token: String,
+    client: Client,
+    token: String,
     /// What is there to be read.
-    pub(crate) stored: Vec<Payload>,
-    pub(crate) reads_per_second: u32,
-    pub(crate) writes_per_second: u32,
+    stored: Vec<Payload>,
+    reads_per_second: u32,
+    writes_per_second: u32,
     next: AtomicU64,
 }
 
 /// What became of requests of one kind.
 #[derive(Default)]
-pub(crate) struct Seen {
+struct Seen {
     took: Vec<Duration>,
     failed: u64,
 }
@@ -205,7 +205,7 @@ impl Steady {
     }
 
     /// Publishes a file.
-    pub(crate) async fn write(&self, url: &str, file: Payload) -> bool {
+    async fn write(&self, url: &str, file: Payload) -> bool {
         let request = self.request(Method::PUT, url, file);
         let request = request
             .header("content-length", file.size_bytes)

@@ -4,21 +4,26 @@
 
 use std::path::Path;
 
-use cairn_benches::{Measure, Options, Scale, run};
+use cairn_benches::{Measure, Options, Scale, Table, run};
 use cairn_chaos_tests::program_beside;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_figure_is_measured() {
+/// What is measured on tiny sizes: all of it, if nothing is named.
+async fn measured(only: Vec<Measure>) -> Table {
     let benches = Path::new(env!("CARGO_BIN_EXE_cairn-benches"));
-    let table = run(Options {
+    run(Options {
         cairn: program_beside(benches).unwrap(),
         benches: benches.to_owned(),
         folder: std::env::temp_dir(),
         scale: Scale::tiny(),
-        only: Vec::new(),
+        only,
     })
     .await
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_figure_is_measured() {
+    let table = measured(Vec::new()).await;
     let text = table.to_string();
     for expected in [
         "kv commits, 1 writer",
@@ -55,16 +60,7 @@ async fn every_figure_is_measured() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_losses_and_changes_cost_is_measured() {
-    let benches = Path::new(env!("CARGO_BIN_EXE_cairn-benches"));
-    let table = run(Options {
-        cairn: program_beside(benches).unwrap(),
-        benches: benches.to_owned(),
-        folder: std::env::temp_dir(),
-        scale: Scale::tiny(),
-        only: vec![Measure::Heal],
-    })
-    .await
-    .unwrap();
+    let table = measured(vec![Measure::Heal]).await;
     let text = table.to_string();
     for expected in [
         "reads answered, nothing else being done",

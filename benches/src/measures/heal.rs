@@ -56,7 +56,7 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     let mut steady = Steady::new(bench.client.clone(), cluster.token(), scale.steady);
     let (large, size_bytes) = scale.stored;
     say("storing what is to be moved");
-    let urls: Vec<_> = (0..NODES).map(|node| cluster.url(node).to_owned()).collect();
+    let urls = urls(&cluster, 0..NODES);
     steady.store(&urls, large, size_bytes).await?;
     steady.store(&urls, SMALL.0, SMALL.1).await?;
     let mut healing = Healing {
@@ -81,15 +81,8 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 impl Healing<'_> {
-    fn urls(&self, nodes: impl IntoIterator<Item = usize>) -> Vec<String> {
-        nodes
-            .into_iter()
-            .map(|node| self.cluster.url(node).to_owned())
-            .collect()
-    }
-
     fn all(&self) -> Vec<String> {
-        self.urls(0..NODES)
+        urls(self.cluster, 0..NODES)
     }
 
     /// Keeps the load up while something is done, and adds what came of it.
@@ -157,8 +150,7 @@ impl Healing<'_> {
             for _ in 0..times {
                 cluster.settled().await?;
                 let leader = cluster.leader().await?;
-                let others = (0..NODES).filter(|node| *node != leader);
-                let others: Vec<_> = others.map(|node| cluster.url(node).to_owned()).collect();
+                let others = urls(cluster, cluster.others(&[leader]));
                 cluster.node(leader).kill().await?;
                 pauses.push(steady.next_write(&others).await?);
                 cluster.restart(leader).await?;
@@ -257,7 +249,7 @@ impl Healing<'_> {
             anyhow::Ok(took)
         };
         let took = self
-            .under_load("a node drained and removed", self.urls(0..=JOINS), drain)
+            .under_load("a node drained and removed", urls(cluster, 0..=JOINS), drain)
             .await?;
         self.rows.push(Row::new(
             "time until a node is drained",
@@ -289,7 +281,7 @@ impl Healing<'_> {
             anyhow::Ok(begun.elapsed())
         };
         let took = self
-            .under_load("a node lost and replaced", self.urls(1..=JOINS), replace)
+            .under_load("a node lost and replaced", urls(cluster, 1..=JOINS), replace)
             .await?;
         let per_gib = took.as_secs_f64() / (stored_bytes as f64 / GIB as f64);
         self.rows.push(Row::new(
@@ -298,6 +290,14 @@ impl Healing<'_> {
         ));
         Ok(())
     }
+}
+
+/// The base URLs of nodes.
+fn urls(cluster: &Cluster, nodes: impl IntoIterator<Item = usize>) -> Vec<String> {
+    nodes
+        .into_iter()
+        .map(|node| cluster.url(node).to_owned())
+        .collect()
 }
 
 async fn post(cluster: &Cluster, what: &str) -> anyhow::Result<()> {
