@@ -16,7 +16,7 @@ use tonic::service::Routes;
 use crate::backup::{self, Begin, Restore, RestoreError};
 use crate::blob::{
     BackupId, BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, DiskId, DiskOwner,
-    DisksConfig, Leads, Member, ProtectionError, RebalanceTask, RecodeTask, RepairTask, Retention,
+    DisksConfig, Folder, Leads, Member, ProtectionError, RebalanceTask, RecodeTask, RepairTask, Retention,
     RetentionError, ScrubTask, Space, Succession, UnderProtectedPage, Upkeep,
 };
 use crate::departure::{Decision, DepartureError, Departures, Intent, motion};
@@ -742,21 +742,14 @@ fn blob_config(config: &ClusterConfig, dir: &DataDir, fail_stop: FailStop) -> Bl
         cluster: dir.cluster(),
         node: dir.node(),
     };
-    let defaults = BlobConfig::new(config.data.join("blobs"), owner, fail_stop);
-    // Disks are named by absolute paths, the data directory need not be.
-    let own = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
-    let is_own = |disk: &PathBuf| std::path::absolute(disk).is_ok_and(|disk| disk == own);
-    let (data, others): (Vec<_>, Vec<_>) = config.disks.iter().cloned().partition(is_own);
+    let folder = config.data.join("blobs");
     BlobConfig {
+        disk: Arc::new(Folder::new(&folder)),
+        folder,
         reserve_bytes: config.reserve_bytes,
         cache_bytes: config.cache_bytes,
-        disks: DisksConfig {
-            in_data: others.is_empty() || !data.is_empty(),
-            listed: others,
-            without: config.without_disks.clone(),
-            ..defaults.disks
-        },
-        ..defaults
+        disks: DisksConfig::new(owner, &config.data, &config.disks, config.without_disks.clone()),
+        fail_stop,
     }
 }
 

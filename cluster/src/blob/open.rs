@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::claims::Claims;
 use super::coded::CodedSegments;
-use super::disk::{Disk, Folder, Folders};
-use super::disks::{DataDisk, DiskError, DiskOwner, DisksConfig, REQUESTS, ShardDisks};
+use super::disk::Disk;
+use super::disks::{DiskError, DisksConfig, OpenedDisk, REQUESTS, ShardDisks};
 use super::peers::BlobPeers;
 use super::placement::{self, Layout, LayoutError, Member, Succession};
 use super::pool::Pool;
@@ -31,7 +31,7 @@ use crate::storage::{DiskWatch, FailStop};
 pub struct BlobConfig {
     /// The folder of the node's shards and small segments. It exists.
     pub folder: PathBuf,
-    /// The disk under the shards: [`Folder`] at the same place, but for tests.
+    /// The disk under the shards: [`super::Folder`] at the same place, but for tests.
     pub disk: Arc<dyn Disk>,
     /// Room that is left free, for what has to be written when the disk is full.
     pub reserve_bytes: u64,
@@ -41,27 +41,6 @@ pub struct BlobConfig {
     pub disks: DisksConfig,
     /// What happens when it is not certain any more what the disk holds.
     pub fail_stop: FailStop,
-}
-
-impl BlobConfig {
-    /// Keeps blobs in a folder of this machine, 5 GiB of it free, and nothing of other zones.
-    pub fn new(folder: impl Into<PathBuf>, owner: DiskOwner, fail_stop: FailStop) -> Self {
-        let folder = folder.into();
-        Self {
-            disk: Arc::new(Folder::new(&folder)),
-            folder,
-            reserve_bytes: 5 << 30,
-            cache_bytes: 0,
-            disks: DisksConfig {
-                owner,
-                listed: Vec::new(),
-                in_data: true,
-                without: Vec::new(),
-                bays: Arc::new(Folders),
-            },
-            fail_stop,
-        }
-    }
 }
 
 /// Why the blob store was not opened.
@@ -117,7 +96,7 @@ impl Blobs {
             watch.clone(),
             reserve_bytes,
         );
-        let data = DataDisk {
+        let data = OpenedDisk {
             path: folder.clone(),
             disk,
             store: Arc::new(shards.map_err(BlobOpenError::Shards)?),

@@ -15,62 +15,44 @@ mod health;
 mod id;
 mod keep;
 mod label;
+mod open;
 mod order;
 mod replace;
+mod shard_disk;
 mod status;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::disk::{Bays, Disk};
-use super::pool::Pool;
+use super::disk::Bays;
 use super::record::Code;
 use super::shard_error::ShardError;
 use super::shard_file::ShardName;
 use super::shard_store::{IncomingShard, ShardStore};
 use super::tree::SEGMENT_BYTES;
 use crate::seams::{Seams, Timestamp};
-use crate::storage::{DiskWatch, FailStop};
+use crate::storage::FailStop;
 
-use health::{Guarded, Health};
 pub use id::{DiskId, ParseDiskIdError};
 pub use label::DiskOwner;
+pub use open::DisksConfig;
 pub use replace::ReplaceError;
+pub(super) use shard_disk::{OpenedDisk, ShardDisk};
 pub(super) use status::describe;
 pub use status::{DiskState, DiskStatus};
 pub use table::DiskError;
-use table::{EntryState, Slot, Table};
+use table::Table;
 
 /// How many requests may wait for a disk at a time; the rest wait for them.
 pub(super) const REQUESTS: usize = 32;
-
-/// The node's own record, in the folder of its blobs.
-const RECORD: &str = "disks.json";
-
-/// Which disks a node has.
-#[derive(Clone, Debug)]
-pub struct DisksConfig {
-    /// Whose they are.
-    pub owner: DiskOwner,
-    /// Folders, a disk each, over which shards are spread.
-    pub listed: Vec<PathBuf>,
-    /// Whether the data directory takes shards too. One that does not gives those that it has to
-    /// the disks.
-    pub in_data: bool,
-    /// Disks that are given up, though the record says that they are in use.
-    pub without: Vec<DiskId>,
-    /// Where disks are.
-    pub bays: Arc<dyn Bays>,
-}
 
 /// What changes about the disks, for those who act on it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -127,264 +109,7 @@ struct Inner {
     moved: AtomicU64,
 }
 
-/// One of the disks.
-pub(super) struct ShardDisk {
-    id: DiskId,
-    path: PathBuf,
-    disk: Arc<dyn Disk>,
-    store: Arc<ShardStore>,
-    pool: Pool,
-    health: Health,
-    watch: DiskWatch,
-    /// Whether new shards are put on it.
-    accepts: AtomicBool,
-    /// What it shares its room with.
-    device: u64,
-    total_bytes: AtomicU64,
-    used_bytes: AtomicU64,
-    /// Room for shards, as it was measured last.
-    room_bytes: AtomicU64,
-    /// What shards may take that were begun since then: without it, all that come until it is
-    /// measured again would go to one disk.
-    begun_bytes: AtomicU64,
-}
-
-/// The disk under the data directory, as whoever opens it has it.
-pub(super) struct DataDisk {
-    pub(super) path: PathBuf,
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) store: Arc<ShardStore>,
-    pub(super) pool: Pool,
-    pub(super) watch: DiskWatch,
-}
-
-impl ShardDisk {
-    fn new(id: DiskId, disk: DataDisk, accepts: bool, health: Health) -> io::Result<Self> {
-        let DataDisk {
-            path,
-            disk,
-            store,
-            pool,
-            watch,
-        } = disk;
-        let opened = Self {
-            id,
-            path,
-            device: disk.device()?,
-            disk,
-            store,
-            pool,
-            health,
-            watch,
-            accepts: accepts.into(),
-            total_bytes: 0.into(),
-            used_bytes: 0.into(),
-            room_bytes: 0.into(),
-            begun_bytes: 0.into(),
-        };
-        opened
-            .measure()
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(opened)
-    }
-
-    fn accepts(&self) -> bool {
-        self.accepts.load(Ordering::SeqCst) && !self.health.has_failed()
-    }
-
-    /// Does something with the shards of this disk, off the async threads. Whoever waits for a disk
-    /// that is taken out meanwhile waits no longer.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Arc<ShardStore>) -> Result<T, ShardError> + Send + 'static,
-    ) -> Result<T, ShardError> {
-        let store = self.store.clone();
-        self.unless_failed(self.pool.run(move || work(&store))).await
-    }
-
-    /// Waits for something on this disk, unless it is taken out.
-    pub(super) async fn unless_failed<T>(
-        &self,
-        work: impl Future<Output = Result<T, ShardError>>,
-    ) -> Result<T, ShardError> {
-        tokio::select! {
-            biased;
-            () = self.health.failed() => Err(ShardError::Io("the disk has failed and was taken out".into())),
-            result = work => result,
-        }
-    }
-
-    /// Where what takes long is done.
-    pub(super) fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    /// Finds out how much room there is. Waits for the disk.
-    fn measure(&self) -> Result<(), ShardError> {
-        let room = self.disk.room()?;
-        self.total_bytes.store(room.total, Ordering::Relaxed);
-        self.used_bytes
-            .store(room.total.saturating_sub(room.free), Ordering::Relaxed);
-        self.room_bytes.store(self.store.room()?, Ordering::Relaxed);
-        self.begun_bytes.store(0, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
 impl ShardDisks {
-    /// Opens the disks beside the one under the data directory; refuses them if one is missing
-    /// that should be there, or is another one. Waits for all of them.
-    pub(super) fn open(
-        config: DisksConfig,
-        data: DataDisk,
-        folder: &Path,
-        seams: Seams,
-        fail_stop: FailStop,
-        reserve_bytes: u64,
-    ) -> Result<Self, DiskError> {
-        let DisksConfig {
-            owner,
-            listed,
-            in_data,
-            without,
-            bays,
-        } = config;
-        let record = folder.join(RECORD);
-        let stored = Table::load(&record)?;
-        let mut table = stored.clone();
-        for disk in without {
-            if table.entry(disk).is_none() {
-                return Err(DiskError::Unknown { disk });
-            }
-            table.fail(disk, "it was given up by the operator", seams.clock.now());
-        }
-        let places = table.places(&listed).into_iter();
-        let found = places.map(|place| {
-            let found = label::look(bays.disk(&place).as_ref());
-            (place, found)
-        });
-        let found: BTreeMap<PathBuf, label::Found> = found.collect();
-        let slots = table.settle(owner, &listed, &found, || DiskId::draw(&seams))?;
-        for entry in &table.disks {
-            if let EntryState::Failed { reason, .. } = &entry.state {
-                warn!(disk = %entry.disk, path = %entry.path.display(), reason,
-                    "this node runs without a disk that has failed: `cairn disk replace` puts in another one");
-            }
-        }
-        let signals = Signals::new(&seams);
-        let path = data.path.clone();
-        let unusable = |why: io::Error| DiskError::Unusable {
-            path,
-            why: why.to_string(),
-        };
-        let health = Health::new(DiskId::DATA, signals.clone());
-        let data = ShardDisk::new(DiskId::DATA, data, in_data, health).map_err(unusable)?;
-        let inner = Inner {
-            owner,
-            bays,
-            seams,
-            fail_stop,
-            reserve_bytes,
-            record: record.clone(),
-            signals,
-            in_service: RwLock::new(vec![Arc::new(data)]),
-            table: Mutex::new(table.clone()),
-            replacing: Arc::default(),
-            moved: AtomicU64::new(0),
-        };
-        let disks = Self {
-            inner: Arc::new(inner),
-        };
-        for slot in slots {
-            if !listed.contains(&slot.path) {
-                warn!(disk = %slot.disk, path = %slot.path.display(),
-                    "a disk is in use that node.disks does not list");
-            }
-            let accepts = table
-                .entry(slot.disk)
-                .is_some_and(|entry| entry.state == EntryState::InUse);
-            let opened = disks.open_slot(&slot, accepts)?;
-            disks.put_in_service(opened);
-        }
-        // Labels first: a disk with one is known again without the record.
-        if table != stored {
-            let path = record.clone();
-            table
-                .store(&record)
-                .map_err(|source| DiskError::Record { path, source })?;
-        }
-        Ok(disks)
-    }
-
-    /// Opens one disk, and labels it if it is new.
-    fn open_slot(&self, slot: &Slot, accepts: bool) -> Result<ShardDisk, DiskError> {
-        let Inner {
-            owner,
-            bays,
-            seams,
-            reserve_bytes,
-            signals,
-            ..
-        } = self.inner.as_ref();
-        let Slot {
-            disk: id,
-            path,
-            is_new,
-        } = slot;
-        let health = Health::new(*id, signals.clone());
-        let disk: Arc<dyn Disk> = Arc::new(Guarded {
-            disk: bays.disk(path),
-            health: health.clone(),
-        });
-        let watch = DiskWatch::new(format!("the shards on {}", path.display()));
-        let fail_stop = {
-            let health = health.clone();
-            FailStop::new(move |reason| health.fail(reason))
-        };
-        let open = || {
-            if *is_new {
-                label::write(disk.as_ref(), *owner, *id)?;
-                info!(disk = %id, path = %path.display(), "a new disk was put in");
-            }
-            let store = ShardStore::open(
-                disk.clone(),
-                seams.clone(),
-                fail_stop,
-                watch.clone(),
-                *reserve_bytes,
-            )?;
-            let opened = DataDisk {
-                path: path.clone(),
-                disk: disk.clone(),
-                store: Arc::new(store),
-                pool: Pool::of(REQUESTS),
-                watch: watch.clone(),
-            };
-            ShardDisk::new(*id, opened, accepts, health.clone())
-        };
-        let opened = open().map_err(|error| match is_new {
-            true => DiskError::Unusable {
-                path: path.clone(),
-                why: error.to_string(),
-            },
-            false => DiskError::NotThere {
-                disk: *id,
-                path: path.clone(),
-                why: error.to_string(),
-            },
-        })?;
-        for other in self.in_service() {
-            if other.device == opened.device && (other.id != DiskId::DATA || other.accepts()) {
-                warn!(path = %path.display(), other = %other.path.display(),
-                    "two disks of this node are one file system: its room counts once");
-            } else if other.device == opened.device {
-                warn!(path = %path.display(),
-                    "a disk of this node is on the file system of the data directory: is it mounted?");
-            }
-        }
-        Ok(opened)
-    }
-
     fn put_in_service(&self, disk: ShardDisk) {
         let mut in_service = self.inner.in_service.write().expect("no panic while held");
         in_service.push(Arc::new(disk));

@@ -98,9 +98,8 @@ impl ShardDisks {
             .iter()
             .map(|disk| match disk.health.failure() {
                 Some(failure) => DiskStatus {
-                    state: out,
                     reason: Some(failure.reason),
-                    ..DiskStatus::without_numbers(disk.id, disk.path.clone())
+                    ..DiskStatus::without_numbers(disk.id, disk.path.clone(), out)
                 },
                 None => disk.status(),
             })
@@ -116,16 +115,13 @@ impl ShardDisks {
                 EntryState::Retired => (DiskState::Retired, None),
             };
             statuses.push(DiskStatus {
-                state,
                 reason,
-                ..DiskStatus::without_numbers(entry.disk, entry.path.clone())
+                ..DiskStatus::without_numbers(entry.disk, entry.path.clone(), state)
             });
         }
         statuses
     }
-}
 
-impl ShardDisks {
     /// All disks as a whole.
     pub(in crate::blob) fn summary(&self) -> DiskSummary {
         let disks = self.in_service();
@@ -140,11 +136,11 @@ impl ShardDisks {
 }
 
 impl DiskStatus {
-    fn without_numbers(disk: DiskId, path: PathBuf) -> Self {
+    fn without_numbers(disk: DiskId, path: PathBuf, state: DiskState) -> Self {
         Self {
             disk,
             path,
-            state: DiskState::Retired,
+            state,
             reason: None,
             total_bytes: None,
             used_bytes: None,

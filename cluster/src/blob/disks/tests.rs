@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::blob::BlobId;
-use crate::blob::disk::Room;
 use crate::blob::disk::testing::{Operation, TestBays, TestDisk};
+use crate::blob::disk::{Disk, Room};
 use crate::blob::id::Generation;
+use crate::blob::pool::Pool;
 use crate::blob::rebalance::RebalanceTask;
 use crate::blob::recode::RecodeTask;
 use crate::blob::record::SegmentId;
@@ -16,7 +18,7 @@ use crate::blob::scrub::ScrubTask;
 use crate::blob::suite::{content, keep, read};
 use crate::blob::testing::{Cluster, Disks, bay};
 use crate::node_id::{ClusterId, NodeId};
-use crate::storage::FailStop;
+use crate::storage::{DiskWatch, FailStop};
 use crate::tasks::{Task, TaskKind};
 
 const MIB: usize = 1 << 20;
@@ -53,7 +55,7 @@ impl Rig {
             watch.clone(),
             1000,
         );
-        let data = DataDisk {
+        let data = OpenedDisk {
             path: "/data".into(),
             disk,
             store: Arc::new(store.unwrap()),
