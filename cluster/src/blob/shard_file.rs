@@ -24,6 +24,8 @@
 //! Numbers are little endian. The header is written after the cells, so a file with a valid one
 //! was written to its end.
 
+use std::ops::Range;
+
 use bytes::{Buf, BufMut};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -43,6 +45,9 @@ const CHECKSUM_AT: usize = HEADER_BYTES - 8;
 
 /// The most cells of a shard: those of a copy of a whole segment.
 pub(super) const MAX_CELLS: usize = SEGMENT_BYTES as usize / CELL_BYTES;
+
+/// How many cells are read at once where a whole shard is: 2 MiB.
+const CELLS_AT_ONCE: u32 = 8;
 
 /// Everything that a shard file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +105,19 @@ impl ShardHeader {
             .geometry()
             .map_or(0, |geometry| geometry.cells_bytes(0..self.checksums.len() as u32));
         HEADER_BYTES as u64 + cells
+    }
+
+    /// The cells, some at a time.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = Range<u32>> + Send + use<> {
+        let cells = self.checksums.len() as u32;
+        (0..cells)
+            .step_by(CELLS_AT_ONCE as usize)
+            .map(move |first| first..cells.min(first + CELLS_AT_ONCE))
+    }
+
+    /// The checksums of some cells.
+    pub(super) fn checksums_of(&self, cells: &Range<u32>) -> &[u64] {
+        &self.checksums[cells.start as usize..cells.end as usize]
     }
 
     /// The header page.
@@ -201,9 +219,12 @@ impl ShardHeader {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+    use crate::samples;
 
     fn header() -> ShardHeader {
         ShardHeader {
@@ -231,7 +252,7 @@ mod tests {
     #[test]
     fn the_header_is_a_stored_format() {
         let page = header().encode();
-        let fixed = data_encoding::HEXLOWER.encode(&page[..136]);
+        let fixed = HEXLOWER.encode(&page[..136]);
         let expected = [
             "434149524e534844",
             "0100",
@@ -253,6 +274,48 @@ mod tests {
         assert_eq!(fixed, expected.concat());
         assert!(page[136..CHECKSUM_AT].iter().all(|byte| *byte == 0));
         assert_eq!(ShardHeader::decode(&page), Ok(header()));
+    }
+
+    #[test]
+    fn what_was_stored_is_read() {
+        let header = ShardHeader {
+            name: ShardName {
+                group: 7,
+                id: SegmentId {
+                    number: 1,
+                    ..header().name.id
+                },
+                ..header().name
+            },
+            offset: SEGMENT_BYTES,
+            checksums: vec![1, 2],
+            ..header()
+        };
+        // The rest of the page is zeros, and its last bytes are a checksum.
+        let written = header.encode();
+        let (begin, end) = (written[..FIXED_BYTES + 16].to_vec(), &written[CHECKSUM_AT..]);
+        let written = [begin.as_slice(), end].concat();
+        samples::check_bytes("shard-header", &[written], |stored| {
+            let mut page = [0; HEADER_BYTES];
+            let (begin, end) = stored.split_at(stored.len() - 8);
+            page[..begin.len()].copy_from_slice(begin);
+            page[CHECKSUM_AT..].copy_from_slice(end);
+            let header = ShardHeader::decode(&page).unwrap();
+            json!({
+                "group": header.name.group,
+                "generation": HEXLOWER.encode(&header.name.id.generation.0),
+                "segment": header.name.id.number,
+                "index": header.name.index,
+                "data": header.code.data,
+                "parity": header.code.parity,
+                "offset": header.offset,
+                "len": header.seal.len,
+                "hash": HEXLOWER.encode(&header.seal.hash),
+                "blob": header.seal.blob.map(|id| HEXLOWER.encode(&id.0)),
+                "checksums": header.checksums,
+            })
+            .to_string()
+        });
     }
 
     #[test]
@@ -308,61 +371,5 @@ mod tests {
             page[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
             let _ = ShardHeader::decode(&page);
         }
-    }
-}
-
-#[cfg(test)]
-mod stored {
-    use data_encoding::HEXLOWER;
-    use serde_json::json;
-
-    use super::*;
-    use crate::samples;
-
-    #[test]
-    fn what_was_stored_is_read() {
-        let header = ShardHeader {
-            name: ShardName {
-                group: 7,
-                id: SegmentId {
-                    generation: Generation([7; 16]),
-                    number: 1,
-                },
-                index: 1,
-            },
-            code: Code { data: 2, parity: 1 },
-            offset: SEGMENT_BYTES,
-            seal: Seal {
-                len: 600_000,
-                hash: [8; 32],
-                blob: Some(BlobId([9; 32])),
-            },
-            checksums: vec![1, 2],
-        };
-        // The rest of the page is zeros, and its last bytes are a checksum.
-        let written = header.encode();
-        let (begin, end) = (written[..FIXED_BYTES + 16].to_vec(), &written[CHECKSUM_AT..]);
-        let written = [begin.as_slice(), end].concat();
-        samples::check_bytes("shard-header", &[written], |stored| {
-            let mut page = [0; HEADER_BYTES];
-            let (begin, end) = stored.split_at(stored.len() - 8);
-            page[..begin.len()].copy_from_slice(begin);
-            page[CHECKSUM_AT..].copy_from_slice(end);
-            let header = ShardHeader::decode(&page).unwrap();
-            json!({
-                "group": header.name.group,
-                "generation": HEXLOWER.encode(&header.name.id.generation.0),
-                "segment": header.name.id.number,
-                "index": header.name.index,
-                "data": header.code.data,
-                "parity": header.code.parity,
-                "offset": header.offset,
-                "len": header.seal.len,
-                "hash": HEXLOWER.encode(&header.seal.hash),
-                "blob": header.seal.blob.map(|id| HEXLOWER.encode(&id.0)),
-                "checksums": header.checksums,
-            })
-            .to_string()
-        });
     }
 }

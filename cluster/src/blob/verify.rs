@@ -12,9 +12,6 @@ use super::upkeep::Upkeep;
 use super::walk::{Known, current};
 use crate::kv::Txn;
 
-/// How many cells are read at once: 2 MiB.
-const CELLS_AT_ONCE: u32 = 8;
-
 impl Upkeep {
     /// Reads a shard of this node to its end; gives the bytes that were read. One that is not what
     /// its record says is corrupt, and in quarantine when this returns.
@@ -34,10 +31,8 @@ impl Upkeep {
             self.stores.shards.everywhere(set_aside).await?;
             return Err(ShardError::Corrupt("it is of another segment".into()));
         }
-        let cells = header.checksums.len() as u32;
         let mut bytes = 0;
-        for first in (0..cells).step_by(CELLS_AT_ONCE as usize) {
-            let some = first..cells.min(first + CELLS_AT_ONCE);
+        for some in header.chunks() {
             let (_, some) = self.stores.read_shard(name, some).await?;
             bytes += some.iter().map(|cell| cell.len() as u64).sum::<u64>();
         }

@@ -19,9 +19,6 @@ use crate::blob::shard_file::{ShardHeader, ShardName};
 use crate::blob::upkeep::Upkeep;
 use crate::tasks::Work;
 
-/// How many cells are read at once: 2 MiB.
-const CELLS_AT_ONCE: u32 = 8;
-
 impl ShardDisks {
     /// Those that are to be emptied.
     fn retiring(&self) -> Vec<Arc<ShardDisk>> {
@@ -117,11 +114,10 @@ impl ShardDisks {
             let mut copy = Incoming::begin(self, name, header.code, header.offset)
                 .await
                 .map_err(of_the_target)?;
-            for some in chunks(&header) {
+            for some in header.chunks() {
                 let cells = some.clone();
                 let (_, content) = from.run(move |store| store.read(&name, cells)).await?;
-                let checksums = &header.checksums[some.start as usize..some.end as usize];
-                for (cell, checksum) in content.into_iter().zip(checksums) {
+                for (cell, checksum) in content.into_iter().zip(header.checksums_of(&some)) {
                     copy.write(cell, *checksum).await.map_err(of_the_target)?;
                 }
             }
@@ -162,7 +158,7 @@ impl ShardDisk {
         if self.run(move |store| store.header(&name)).await? != *header {
             return Ok(false);
         }
-        for some in chunks(header) {
+        for some in header.chunks() {
             self.run(move |store| store.read(&name, some)).await?;
         }
         Ok(true)
@@ -175,12 +171,4 @@ fn of_the_target(error: ShardError) -> ShardError {
         ShardError::Missing => ShardError::Io("the disk that a shard was to go to is not there".into()),
         error => error,
     }
-}
-
-/// The cells of a shard, some at a time.
-fn chunks(header: &ShardHeader) -> impl Iterator<Item = std::ops::Range<u32>> + use<> {
-    let cells = header.checksums.len() as u32;
-    (0..cells)
-        .step_by(CELLS_AT_ONCE as usize)
-        .map(move |first| first..cells.min(first + CELLS_AT_ONCE))
 }
