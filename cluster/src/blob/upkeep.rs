@@ -158,7 +158,7 @@ impl Upkeep {
     }
 
     /// Tells whenever a disk of this node comes, goes or fails.
-    pub(crate) fn disk_changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn disk_changes(&self) -> watch::Receiver<()> {
         self.stores.shards.changes()
     }
 

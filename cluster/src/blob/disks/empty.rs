@@ -11,11 +11,12 @@ use std::sync::atomic::Ordering;
 use tracing::info;
 
 use super::id::DiskId;
-use super::table::EntryState;
-use super::{ShardDisk, ShardDisks};
+use super::table::{EntryState, Table};
+use super::{ShardDisk, ShardDisks, nothing_if_missing};
 use crate::blob::incoming::Incoming;
 use crate::blob::shard_error::ShardError;
 use crate::blob::shard_file::{ShardHeader, ShardName};
+use crate::blob::shard_store::ShardStore;
 use crate::blob::upkeep::Upkeep;
 use crate::tasks::Work;
 
@@ -33,7 +34,7 @@ impl ShardDisks {
             return;
         }
         let id = disk.id;
-        let retire = move |table: &mut super::Table| {
+        let retire = move |table: &mut Table| {
             if let Some(entry) = table.entry_mut(id)
                 && entry.state == EntryState::Retiring
             {
@@ -70,11 +71,8 @@ impl Upkeep {
     /// left.
     async fn empty(&self, disk: &Arc<ShardDisk>, work: &Work) -> Result<bool, ShardError> {
         for group in disk.run(|store| store.groups()).await? {
-            let names = match disk.run(move |store| store.list(group)).await {
-                Err(ShardError::Missing) => Vec::new(),
-                names => names?,
-            };
-            for name in names {
+            let list = move |store: &Arc<ShardStore>| nothing_if_missing(store.list(group));
+            for name in disk.run(list).await? {
                 // Somebody is building it, or removing it.
                 let Some(_claim) = self.claims.take(name.id) else {
                     continue;

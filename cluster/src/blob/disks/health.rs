@@ -22,6 +22,9 @@ use crate::seams::Timestamp;
 /// So many reads may fail before a disk is taken out, though it can still be written to.
 const READ_ERRORS: u64 = 16;
 
+/// What whoever asks something of a disk that was taken out is told.
+pub(super) const TAKEN_OUT: &str = "the disk has failed and was taken out";
+
 /// How a disk is. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub(super) struct Health(Arc<Inner>);
@@ -102,7 +105,7 @@ impl Health {
 
     fn ask<T>(&self, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match self.has_failed() {
-            true => Err(io::Error::other("the disk has failed and was taken out")),
+            true => Err(io::Error::other(TAKEN_OUT)),
             false => ask(),
         }
     }

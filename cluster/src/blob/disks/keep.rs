@@ -37,8 +37,7 @@ impl ShardDisks {
 
     /// Writes into the record which disks have failed, and uses them no more.
     pub(in crate::blob) async fn note_failures(&self) {
-        let in_service = self.inner.in_service.read().expect("no panic while held").clone();
-        for disk in in_service {
+        for disk in self.with_failed() {
             let Some(failure) = disk.health.failure() else {
                 continue;
             };
@@ -46,7 +45,6 @@ impl ShardDisks {
             self.change_table_soon(move |table| table.fail(id, &failure.reason, failure.at))
                 .await;
             self.take_out_of_service(id);
-            status::tell_failed(id);
         }
         for entry in self.statuses().iter().filter(|entry| entry.has_failed()) {
             status::tell_failed(entry.disk);

@@ -81,7 +81,7 @@ fn without_label(disk: &dyn Disk) -> Found {
 }
 
 /// Reads the label of a disk.
-pub(super) fn read(disk: &dyn Disk) -> io::Result<Label> {
+fn read(disk: &dyn Disk) -> io::Result<Label> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,

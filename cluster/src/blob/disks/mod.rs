@@ -58,7 +58,7 @@ pub(super) const REQUESTS: usize = 32;
 #[derive(Clone, Debug)]
 struct Signals {
     seams: Seams,
-    changes: watch::Sender<u64>,
+    changes: watch::Sender<()>,
     losses: Arc<AtomicU64>,
 }
 
@@ -66,7 +66,7 @@ impl Signals {
     fn new(seams: &Seams) -> Self {
         Self {
             seams: seams.clone(),
-            changes: watch::Sender::new(0),
+            changes: watch::Sender::new(()),
             losses: Arc::default(),
         }
     }
@@ -76,7 +76,7 @@ impl Signals {
     }
 
     fn changed(&self) {
-        self.changes.send_modify(|change| *change += 1);
+        self.changes.send_replace(());
     }
 
     fn lost(&self) {
@@ -124,11 +124,17 @@ impl ShardDisks {
         self.inner.signals.changed();
     }
 
+    /// Those that hold shards, and those that have failed but are not taken out yet.
+    fn with_failed(&self) -> Vec<Arc<ShardDisk>> {
+        let in_service = self.inner.in_service.read();
+        in_service.expect("no panic while held").clone()
+    }
+
     /// Those that hold shards and have not failed.
     fn in_service(&self) -> Vec<Arc<ShardDisk>> {
-        let in_service = self.inner.in_service.read().expect("no panic while held");
-        let sound = in_service.iter().filter(|disk| !disk.health.has_failed());
-        sound.cloned().collect()
+        let mut disks = self.with_failed();
+        disks.retain(|disk| !disk.health.has_failed());
+        disks
     }
 
     fn accepting(&self) -> Vec<Arc<ShardDisk>> {
@@ -166,7 +172,7 @@ impl ShardDisks {
     }
 
     /// Tells whenever a disk comes, goes or fails.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.inner.signals.changes.subscribe()
     }
 
@@ -177,8 +183,8 @@ impl ShardDisks {
 
     /// Whether what a disk held may still lack redundancy.
     pub(super) fn is_rebuilding(&self) -> bool {
-        let failed = |disks: &Vec<Arc<ShardDisk>>| disks.iter().any(|disk| disk.health.has_failed());
-        self.table().rebuilding || failed(&self.inner.in_service.read().expect("no panic while held"))
+        let has_failed = |disk: &Arc<ShardDisk>| disk.health.has_failed();
+        self.table().rebuilding || self.with_failed().iter().any(has_failed)
     }
 
     /// Notes that everything that was lost with so many disks is in full redundancy again.
@@ -305,20 +311,30 @@ impl ShardDisks {
         }
     }
 
+    /// Asks each disk, but for those that fail: what they held is lost with them.
+    async fn ask_each<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&ShardStore) -> Result<T, ShardError> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, ShardError> {
+        let mut answers = Vec::new();
+        for disk in self.in_service() {
+            let ask = ask.clone();
+            match disk.run(move |store| ask(store)).await {
+                Ok(answer) => answers.push(answer),
+                Err(_) if disk.health.has_failed() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(answers)
+    }
+
     /// Does something with a shard wherever it is; those disks that do not have it are no error.
     pub(super) async fn everywhere(
         &self,
         work: impl Fn(&ShardStore) -> Result<(), ShardError> + Clone + Send + 'static,
     ) -> Result<(), ShardError> {
-        for disk in self.in_service() {
-            let work = work.clone();
-            match disk.run(move |store| work(store)).await {
-                Ok(()) | Err(ShardError::Missing) => {}
-                Err(_) if disk.health.has_failed() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let done = self.ask_each(move |store| nothing_if_missing(work(store))).await;
+        done.map(drop)
     }
 
     /// Puts out of the way what there is of a shard on other disks than one.
@@ -335,43 +351,28 @@ impl ShardDisks {
 
     /// The groups that have a folder on a disk.
     pub(super) async fn groups(&self) -> Result<BTreeSet<u16>, ShardError> {
-        let mut groups = BTreeSet::new();
-        for disk in self.in_service() {
-            match disk.run(|store| store.groups()).await {
-                Ok(some) => groups.extend(some),
-                Err(_) if disk.health.has_failed() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(groups)
+        let groups = self.ask_each(ShardStore::groups).await?;
+        Ok(groups.into_iter().flatten().collect())
     }
 
     /// The shards of a group.
     pub(super) async fn list(&self, group: u16) -> Result<Vec<ShardName>, ShardError> {
-        let mut names = Vec::new();
-        for disk in self.in_service() {
-            match disk.run(move |store| store.list(group)).await {
-                Ok(some) => names.extend(some),
-                // It has no such group, or nothing at all any more.
-                Err(ShardError::Missing) => {}
-                Err(_) if disk.health.has_failed() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(names)
+        let list = move |store: &ShardStore| nothing_if_missing(store.list(group));
+        Ok(self.ask_each(list).await?.concat())
     }
 
     /// Removes what has been in quarantine since before a time; says how many shards that were.
     pub(super) async fn empty_quarantine(&self, before: Timestamp) -> Result<u64, ShardError> {
-        let mut removed = 0;
-        for disk in self.in_service() {
-            match disk.run(move |store| store.empty_quarantine(before)).await {
-                Ok(some) => removed += some,
-                Err(_) if disk.health.has_failed() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(removed)
+        let removed = self.ask_each(move |store| store.empty_quarantine(before));
+        Ok(removed.await?.into_iter().sum())
+    }
+}
+
+/// What is not on a disk is no error where that may be.
+fn nothing_if_missing<T: Default>(answer: Result<T, ShardError>) -> Result<T, ShardError> {
+    match answer {
+        Err(ShardError::Missing) => Ok(T::default()),
+        answer => answer,
     }
 }
 

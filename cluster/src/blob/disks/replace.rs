@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::id::DiskId;
 use super::table::{Entry, EntryState, Slot, Table, unusable};
-use super::{DiskError, ShardDisks, label};
-use crate::blob::disk::Disk;
+use super::{DiskError, ShardDisk, ShardDisks, label};
 
 /// Why a disk was not replaced.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +90,7 @@ impl ShardDisks {
         Ok(())
     }
 
-    fn open_new(&self, old: DiskId, path: PathBuf) -> Result<super::ShardDisk, ReplaceError> {
+    fn open_new(&self, old: DiskId, path: PathBuf) -> Result<ShardDisk, ReplaceError> {
         if let Some(other) = self.in_service().iter().find(|other| overlap(&other.path, &path)) {
             return Err(ReplaceError::Refused(format!(
                 "{} and disk {} lie one in the other: name the folder in which a file system of its own is \
@@ -100,7 +99,7 @@ impl ShardDisks {
                 other.id
             )));
         }
-        match label::look(self.inner.bays.disk(&path).as_ref() as &dyn Disk) {
+        match label::look(self.inner.bays.disk(&path).as_ref()) {
             label::Found::Empty => {}
             label::Found::Labelled(label) if label.disk == old => {
                 return Err(ReplaceError::Refused(format!(
@@ -141,9 +140,7 @@ fn plan(table: &Table, disk: DiskId, with: Option<PathBuf>, others: bool) -> Res
         if !path.is_absolute() {
             return refused(format!("{} is not an absolute path", path.display()));
         }
-        let is_used = |other: &&Entry| {
-            other.path == *path && matches!(other.state, EntryState::InUse | EntryState::Retiring)
-        };
+        let is_used = |other: &&Entry| other.path == *path && other.state.is_in_service();
         if let Some(other) = table.disks.iter().find(is_used) {
             return refused(format!("{} is disk {} already", path.display(), other.disk));
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::health::Health;
+use super::health::{Health, TAKEN_OUT};
 use super::id::DiskId;
 use crate::blob::disk::Disk;
 use crate::blob::pool::Pool;
@@ -95,7 +95,7 @@ impl ShardDisk {
     ) -> Result<T, ShardError> {
         tokio::select! {
             biased;
-            () = self.health.failed() => Err(ShardError::Io("the disk has failed and was taken out".into())),
+            () = self.health.failed() => Err(ShardError::Io(TAKEN_OUT.into())),
             result = work => result,
         }
     }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use metrics::gauge;
@@ -88,9 +87,8 @@ pub struct DiskStatus {
 impl ShardDisks {
     /// All disks. Waits for nothing but the record.
     pub(in crate::blob) fn statuses(&self) -> Vec<DiskStatus> {
-        let in_service = self.inner.in_service.read().expect("no panic while held").clone();
-        let rebuilding = self.is_rebuilding();
-        let out = match rebuilding {
+        let in_service = self.with_failed();
+        let out = match self.is_rebuilding() {
             true => DiskState::Rebuilding,
             false => DiskState::Failed,
         };
@@ -182,7 +180,7 @@ pub(in crate::blob) fn describe() {
 }
 
 /// Tells how much room there is on a disk.
-pub(super) fn tell_room(disk: &Arc<ShardDisk>) {
+pub(super) fn tell_room(disk: &ShardDisk) {
     let id = disk.id.to_string();
     gauge!(ROOM, "disk" => id.clone()).set(disk.room_bytes.load(Ordering::Relaxed) as f64);
     gauge!(FAILED, "disk" => id).set(0.0);

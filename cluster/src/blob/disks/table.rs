@@ -137,7 +137,7 @@ pub(super) enum EntryState {
 }
 
 impl EntryState {
-    fn is_in_service(&self) -> bool {
+    pub(super) fn is_in_service(&self) -> bool {
         matches!(self, Self::InUse | Self::Retiring)
     }
 }
