@@ -30,7 +30,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::files::{self, ParseError};
 use crate::kv::{Collection, CommitError, Key, Kv, ReadError, Snapshot};
 use crate::level::{Level, LevelError};
 use crate::node_id::{ClusterId, NodeId};
@@ -155,9 +155,7 @@ pub enum DirError {
         path: PathBuf,
     },
     /// It was written by a newer version.
-    #[error(
-        "data directory {path} has format {found}, this cairn knows formats up to {FORMAT}: use a newer cairn"
-    )]
+    #[error("data directory {path} {}", ParseError::Newer { found: *found, newest: FORMAT })]
     Newer {
         /// The directory.
         path: PathBuf,
@@ -632,28 +630,22 @@ fn lock(path: &Path) -> Result<Lock, DirError> {
 }
 
 fn read_identity(path: &Path) -> Result<Option<Identity>, DirError> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
     let text = match fs::read(path.join(IDENTITY)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", &path.join(IDENTITY), error)),
     };
-    let damaged = |error: serde_json::Error| DirError::Damaged {
-        path: path.into(),
-        reason: format!("{IDENTITY} does not parse: {error}"),
-    };
-    // A newer form is told by its number, whatever else is in it.
-    let Format { format } = serde_json::from_slice(&text).map_err(damaged)?;
-    if format > FORMAT {
-        return Err(DirError::Newer {
+    let parsed = files::parse(&text, FORMAT);
+    parsed.map(Some).map_err(|error| match error {
+        ParseError::Newer { found, .. } => DirError::Newer {
             path: path.into(),
-            found: format,
-        });
-    }
-    serde_json::from_slice(&text).map(Some).map_err(damaged)
+            found,
+        },
+        ParseError::Damaged(_) => DirError::Damaged {
+            path: path.into(),
+            reason: format!("{IDENTITY} {error}"),
+        },
+    })
 }
 
 fn write_identity(path: &Path, identity: &Identity) -> Result<(), DirError> {

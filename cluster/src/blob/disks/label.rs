@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::DiskId;
 use crate::blob::disk::Disk;
+use crate::files::{self, ParseError};
 use crate::node_id::{ClusterId, NodeId};
 
 /// The version of the label that this cairn writes.
@@ -82,35 +83,31 @@ fn without_label(disk: &dyn Disk) -> Found {
 
 /// Reads the label of a disk.
 fn read(disk: &dyn Disk) -> io::Result<Label> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut text = [0; LABEL_BYTES];
     disk.open(Path::new(LABEL))?.read_at(&mut text, 0)?;
-    let damaged = |error: serde_json::Error| invalid(format!("{LABEL} does not parse: {error}"));
-    // A newer form is told by its number, whatever else is in it.
-    let Format { format } = serde_json::from_slice(&text).map_err(damaged)?;
-    if format > FORMAT {
-        return Err(invalid(format!(
-            "{LABEL} has format {format}, this cairn knows formats up to {FORMAT}: use a newer cairn"
-        )));
+    let invalid = |error: ParseError| io::Error::new(io::ErrorKind::InvalidData, format!("{LABEL} {error}"));
+    files::parse(&text, FORMAT).map_err(invalid)
+}
+
+impl Label {
+    fn new(owner: DiskOwner, disk: DiskId) -> Self {
+        let format = FORMAT;
+        Self { format, owner, disk }
     }
-    serde_json::from_slice(&text).map_err(damaged)
+
+    /// As it lies on the disk.
+    fn encode(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec(self).expect("names and numbers serialise");
+        assert!(text.len() < LABEL_BYTES, "a label of {} bytes", text.len());
+        text.resize(LABEL_BYTES - 1, b' ');
+        text.push(b'\n');
+        text
+    }
 }
 
 /// Makes an empty disk one of a node; when this returns that is durable.
 pub(super) fn write(disk: &dyn Disk, owner: DiskOwner, id: DiskId) -> io::Result<()> {
-    let label = Label {
-        format: FORMAT,
-        owner,
-        disk: id,
-    };
-    let mut text = serde_json::to_vec(&label).expect("names and numbers serialise");
-    assert!(text.len() < LABEL_BYTES, "a label of {} bytes", text.len());
-    text.resize(LABEL_BYTES - 1, b' ');
-    text.push(b'\n');
+    let text = Label::new(owner, id).encode();
     let (unfinished, label) = (PathBuf::from(UNFINISHED), PathBuf::from(LABEL));
     match disk.remove(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

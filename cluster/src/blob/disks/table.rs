@@ -164,10 +164,6 @@ impl Default for Table {
 impl Table {
     /// Reads the record; one that was never written is empty.
     pub(super) fn load(path: &Path) -> Result<Self, DiskError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
         let failed = |source| DiskError::Record {
             path: path.into(),
             source,
@@ -177,13 +173,7 @@ impl Table {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(failed(error)),
         };
-        let Format { format } = serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
-        if format > FORMAT {
-            return Err(failed(io::Error::other(format!(
-                "it has format {format}, this cairn knows formats up to {FORMAT}: use a newer cairn"
-            ))));
-        }
-        serde_json::from_slice(&text).map_err(|error| failed(error.into()))
+        files::parse(&text, FORMAT).map_err(|error| failed(io::Error::other(format!("it {error}"))))
     }
 
     /// Writes the record, durably.
