@@ -177,3 +177,22 @@ mod tests {
         assert!(why.contains("use a newer cairn"), "{why}");
     }
 }
+
+#[cfg(test)]
+mod stored {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn what_was_stored_is_read() {
+        let owner = DiskOwner {
+            cluster: "00000000-0000-4000-8000-000000000001".parse().unwrap(),
+            node: NodeId(7),
+        };
+        let label = Label::new(owner, "7f3a09c1".parse().unwrap());
+        samples::check_bytes("disk-json", &[label.encode()], |stored| {
+            let label: Label = files::parse(stored, FORMAT).unwrap();
+            serde_json::to_string(&label).unwrap()
+        });
+    }
+}
