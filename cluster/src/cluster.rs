@@ -16,8 +16,8 @@ use tonic::service::Routes;
 use crate::backup::{self, Begin, Restore, RestoreError};
 use crate::blob::{
     BackupId, BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, DiskId, DiskOwner,
-    DisksConfig, Folder, Leads, Member, ProtectionError, RebalanceTask, RecodeTask, RepairTask, Retention,
-    RetentionError, ScrubTask, Space, Succession, UnderProtectedPage, Upkeep,
+    DiskSummary, DisksConfig, Folder, Leads, Member, ProtectionError, RebalanceTask, RecodeTask, RepairTask,
+    Retention, RetentionError, ScrubTask, Space, Succession, UnderProtectedPage, Upkeep,
 };
 use crate::departure::{Decision, DepartureError, Departures, Intent, motion};
 use crate::disks::{DiskControl, DiskList, DiskRequestError};
@@ -26,8 +26,8 @@ use crate::kv::{Kv, ReadError, Store, Unavailable};
 use crate::level::{self, Build, Level, LevelError};
 use crate::membership::{
     Announcement, ClusterStatus, Coding, Controller, ControllerConfig, Departed, Directory, FollowMembers,
-    FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status,
-    found,
+    FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, TellDisks, Zone, announce,
+    cluster_status, found,
 };
 use crate::net::{DiskGauge, Lane, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
 use crate::node_id::{ClusterId, NodeId};
@@ -786,6 +786,13 @@ impl FollowMembers for FollowLayout {
                 Ok::<_, anyhow::Error>((txn, ()))
             })
             .await
+    }
+}
+
+#[async_trait]
+impl TellDisks for Upkeep {
+    async fn summary(&self) -> DiskSummary {
+        self.disk_summary().await
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
-use crate::blob::{DiskId, DiskState, DiskStatus, ReplaceError, Upkeep};
+use crate::blob::{DiskId, DiskStatus, ReplaceError, Upkeep};
 use crate::kv::{Kv, ReadError};
 use crate::membership;
 use crate::net::{Lane, PeerChannel, Peers};
@@ -29,20 +29,9 @@ const REPLACE_WITHIN: Duration = Duration::from_secs(25);
 pub struct NodeDisk {
     /// The node that it is in.
     pub node: NodeId,
-    /// Which one.
-    pub disk: DiskId,
-    /// Where it is, or was.
-    pub path: String,
-    /// What is done with it.
-    pub state: DiskState,
-    /// Why it has failed.
-    pub reason: Option<String>,
-    /// Its size; of a disk that is not used, nothing is known.
-    pub total_bytes: Option<u64>,
-    /// What is used of it, whatever for.
-    pub used_bytes: Option<u64>,
-    /// How many shards lie on it; none as long as they have not been counted.
-    pub shards: Option<u64>,
+    /// How it is.
+    #[serde(flatten)]
+    pub disk: DiskStatus,
 }
 
 /// The disks of some nodes.
@@ -61,8 +50,8 @@ pub enum DiskRequestError {
     #[error("there is no node {0}")]
     UnknownNode(NodeId),
     /// The node has no such disk.
-    #[error("{0}")]
-    UnknownDisk(String),
+    #[error("the node has no disk {0}")]
+    UnknownDisk(DiskId),
     /// It would be of no use, or do harm.
     #[error("{0}")]
     Refused(String),
@@ -115,15 +104,12 @@ impl DiskControl {
     }
 
     async fn disks_of(&self, node: NodeId) -> Result<Vec<NodeDisk>, DiskRequestError> {
-        if node == self.peers.me() {
-            return Ok(own(node, &self.upkeep).await);
-        }
-        if self.peers.is_down(node) {
-            return Err(unreachable(node, "it is down"));
-        }
-        let mut client = self.client(node);
-        let answer = timeout(ANSWER_WITHIN, client.list(v1::ListDisksRequest {})).await;
-        let answer = answer.map_err(|_| unreachable(node, "it takes too long"))?;
+        let request = Request::new(v1::ListDisksRequest {});
+        let answer = match node == self.peers.me() {
+            true => self.own().list(request).await,
+            false if self.peers.is_down(node) => return Err(unreachable(node, "it is down")),
+            false => within(ANSWER_WITHIN, self.client(node).list(request)).await,
+        };
         let answer = answer.map_err(|status| unreachable(node, status.message()))?;
         read(node, answer.into_inner())
     }
@@ -140,36 +126,28 @@ impl DiskControl {
         if !members.iter().any(|member| member.id == node) {
             return Err(DiskRequestError::UnknownNode(node));
         }
-        let disks = match node == self.peers.me() {
-            true => {
-                let replaced = self.upkeep.replace_disk(disk, with.map(PathBuf::from)).await;
-                replaced.map_err(|error| match error {
-                    ReplaceError::Unknown(_) => DiskRequestError::UnknownDisk(error.to_string()),
-                    ReplaceError::Refused(_) | ReplaceError::Disk(_) => {
-                        DiskRequestError::Refused(error.to_string())
-                    }
-                    ReplaceError::Stopping => unreachable(node, "it is stopping"),
-                })?;
-                own(node, &self.upkeep).await
-            }
-            false => {
-                let request = v1::ReplaceDiskRequest {
-                    disk: disk.to_string(),
-                    with,
-                };
-                let mut client = self.client(node);
-                let answer = timeout(REPLACE_WITHIN, client.replace(request)).await;
-                let answer = answer.map_err(|_| unreachable(node, "it takes too long"))?;
-                let answer = answer.map_err(|status| match status.code() {
-                    Code::NotFound => DiskRequestError::UnknownDisk(status.message().into()),
-                    Code::FailedPrecondition => DiskRequestError::Refused(status.message().into()),
-                    _ => unreachable(node, status.message()),
-                })?;
-                read(node, answer.into_inner())?
-            }
+        let request = Request::new(v1::ReplaceDiskRequest {
+            disk: disk.to_string(),
+            with,
+        });
+        let answer = match node == self.peers.me() {
+            true => self.own().replace(request).await,
+            false => within(REPLACE_WITHIN, self.client(node).replace(request)).await,
         };
-        let silent = Vec::new();
+        let answer = answer.map_err(|status| match status.code() {
+            Code::NotFound => DiskRequestError::UnknownDisk(disk),
+            Code::FailedPrecondition => DiskRequestError::Refused(status.message().into()),
+            _ => unreachable(node, status.message()),
+        })?;
+        let (disks, silent) = (read(node, answer.into_inner())?, Vec::new());
         Ok(DiskList { disks, silent })
+    }
+
+    /// This node, asked as the others are.
+    fn own(&self) -> DiskService {
+        DiskService {
+            upkeep: self.upkeep.clone(),
+        }
     }
 
     fn client(&self, node: NodeId) -> DisksClient<PeerChannel> {
@@ -184,36 +162,43 @@ fn unreachable(node: NodeId, reason: &str) -> DiskRequestError {
     }
 }
 
-async fn own(node: NodeId, upkeep: &Upkeep) -> Vec<NodeDisk> {
-    let (disks, _) = upkeep.disks().await;
-    let show = |disk: DiskStatus| NodeDisk {
-        node,
-        disk: disk.disk,
-        path: disk.path.to_string_lossy().into_owned(),
-        state: disk.state,
-        reason: disk.reason,
-        total_bytes: disk.total_bytes,
-        used_bytes: disk.used_bytes,
-        shards: disk.shards,
-    };
-    disks.into_iter().map(show).collect()
+async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let answer = timeout(time, answer).await;
+    answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("it takes too long")))
 }
 
 fn read(node: NodeId, answer: v1::ListDisksResponse) -> Result<Vec<NodeDisk>, DiskRequestError> {
     let newer = || unreachable(node, "it is of a version that says what this one does not know");
-    let read = |disk: v1::Disk| {
-        Ok(NodeDisk {
-            node,
-            disk: disk.disk.parse().map_err(|_| newer())?,
-            path: disk.path,
-            state: disk.state.parse().map_err(|_| newer())?,
-            reason: disk.reason,
-            total_bytes: disk.total_bytes,
-            used_bytes: disk.used_bytes,
-            shards: disk.shards,
-        })
-    };
-    answer.disks.into_iter().map(read).collect()
+    let disks = answer
+        .disks
+        .into_iter()
+        .map(|disk| from_wire(disk).ok_or_else(newer));
+    disks.map(|disk| Ok(NodeDisk { node, disk: disk? })).collect()
+}
+
+fn to_wire(disk: DiskStatus) -> v1::Disk {
+    v1::Disk {
+        disk: disk.disk.to_string(),
+        path: disk.path,
+        state: disk.state.to_string(),
+        reason: disk.reason,
+        total_bytes: disk.total_bytes,
+        used_bytes: disk.used_bytes,
+        shards: disk.shards,
+    }
+}
+
+/// None if a newer version says what this one does not know.
+fn from_wire(disk: v1::Disk) -> Option<DiskStatus> {
+    Some(DiskStatus {
+        disk: disk.disk.parse().ok()?,
+        path: disk.path,
+        state: disk.state.parse().ok()?,
+        reason: disk.reason,
+        total_bytes: disk.total_bytes,
+        used_bytes: disk.used_bytes,
+        shards: disk.shards,
+    })
 }
 
 /// What this node does for the others.
@@ -224,17 +209,7 @@ struct DiskService {
 
 impl DiskService {
     async fn answer(&self) -> Response<v1::ListDisksResponse> {
-        let (disks, _) = self.upkeep.disks().await;
-        let show = |disk: DiskStatus| v1::Disk {
-            disk: disk.disk.to_string(),
-            path: disk.path.to_string_lossy().into_owned(),
-            state: disk.state.to_string(),
-            reason: disk.reason,
-            total_bytes: disk.total_bytes,
-            used_bytes: disk.used_bytes,
-            shards: disk.shards,
-        };
-        let disks = disks.into_iter().map(show).collect();
+        let disks = self.upkeep.disks().await.into_iter().map(to_wire).collect();
         Response::new(v1::ListDisksResponse { disks })
     }
 }
@@ -261,7 +236,7 @@ impl Disks for DiskService {
             ReplaceError::Refused(_) | ReplaceError::Disk(_) => {
                 Status::failed_precondition(error.to_string())
             }
-            ReplaceError::Stopping => Status::unavailable(error.to_string()),
+            ReplaceError::Stopping => Status::unavailable("it is stopping"),
         })?;
         Ok(self.answer().await)
     }

@@ -36,11 +36,11 @@ pub use backup::{
 pub use blob::{
     BackupId, Bays, BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader,
     BlobService, BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskError, DiskFile,
-    DiskId, DiskOwner, DiskState, DiskStatus, DisksConfig, Folder, Folders, Hold, HoldError, Holding,
-    LayOutError, Layout, LayoutError, LeaseError, Member, ParseDiskIdError, ParseIdError, Protection,
-    ProtectionError, PutError, ReplaceError, Retention, RetentionError, Room, Space, StoredBlob, Succession,
-    UnderProtected, UnderProtectedPage, Upkeep, UploadError, UploadId, UploadStatus, Waste, WasteStage, Wire,
-    WriteError,
+    DiskId, DiskOwner, DiskState, DiskStatus, DiskSummary, DisksConfig, Folder, Folders, Hold, HoldError,
+    Holding, LayOutError, Layout, LayoutError, LeaseError, Member, ParseDiskIdError, ParseIdError,
+    Protection, ProtectionError, PutError, ReplaceError, Retention, RetentionError, Room, Space, StoredBlob,
+    Succession, UnderProtected, UnderProtectedPage, Upkeep, UploadError, UploadId, UploadStatus, Waste,
+    WasteStage, Wire, WriteError,
 };
 pub use cluster::{Cluster, ClusterConfig, EnterError, ExportError, StartError};
 pub use departure::{Decision, Departure, DepartureError, Intent, Motion, Refusal};

@@ -82,7 +82,8 @@ pub use collect::{Waste, WasteStage};
 pub use digest::{DigestSet, Digests};
 pub use disk::{Bays, Disk, DiskFile, Folder, Folders, Room};
 pub use disks::{
-    DiskError, DiskId, DiskOwner, DiskState, DiskStatus, DisksConfig, ParseDiskIdError, ReplaceError,
+    DiskError, DiskId, DiskOwner, DiskState, DiskStatus, DiskSummary, DisksConfig, ParseDiskIdError,
+    ReplaceError,
 };
 pub use error::{BlobReadError, BlobTxnError, LeaseError, PutError, UploadError, WriteError};
 pub use hold::{Hold, HoldError};

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::Blobs;
 use super::claims::Claims;
 use super::coded::CodedSegments;
-use super::disks::{DiskId, DiskStatus, ReplaceError};
+use super::disks::{DiskId, DiskStatus, DiskSummary, ReplaceError, ShardDisks};
 use super::metrics;
 use super::peers::BlobPeers;
 use super::placement::Layout;
@@ -21,7 +20,6 @@ use super::precedence::Precedence;
 use super::segments::SegmentError;
 use super::stores::Stores;
 use super::suspects::Suspects;
-use crate::membership::{DiskSummary, TellDisks};
 use crate::net::DiskGauge;
 use crate::node_id::NodeId;
 use crate::seams::Timestamp;
@@ -162,11 +160,25 @@ impl Upkeep {
         self.stores.shards.changes()
     }
 
-    /// How the disks of this node are, and whether what one held may still lack redundancy.
-    pub(crate) async fn disks(&self) -> (Vec<DiskStatus>, bool) {
-        let shards = self.stores.shards.clone();
-        let look = move || (shards.statuses(), shards.is_rebuilding());
-        self.stores.disk.run(look).await
+    /// How the disks of this node are.
+    pub(crate) async fn disks(&self) -> Vec<DiskStatus> {
+        self.of_disks(|disks| disks.statuses()).await
+    }
+
+    /// How they are as a whole.
+    pub(crate) async fn disk_summary(&self) -> DiskSummary {
+        self.of_disks(|disks| disks.summary()).await
+    }
+
+    /// Whether what one of them held may still lack redundancy.
+    pub(super) async fn is_rebuilding(&self) -> bool {
+        self.of_disks(|disks| disks.is_rebuilding()).await
+    }
+
+    /// Asks what may wait for the record of the disks.
+    async fn of_disks<T: Send + 'static>(&self, ask: impl FnOnce(&ShardDisks) -> T + Send + 'static) -> T {
+        let disks = self.stores.shards.clone();
+        self.stores.disk.run(move || ask(&disks)).await
     }
 
     /// Puts another disk in the place of one of this node, or empties it: see [`ReplaceError`] for
@@ -203,13 +215,5 @@ impl Upkeep {
                 .collect(),
             layout,
         })
-    }
-}
-
-#[async_trait]
-impl TellDisks for Upkeep {
-    async fn summary(&self) -> DiskSummary {
-        let shards = self.stores.shards.clone();
-        self.stores.disk.run(move || shards.summary()).await
     }
 }

@@ -35,6 +35,6 @@ pub use record::{
     Announcement, FoundError, Leaving, NodeAddress, NodeInfo, NodeRecord, ParseAddressError, ParseZoneError,
     Zone, announce, found, nodes,
 };
-pub use status::{ClusterStatus, DiskSummary, NodeStatus, Reporter, Role, TellDisks, cluster_status};
+pub use status::{ClusterStatus, NodeStatus, Reporter, Role, TellDisks, cluster_status};
 pub use survival::{Coding, Facts, NodeFacts, survival};
 pub use upgrade::{Upgrade, UpgradeNode};

@@ -17,6 +17,7 @@ use super::control::{RaftControl, RaftView};
 use super::record::{NodeInfo, Zone, nodes};
 use super::survival::{Coding, Facts, NodeFacts, survival};
 use super::upgrade::{Upgrade, UpgradeNode};
+use crate::blob::DiskSummary;
 use crate::departure::{Departure, Motion, departures};
 use crate::kv::{Kv, ReadError};
 use crate::level::{Build, Level};
@@ -84,19 +85,6 @@ pub struct ClusterStatus {
     pub moving: Option<Motion>,
     /// How far an upgrade is.
     pub upgrade: Upgrade,
-}
-
-/// The disks of a node as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DiskSummary {
-    /// What is used of them.
-    pub used_bytes: u64,
-    /// Their size.
-    pub total_bytes: u64,
-    /// How many have failed.
-    pub failed: u32,
-    /// Whether what a failed one held may lack redundancy.
-    pub rebuilding: bool,
 }
 
 /// Tells how the disks of this node are, without waiting for them.

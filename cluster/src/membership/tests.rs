@@ -15,6 +15,7 @@ use tonic::{Code, Request};
 
 use super::record::NodeRecord;
 use super::*;
+use crate::blob::DiskSummary;
 use crate::identity::{DataDir, DirError};
 use crate::kv::Kv;
 use crate::level::{self, Build, Level};

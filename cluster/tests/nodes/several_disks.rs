@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cairn_cluster::{Cluster, DiskId, DiskRequestError, DiskState, FailStop, NodeDisk, NodeId, Seams};
+use cairn_cluster::{Cluster, DiskId, DiskRequestError, DiskState, DiskStatus, FailStop, NodeId, Seams};
 
 use crate::support::{closed, content, get, put, restart, three};
 
-async fn disks_of(seen_by: &Cluster, node: NodeId) -> Vec<NodeDisk> {
-    seen_by.disks(Some(node)).await.unwrap().disks
+async fn disks_of(seen_by: &Cluster, node: NodeId) -> Vec<DiskStatus> {
+    let list = seen_by.disks(Some(node)).await.unwrap();
+    list.disks.into_iter().map(|of_node| of_node.disk).collect()
 }
 
 /// Waits until a disk is as it should be, as another node sees it.
-async fn until(seen_by: &Cluster, node: NodeId, path: &Path, is: impl Fn(&NodeDisk) -> bool) -> NodeDisk {
+async fn until(seen_by: &Cluster, node: NodeId, path: &Path, is: impl Fn(&DiskStatus) -> bool) -> DiskStatus {
     loop {
         let disks = disks_of(seen_by, node).await;
         let found = disks.into_iter().find(|disk| Path::new(&disk.path) == path);
@@ -40,10 +41,10 @@ async fn a_disk_goes_away_and_another_takes_its_place() {
     three.configs[2].disks = disks.to_vec();
     three.nodes.push(restart(&three.configs[2]).await);
     let data = three.configs[2].data.join("blobs");
-    let emptied = |disk: &NodeDisk| disk.shards == Some(0);
+    let emptied = |disk: &DiskStatus| disk.shards == Some(0);
     let of_data = until(&three.nodes[0], node, &data, emptied).await;
     assert_eq!((of_data.disk, of_data.state), (DiskId::DATA, DiskState::Retired));
-    let filled = |disk: &NodeDisk| disk.shards.is_some_and(|shards| shards > 0);
+    let filled = |disk: &DiskStatus| disk.shards.is_some_and(|shards| shards > 0);
     let a = until(&three.nodes[0], node, &disks[0], filled).await;
     until(&three.nodes[0], node, &disks[1], filled).await;
 
@@ -51,7 +52,7 @@ async fn a_disk_goes_away_and_another_takes_its_place() {
     let away = three.dir.path().join("away");
     std::fs::rename(&disks[0], &away).unwrap();
     std::fs::create_dir(&disks[0]).unwrap();
-    let rebuilt = |disk: &NodeDisk| disk.state == DiskState::Failed;
+    let rebuilt = |disk: &DiskStatus| disk.state == DiskState::Failed;
     let lost = until(&three.nodes[1], node, &disks[0], rebuilt).await;
     assert_eq!(lost.disk, a.disk);
     assert!(lost.reason.unwrap().contains("not mounted"));
@@ -78,8 +79,8 @@ async fn a_disk_goes_away_and_another_takes_its_place() {
         Err(DiskRequestError::Refused(_))
     ));
     let put_in = three.nodes[0].replace_disk(node, a.disk, None).await.unwrap();
-    let at_a = |disk: &&NodeDisk| Path::new(&disk.path) == disks[0];
-    let new = put_in.disks.iter().find(at_a).unwrap();
+    let mut put_in = put_in.disks.iter().map(|of_node| &of_node.disk);
+    let new = put_in.find(|disk| Path::new(&disk.path) == disks[0]).unwrap();
     assert_eq!(new.state, DiskState::InUse);
     assert_ne!(new.disk, a.disk);
 

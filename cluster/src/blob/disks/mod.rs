@@ -47,7 +47,7 @@ pub use open::DisksConfig;
 pub use replace::ReplaceError;
 pub(super) use shard_disk::{OpenedDisk, ShardDisk};
 pub(super) use status::describe;
-pub use status::{DiskState, DiskStatus};
+pub use status::{DiskState, DiskStatus, DiskSummary};
 pub use table::DiskError;
 use table::Table;
 

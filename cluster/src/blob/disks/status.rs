@@ -1,7 +1,7 @@
 //! How the disks are, for operators.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::id::DiskId;
 use super::table::EntryState;
 use super::{ShardDisk, ShardDisks, sum_of};
-use crate::membership::DiskSummary;
 
 const ROOM: &str = "cairn_blob_disk_room_bytes";
 const FAILED: &str = "cairn_blob_disk_failed";
@@ -66,12 +65,12 @@ impl FromStr for DiskState {
 }
 
 /// One disk of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskStatus {
     /// Which one.
     pub disk: DiskId,
-    /// Where it is, or was.
-    pub path: PathBuf,
+    /// Where it is, or was, as it is shown.
+    pub path: String,
     /// What is done with it.
     pub state: DiskState,
     /// Why it has failed.
@@ -82,6 +81,19 @@ pub struct DiskStatus {
     pub used_bytes: Option<u64>,
     /// How many shards lie on it; none as long as they have not been counted.
     pub shards: Option<u64>,
+}
+
+/// The disks of a node as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSummary {
+    /// What is used of them.
+    pub used_bytes: u64,
+    /// Their size.
+    pub total_bytes: u64,
+    /// How many have failed.
+    pub failed: u32,
+    /// Whether what a failed one held may lack redundancy.
+    pub rebuilding: bool,
 }
 
 impl ShardDisks {
@@ -97,7 +109,7 @@ impl ShardDisks {
             .map(|disk| match disk.health.failure() {
                 Some(failure) => DiskStatus {
                     reason: Some(failure.reason),
-                    ..DiskStatus::without_numbers(disk.id, disk.path.clone(), out)
+                    ..DiskStatus::without_numbers(disk.id, &disk.path, out)
                 },
                 None => disk.status(),
             })
@@ -114,7 +126,7 @@ impl ShardDisks {
             };
             statuses.push(DiskStatus {
                 reason,
-                ..DiskStatus::without_numbers(entry.disk, entry.path.clone(), state)
+                ..DiskStatus::without_numbers(entry.disk, &entry.path, state)
             });
         }
         statuses
@@ -134,10 +146,10 @@ impl ShardDisks {
 }
 
 impl DiskStatus {
-    fn without_numbers(disk: DiskId, path: PathBuf, state: DiskState) -> Self {
+    fn without_numbers(disk: DiskId, path: &Path, state: DiskState) -> Self {
         Self {
             disk,
-            path,
+            path: path.to_string_lossy().into_owned(),
             state,
             reason: None,
             total_bytes: None,
@@ -163,7 +175,7 @@ impl ShardDisk {
         };
         DiskStatus {
             disk: self.id,
-            path: self.path.clone(),
+            path: self.path.to_string_lossy().into_owned(),
             state,
             reason: None,
             total_bytes: Some(self.total_bytes.load(Ordering::Relaxed)),

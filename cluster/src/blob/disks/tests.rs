@@ -75,13 +75,13 @@ impl Rig {
 
 /// The disks as `path: state`.
 fn shown(disks: &ShardDisks) -> Vec<String> {
-    let show = |status: DiskStatus| format!("{}: {:?}", status.path.display(), status.state);
+    let show = |status: DiskStatus| format!("{}: {:?}", status.path, status.state);
     disks.statuses().into_iter().skip(1).map(show).collect()
 }
 
 fn at(disks: &ShardDisks, path: &str) -> DiskId {
     let statuses = disks.statuses();
-    let found = statuses.iter().find(|status| status.path == Path::new(path));
+    let found = statuses.iter().find(|status| status.path == path);
     found.unwrap().disk
 }
 

@@ -186,7 +186,7 @@ impl RepairTask {
 
     /// Notes that what failed disks held is in full redundancy again, if it is.
     async fn note_recovery(&self) -> anyhow::Result<()> {
-        if !self.upkeep.disks().await.1 {
+        if !self.upkeep.is_rebuilding().await {
             return Ok(());
         }
         let compared = self.state().losses;
