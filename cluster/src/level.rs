@@ -15,10 +15,11 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::{Collection, CommitError, Key, Kv, ReadError, Snapshot, Txn};
-use crate::membership::NodeRecord;
+use crate::membership::{FollowMembers, NodeInfo, NodeRecord};
 use crate::record::Record;
 use crate::seams::{Seams, Timestamp};
 
@@ -115,19 +116,19 @@ impl Level {
 
     /// Refuses a build of this level that cannot take part in a cluster.
     pub(crate) fn check(self, cluster: Self) -> Result<(), LevelError> {
-        match self {
-            own if own > cluster.next() => Err(LevelError::TooNew { own, cluster }),
-            own => own.check_reads(cluster),
+        if self > cluster.next() {
+            return Err(LevelError::TooNew { own: self, cluster });
         }
+        self.check_reads(cluster)
     }
 
     /// Refuses a build of this level that cannot read what a cluster writes. What is known of its
     /// level may be long past: it was never greater.
     pub(crate) fn check_reads(self, cluster: Self) -> Result<(), LevelError> {
-        match self {
-            own if own < cluster => Err(LevelError::TooOld { own, cluster }),
-            _ => Ok(()),
+        if self < cluster {
+            return Err(LevelError::TooOld { own: self, cluster });
         }
+        Ok(())
     }
 
     /// The level of the cluster on a view of its metadata.
@@ -155,6 +156,22 @@ pub(crate) enum RaiseError {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+/// Raises the level of the cluster when the last of its nodes has been upgraded.
+pub(crate) struct FollowLevels {
+    pub(crate) kv: Kv,
+    pub(crate) seams: Seams,
+}
+
+#[async_trait]
+impl FollowMembers for FollowLevels {
+    async fn follow(&self, _: &[NodeInfo]) -> anyhow::Result<()> {
+        if let Some(level) = raise(&self.kv, &self.seams).await? {
+            tracing::info!(%level, "all nodes were upgraded: the cluster is of level {level} from now on");
+        }
+        Ok(())
+    }
 }
 
 /// Raises the level of the cluster to the one that all its nodes have, if that is greater. Tells

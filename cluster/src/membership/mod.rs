@@ -37,4 +37,4 @@ pub use record::{
 };
 pub use status::{ClusterStatus, NodeStatus, Reporter, Role, TellDisks, cluster_status};
 pub use survival::{Coding, Facts, NodeFacts, survival};
-pub use upgrade::{Upgrade, UpgradeNode};
+pub use upgrade::Upgrade;

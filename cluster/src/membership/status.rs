@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use super::control::{RaftControl, RaftView};
 use super::record::{NodeInfo, Zone, nodes};
 use super::survival::{Coding, Facts, NodeFacts, survival};
-use super::upgrade::{Upgrade, UpgradeNode};
+use super::upgrade::Upgrade;
 use crate::blob::DiskSummary;
 use crate::departure::{Departure, Motion, departures};
 use crate::kv::{Kv, ReadError};
@@ -241,7 +241,7 @@ fn assemble(
     let leader = view.leader.filter(|leader| reports.contains_key(leader));
     ClusterStatus {
         survives: survival(&facts),
-        upgrade: Upgrade::plan(level, leader, shard_debt, nodes.iter().map(UpgradeNode::of)),
+        upgrade: Upgrade::plan(level, shard_debt, &nodes),
         leader,
         nodes,
         moving: None,

@@ -35,61 +35,30 @@ pub struct Upgrade {
     pub writes_wait: bool,
 }
 
-/// What is to be known of a node for that.
-#[derive(Clone, Debug)]
-pub struct UpgradeNode {
-    node: NodeId,
-    version: String,
-    level: Level,
-    role: Role,
-    up: bool,
-    lag: Option<u64>,
-}
-
-impl UpgradeNode {
-    /// A node, as the status shows it.
-    pub(super) fn of(status: &NodeStatus) -> Self {
-        Self {
-            node: status.node,
-            version: status.version.clone(),
-            level: status.level,
-            role: status.role,
-            up: status.up,
-            lag: status.lag,
-        }
-    }
-
-    /// What newer builds have more of.
-    fn age(&self) -> (Level, Vec<u64>) {
-        let parts = self.version.split(|c: char| !c.is_ascii_digit());
-        (self.level, parts.map_while(|part| part.parse().ok()).collect())
-    }
+/// What newer builds have more of.
+fn age(node: &NodeStatus) -> (Level, Vec<u64>) {
+    let parts = node.version.split(|c: char| !c.is_ascii_digit());
+    (node.level, parts.map_while(|part| part.parse().ok()).collect())
 }
 
 impl Upgrade {
     /// How a cluster of this level goes on, with so many blobs that have less redundancy than they
     /// should.
-    pub(super) fn plan(
-        level: Level,
-        leader: Option<NodeId>,
-        debt: u64,
-        nodes: impl Iterator<Item = UpgradeNode>,
-    ) -> Self {
-        let nodes: Vec<UpgradeNode> = nodes.collect();
-        let newest = nodes.iter().max_by_key(|node| node.age());
+    pub(super) fn plan(level: Level, debt: u64, nodes: &[NodeStatus]) -> Self {
+        let newest = nodes.iter().max_by_key(|node| age(node));
         let (version, next_level) =
             newest.map_or((String::new(), level), |node| (node.version.clone(), node.level));
-        let is_outdated = |node: &&UpgradeNode| (&node.version, node.level) != (&version, next_level);
-        let outdated: Vec<&UpgradeNode> = nodes.iter().filter(is_outdated).collect();
+        let is_outdated = |node: &&NodeStatus| (&node.version, node.level) != (&version, next_level);
+        let outdated: Vec<&NodeStatus> = nodes.iter().filter(is_outdated).collect();
         let mut waits_for = Vec::new();
-        for node in &nodes {
+        for node in nodes {
             if !node.up {
                 waits_for.push(format!("node {} does not answer", node.node));
             } else if node.role == Role::Joining || node.lag.is_some_and(|lag| lag > MAX_LAG) {
                 waits_for.push(format!("node {} is catching up", node.node));
             }
         }
-        if leader.is_none() {
+        if !nodes.iter().any(|node| node.up && node.role == Role::Leader) {
             waits_for.push("there is no leader".into());
         }
         if debt > 0 {
@@ -99,13 +68,13 @@ impl Upgrade {
             true => nodes.iter().collect(),
             false => outdated.clone(),
         };
-        let order = |node: &&UpgradeNode| match node.role {
+        let order = |node: &&NodeStatus| match node.role {
             Role::Joining | Role::Learner => (0, node.node),
             Role::Voter => (1, node.node),
             Role::Leader => (2, node.node),
         };
         let first = candidates.into_iter().min_by_key(order);
-        let votes = |node: &&UpgradeNode| matches!(node.role, Role::Leader | Role::Voter);
+        let votes = |node: &&NodeStatus| matches!(node.role, Role::Leader | Role::Voter);
         Self {
             level,
             next_level: next_level.max(level),
@@ -121,22 +90,28 @@ impl Upgrade {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::membership::Zone;
 
-    fn node(node: u64, version: &str, level: u32, role: Role) -> UpgradeNode {
-        UpgradeNode {
+    fn node(node: u64, version: &str, level: u32, role: Role) -> NodeStatus {
+        NodeStatus {
             node: NodeId(node),
-            version: version.into(),
-            level: Level(level),
+            address: format!("10.0.0.{node}:4000"),
+            zone: Zone::default(),
             role,
             up: true,
+            version: version.into(),
+            level: Level(level),
+            applied_index: Some(100),
             lag: Some(0),
+            disk_used_bytes: None,
+            disk_total_bytes: None,
+            failed_disks: None,
+            departure: None,
         }
     }
 
-    fn plan(nodes: &[UpgradeNode]) -> Upgrade {
-        let leader = nodes.iter().find(|node| node.role == Role::Leader);
-        let leader = leader.map(|node| node.node);
-        Upgrade::plan(Level(1), leader, 0, nodes.iter().cloned())
+    fn plan(nodes: &[NodeStatus]) -> Upgrade {
+        Upgrade::plan(Level(1), 0, nodes)
     }
 
     #[test]
@@ -183,7 +158,7 @@ mod tests {
             node(2, "0.9.0", 1, Role::Voter),
             node(3, "0.9.0", 1, Role::Voter),
         ];
-        let check = |spoil: &dyn Fn(&mut [UpgradeNode; 3]), reason: &str| {
+        let check = |spoil: &dyn Fn(&mut [NodeStatus; 3]), reason: &str| {
             let mut nodes = good.clone();
             spoil(&mut nodes);
             let plan = plan(&nodes);
@@ -194,7 +169,8 @@ mod tests {
         check(&|nodes| nodes[1].lag = Some(5000), "node 2 is catching up");
         check(&|nodes| nodes[1].role = Role::Joining, "node 2 is catching up");
         check(&|nodes| nodes[0].role = Role::Voter, "no leader");
-        let owing = Upgrade::plan(Level(1), Some(NodeId(1)), 7, good.iter().cloned());
+        check(&|nodes| nodes[0].up = false, "node 1 does not answer");
+        let owing = Upgrade::plan(Level(1), 7, &good);
         assert_eq!(owing.restart_next, None);
         assert!(owing.waits_for[0].starts_with("7 blobs"), "{:?}", owing.waits_for);
     }

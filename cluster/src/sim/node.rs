@@ -1,4 +1,4 @@
-//! One simulated node: what `cluster.rs` starts, as far as it concerns the metadata and who
+//! One simulated node: what `cluster/` starts, as far as it concerns the metadata and who
 //! belongs, on a simulated network and on stores in memory.
 
 use std::collections::BTreeSet;

@@ -1,14 +1,14 @@
 //! A running node of a cluster: what it opens, in which order, and how it stops.
 
+mod follow;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::{join, join3};
 use futures::stream::BoxStream;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -16,18 +16,17 @@ use tonic::service::Routes;
 use crate::backup::{self, Begin, Restore, RestoreError};
 use crate::blob::{
     BackupId, BlobConfig, BlobId, BlobOpenError, BlobService, Blobs, CollectionTask, DiskId, DiskOwner,
-    DiskSummary, DisksConfig, Folder, Leads, Member, ProtectionError, RebalanceTask, RecodeTask, RepairTask,
-    Retention, RetentionError, ScrubTask, Space, Succession, UnderProtectedPage, Upkeep,
+    DisksConfig, Folder, Leads, ProtectionError, RebalanceTask, RecodeTask, RepairTask, Retention,
+    RetentionError, ScrubTask, Space, UnderProtectedPage, Upkeep,
 };
 use crate::departure::{Decision, DepartureError, Departures, Intent, motion};
 use crate::disks::{DiskControl, DiskList, DiskRequestError};
 use crate::identity::{self, DataDir, DirError, RegisterError};
 use crate::kv::{Kv, ReadError, Store, Unavailable};
-use crate::level::{self, Build, Level, LevelError};
+use crate::level::{Build, FollowLevels, Level, LevelError};
 use crate::membership::{
-    Announcement, ClusterStatus, Coding, Controller, ControllerConfig, Departed, Directory, FollowMembers,
-    FoundError, JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, TellDisks, Zone, announce,
-    cluster_status, found,
+    Announcement, ClusterStatus, Coding, Controller, ControllerConfig, Departed, Directory, FoundError,
+    JoinService, NodeAddress, NodeInfo, RaftControl, Reporter, Zone, announce, cluster_status, found,
 };
 use crate::net::{DiskGauge, Lane, Net, Peers, PeersConfig, Roster, Server, ServerConfig, Tcp};
 use crate::node_id::{ClusterId, NodeId};
@@ -36,6 +35,8 @@ use crate::seams::Seams;
 use crate::storage::FailStop;
 use crate::tasks::{SettingsError, Task, TaskKind, TaskSettings, TaskStatus, Tasks, TasksConfig};
 use crate::trust::{CertificateError, JoinToken, JoinTokens, Tls, TokenError};
+
+use follow::FollowLayout;
 
 /// The files without which a node that has run cannot go on. Not folders: one in which a disk is
 /// mounted is there, and empty, when the disk is not.
@@ -49,12 +50,6 @@ const WAIT_FOR_MAJORITY: Duration = Duration::from_millis(200);
 
 /// How long it waits before it asks again whether the cluster may be used.
 const WAIT_FOR_RESTORE: Duration = Duration::from_millis(500);
-
-/// How long a node waits before it tells the cluster again what it could not tell.
-const TELL_AGAIN: Duration = Duration::from_secs(5);
-
-/// How often it is looked whether the layout has changed.
-const LOOK_AT_LAYOUT_EVERY: Duration = Duration::from_millis(250);
 
 /// How a node takes part in its cluster.
 #[derive(Clone, Debug)]
@@ -483,38 +478,6 @@ impl Cluster {
         });
     }
 
-    /// Has everything look that depends on where shards should be, when that has changed.
-    async fn follow_layout(self) {
-        let mut ticks = tokio::time::interval(LOOK_AT_LAYOUT_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = None;
-        loop {
-            ticks.tick().await;
-            let version = Blobs::layout_version(&self.shared.kv.local()).await;
-            let Ok(version) = version else { continue };
-            if seen.replace(version).is_some_and(|seen| seen != version) {
-                for kind in [TaskKind::Repair, TaskKind::Rebalance, TaskKind::Recoding] {
-                    self.shared.tasks.wake(kind);
-                }
-            }
-        }
-    }
-
-    /// Has everything look that depends on what this node can hold, when that has changed, and tells
-    /// the cluster of it.
-    async fn follow_disks(self) {
-        let mut changes = self.shared.upkeep.disk_changes();
-        while changes.changed().await.is_ok() {
-            for kind in [TaskKind::Repair, TaskKind::Rebalance] {
-                self.shared.tasks.wake(kind);
-            }
-            while let Err(error) = self.announce().await {
-                tracing::warn!(%error, "tell the cluster what this node can hold");
-                tokio::time::sleep(TELL_AGAIN).await;
-            }
-        }
-    }
-
     /// Keeps in step with the records of the nodes until this node stops, or must.
     pub async fn follow(&self) -> Option<Departed> {
         self.shared
@@ -750,64 +713,5 @@ fn blob_config(config: &ClusterConfig, dir: &DataDir, fail_stop: FailStop) -> Bl
         cache_bytes: config.cache_bytes,
         disks: DisksConfig::new(owner, &config.data, &config.disks, config.without_disks.clone()),
         fail_stop,
-    }
-}
-
-/// Keeps the layout of blobs in step with the members.
-struct FollowLayout {
-    kv: Kv,
-}
-
-#[async_trait]
-impl FollowMembers for FollowLayout {
-    async fn follow(&self, members: &[NodeInfo]) -> anyhow::Result<()> {
-        let successions: Vec<Succession> = members
-            .iter()
-            .filter_map(|member| {
-                let new = member.leaving?.successor?;
-                Some(Succession { old: member.id, new })
-            })
-            .collect();
-        let members: Vec<Member> = members
-            .iter()
-            .map(|member| Member {
-                node: member.id,
-                zone: member.zone.as_str().to_owned(),
-                capacity: match member.leaving {
-                    Some(_) => 0,
-                    // A disk that does not tell its size still takes its share.
-                    None => member.capacity_bytes.max(1),
-                },
-            })
-            .collect();
-        self.kv
-            .transact(async |mut txn| {
-                Blobs::lay_out(&mut txn, &members, &successions, None).await?;
-                Ok::<_, anyhow::Error>((txn, ()))
-            })
-            .await
-    }
-}
-
-#[async_trait]
-impl TellDisks for Upkeep {
-    async fn summary(&self) -> DiskSummary {
-        self.disk_summary().await
-    }
-}
-
-/// Raises the level of the cluster when the last of its nodes has been upgraded.
-struct FollowLevels {
-    kv: Kv,
-    seams: Seams,
-}
-
-#[async_trait]
-impl FollowMembers for FollowLevels {
-    async fn follow(&self, _: &[NodeInfo]) -> anyhow::Result<()> {
-        if let Some(level) = level::raise(&self.kv, &self.seams).await? {
-            tracing::info!(%level, "all nodes were upgraded: the cluster is of level {level} from now on");
-        }
-        Ok(())
     }
 }
