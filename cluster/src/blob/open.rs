@@ -97,7 +97,7 @@ impl Blobs {
             reserve_bytes,
         );
         let data = OpenedDisk {
-            path: folder.clone(),
+            path: disks.data.clone(),
             disk,
             store: Arc::new(shards.map_err(BlobOpenError::Shards)?),
             pool: Pool::of(REQUESTS),

@@ -600,16 +600,18 @@ mod tests {
         assert_eq!(store.empty_quarantine(Timestamp(now.0 + 60_000)).unwrap(), 0);
     }
 
+    async fn fill(store: &SmallStore, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            let id = id(number);
+            store.put(&id, segment(SMALL_BYTES).encode()).await.unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn space_comes_back_when_much_was_removed() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        for number in 0..40 {
-            store
-                .put(&id(number), segment(SMALL_BYTES).encode())
-                .await
-                .unwrap();
-        }
+        fill(&store, 0..40).await;
         assert_eq!(store.reclaim().unwrap(), Reclaim::Nothing);
         let before = store.blob_file_bytes().unwrap();
         assert!(before >= 40 << 20);
@@ -629,12 +631,7 @@ mod tests {
     async fn a_rotten_value_hinders_neither_later_writes_nor_giving_space_back() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        for number in 0..40 {
-            store
-                .put(&id(number), segment(SMALL_BYTES).encode())
-                .await
-                .unwrap();
-        }
+        fill(&store, 0..40).await;
         store.db.flush().unwrap();
         drop(store);
         // In the middle of some value of each file.

@@ -191,6 +191,7 @@ impl Cluster {
                         cluster: id_of_all,
                         node: id,
                     },
+                    data: folder.path().into(),
                     listed: (1..=disks.beside()).map(|number| bay(number).into()).collect(),
                     in_data: disks.beside() == 0,
                     without: Vec::new(),

@@ -40,7 +40,7 @@ async fn a_disk_goes_away_and_another_takes_its_place() {
     disks.iter().for_each(|disk| std::fs::create_dir(disk).unwrap());
     three.configs[2].disks = disks.to_vec();
     three.nodes.push(restart(&three.configs[2]).await);
-    let data = three.configs[2].data.join("blobs");
+    let data = three.configs[2].data.clone();
     let emptied = |disk: &DiskStatus| disk.shards == Some(0);
     let of_data = until(&three.nodes[0], node, &data, emptied).await;
     assert_eq!((of_data.disk, of_data.state), (DiskId::DATA, DiskState::Retired));

@@ -44,6 +44,7 @@ use crate::storage::FailStop;
 pub use id::{DiskId, ParseDiskIdError};
 pub use label::DiskOwner;
 pub use open::DisksConfig;
+use open::RECORD;
 pub use replace::ReplaceError;
 pub(super) use shard_disk::{OpenedDisk, ShardDisk};
 pub(super) use status::describe;
@@ -97,7 +98,8 @@ struct Inner {
     seams: Seams,
     fail_stop: FailStop,
     reserve_bytes: u64,
-    record: PathBuf,
+    /// Of the blobs, in the data directory.
+    folder: PathBuf,
     signals: Signals,
     /// Those that hold shards. The one under the data directory is always among them, and first.
     in_service: RwLock<Vec<Arc<ShardDisk>>>,
@@ -152,7 +154,7 @@ impl ShardDisks {
     fn change_table<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
         let mut table = self.table();
         let result = change(&mut table);
-        if let Err(error) = table.store(&self.inner.record) {
+        if let Err(error) = table.store(&self.inner.folder.join(RECORD)) {
             self.inner
                 .fail_stop
                 .stop(&format!("write the record of the disks: {error}"));

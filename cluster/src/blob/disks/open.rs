@@ -20,13 +20,15 @@ use crate::seams::Seams;
 use crate::storage::{DiskWatch, FailStop};
 
 /// The node's own record, in the folder of its blobs.
-const RECORD: &str = "disks.json";
+pub(super) const RECORD: &str = "disks.json";
 
 /// Which disks a node has.
 #[derive(Clone, Debug)]
 pub struct DisksConfig {
     /// Whose they are.
     pub owner: DiskOwner,
+    /// The data directory, as it is shown beside the others.
+    pub data: PathBuf,
     /// Folders, a disk each, over which shards are spread.
     pub listed: Vec<PathBuf>,
     /// Whether the data directory takes shards too. One that does not gives those that it has to
@@ -48,6 +50,7 @@ impl DisksConfig {
         let (data, listed): (Vec<_>, Vec<_>) = disks.iter().cloned().partition(is_own);
         Self {
             owner,
+            data: own,
             in_data: listed.is_empty() || !data.is_empty(),
             listed,
             without,
@@ -69,6 +72,7 @@ impl ShardDisks {
     ) -> Result<Self, DiskError> {
         let DisksConfig {
             owner,
+            data: _,
             listed,
             in_data,
             without,
@@ -110,7 +114,7 @@ impl ShardDisks {
             seams,
             fail_stop,
             reserve_bytes,
-            record: record.clone(),
+            folder: folder.to_owned(),
             signals,
             in_service: RwLock::new(vec![Arc::new(data)]),
             table: Mutex::new(table.clone()),
@@ -133,10 +137,9 @@ impl ShardDisks {
         }
         // Labels first: a disk with one is known again without the record.
         if table != stored {
-            let path = record.clone();
-            table
-                .store(&record)
-                .map_err(|source| DiskError::Record { path, source })?;
+            let path = record;
+            let stored = table.store(&path);
+            stored.map_err(|source| DiskError::Record { path, source })?;
         }
         Ok(disks)
     }

@@ -91,7 +91,13 @@ impl ShardDisks {
     }
 
     fn open_new(&self, old: DiskId, path: PathBuf) -> Result<ShardDisk, ReplaceError> {
-        if let Some(other) = self.in_service().iter().find(|other| overlap(&other.path, &path)) {
+        // Elsewhere in the data directory another file system may be mounted.
+        let folder = |other: &ShardDisk| match other.id {
+            DiskId::DATA => self.inner.folder.clone(),
+            _ => other.path.clone(),
+        };
+        let disks = self.in_service();
+        if let Some(other) = disks.iter().find(|other| overlap(&folder(other), &path)) {
             return Err(ReplaceError::Refused(format!(
                 "{} and disk {} lie one in the other: name the folder in which a file system of its own is \
                  mounted",

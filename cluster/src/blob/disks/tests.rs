@@ -13,9 +13,9 @@ use crate::blob::pool::Pool;
 use crate::blob::rebalance::RebalanceTask;
 use crate::blob::recode::RecodeTask;
 use crate::blob::record::SegmentId;
-use crate::blob::repair::tests::{round as repair, settle, shards};
+use crate::blob::repair::tests::{check_all, round as repair, settle, shards};
 use crate::blob::scrub::ScrubTask;
-use crate::blob::suite::{content, keep, read};
+use crate::blob::suite::{content, keep};
 use crate::blob::testing::{Cluster, Disks, bay};
 use crate::node_id::{ClusterId, NodeId};
 use crate::storage::{DiskWatch, FailStop};
@@ -64,6 +64,7 @@ impl Rig {
         };
         let config = DisksConfig {
             owner: self.owner,
+            data: "/data".into(),
             listed: listed.iter().map(PathBuf::from).collect(),
             in_data: listed.is_empty(),
             without: without.to_vec(),
@@ -231,16 +232,6 @@ async fn filled(cluster: &Cluster, count: usize) -> Vec<(usize, BlobId)> {
     ids
 }
 
-async fn check_all(cluster: &Cluster, reader: usize, ids: &[(usize, BlobId)]) {
-    for (size, id) in ids {
-        let got = read(cluster.blobs(reader), id, None).await;
-        assert!(
-            got.unwrap() == content(*size),
-            "{size} bytes through node {reader}"
-        );
-    }
-}
-
 /// The names of the shards on each disk of a node, without the one under the data directory.
 fn beside(cluster: &Cluster, node: usize, disks: u32) -> Vec<BTreeSet<PathBuf>> {
     let is_shard = |file: &PathBuf| {
@@ -404,25 +395,10 @@ async fn a_node_that_lost_all_its_disks_has_others_hold_what_it_held() {
 async fn whoever_waits_for_a_disk_that_hangs_waits_no_longer_when_it_is_taken_out() {
     let cluster = Cluster::with(3, Disks::Several(2)).await;
     let ids = filled(&cluster, 30).await;
-    let name = {
-        let shard = &beside(&cluster, 1, 1)[0];
-        let file = shard.first().expect("of twenty shards one is on the first disk");
-        let listed = cluster.nodes[1].stores.shards.in_service()[1]
-            .store
-            .groups()
-            .unwrap();
-        let all = listed
-            .into_iter()
-            .flat_map(|group| disks_of(&cluster, 1).in_service()[1].store.list(group).unwrap());
-        all.into_iter()
-            .find(|name| {
-                file.ends_with(format!(
-                    "{}-{:x}-{}",
-                    name.id.generation, name.id.number, name.index
-                ))
-            })
-            .unwrap()
-    };
+    let first = disks_of(&cluster, 1).in_service()[1].store.clone();
+    let mut all = first.groups().unwrap().into_iter();
+    let name = all.find_map(|group| first.list(group).unwrap().pop());
+    let name = name.expect("of twenty shards one is on the first disk");
     let dead = cluster.nodes[1].bays.at(&bay(1));
     dead.hold(Operation::Read);
     let stores = cluster.nodes[1].stores.clone();

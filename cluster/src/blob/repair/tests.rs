@@ -67,7 +67,8 @@ async fn small(cluster: &Cluster, node: usize) -> Vec<crate::blob::record::Segme
     listed.into_iter().map(|listed| listed.id).collect()
 }
 
-async fn check_all(cluster: &Cluster, reader: usize, ids: &[(usize, BlobId)]) {
+/// Reads all blobs through one node.
+pub(in crate::blob) async fn check_all(cluster: &Cluster, reader: usize, ids: &[(usize, BlobId)]) {
     for (size, id) in ids {
         let got = read(cluster.blobs(reader), id, None).await;
         assert!(
