@@ -75,7 +75,9 @@ const REFRESH_EVERY: Duration = Duration::from_secs(5);
 pub struct RaftConfig {
     /// How often the leader shows that it lives.
     pub heartbeat: Duration,
-    /// After how much silence an election begins; drawn anew each time from up to twice this.
+    /// How patient followers are with a silent leader. They owe it their vote for twice this; then
+    /// whoever first has waited for one to two times this, drawn anew each time, asks for theirs. So
+    /// a leader that died is replaced after three to four times this.
     pub election_timeout: Duration,
     /// How many bytes of log lie between two snapshots.
     pub snapshot_every_bytes: u64,
@@ -90,9 +92,10 @@ pub struct RaftConfig {
 impl Default for RaftConfig {
     fn default() -> Self {
         Self {
-            // A loaded machine may stall for a while; an election for that would stall everybody.
+            // A loaded machine may stall for a while; an election for that would stall everybody. But
+            // nobody waits for more than three seconds because a leader died.
             heartbeat: Duration::from_millis(200),
-            election_timeout: Duration::from_millis(1000),
+            election_timeout: Duration::from_millis(650),
             snapshot_every_bytes: 512 << 20,
             log_retention_bytes: 2 << 30,
             cache_bytes: 256 << 20,
