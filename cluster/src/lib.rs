@@ -46,8 +46,8 @@ pub use cluster::{Cluster, ClusterConfig, EnterError, ExportError, StartError};
 pub use departure::{Decision, Departure, DepartureError, Intent, Motion, Refusal};
 pub use disks::{DiskList, DiskRequestError, NodeDisk};
 pub use kv::{
-    Collection, CommitError, Entry, Footprint, Key, Kv, MAX_KEY_BYTES, MAX_SCAN, MAX_TRANSACTION_BYTES,
-    ReadError, Scan, Seen, Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
+    BrokenChain, Chain, Collection, CommitError, Entry, Footprint, Key, Kv, Link, MAX_KEY_BYTES, MAX_SCAN,
+    MAX_TRANSACTION_BYTES, ReadError, Scan, Seen, Segment, Snapshot, StoreError, Txn, Unavailable, Versioned,
 };
 pub use level::{Build, Level, LevelError};
 pub use node_id::{ClusterId, NodeId, ParseClusterIdError, ParseNodeIdError};

@@ -10,6 +10,7 @@ use crate::auth::throttle::Throttle;
 use crate::http::buffers::ReadBuffers;
 use crate::http::parsing::ParserThreads;
 use crate::http::settings::HttpSettings;
+use crate::registry::audit::Denials;
 use crate::registry::store::Store;
 
 /// The state of every handler. Cheap to clone.
@@ -25,6 +26,7 @@ struct Inner {
     store: Store,
     http: HttpSettings,
     throttle: Throttle,
+    denials: Denials,
     parser_threads: ParserThreads,
     read_buffers: ReadBuffers,
     draining: CancellationToken,
@@ -49,6 +51,7 @@ impl App {
             store: Store::new(kv, blobs, seams),
             http,
             throttle: Throttle::default(),
+            denials: Denials::default(),
             parser_threads: ParserThreads::default(),
             read_buffers: ReadBuffers::default(),
             draining: CancellationToken::new(),
@@ -91,6 +94,11 @@ impl App {
     /// Who failed to sign in too often.
     pub(crate) fn throttle(&self) -> &Throttle {
         &self.inner.throttle
+    }
+
+    /// Who was refused something.
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.inner.denials
     }
 
     /// Where bodies are parsed while they come in.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use cairn_proto::v1;
 use prost::Message;
 
-use super::key::Key;
+use super::chain::Head;
+use super::key::{Collection, Key};
 use super::view::{State, StoreError, Versioned};
 use crate::net::MAX_MESSAGE_BYTES;
 
@@ -111,8 +112,20 @@ pub(crate) fn check_form(transaction: &v1::Transaction) -> Result<(), &'static s
         if write.op.is_none() {
             return Err("a write is of a kind that this version does not know");
         }
-        if Key::decode(write.key.clone()).is_none() {
+        let Some(key) = Key::decode(write.key.clone()) else {
             return Err("a key does not decode");
+        };
+        if let Some(v1::write::Op::Append(append)) = &write.op {
+            if !key.item().is_empty() {
+                return Err("a link is added to something that is not the head of a chain");
+            }
+            if append
+                .listed_in
+                .iter()
+                .any(|name| Collection::decode(name.clone()).is_none())
+            {
+                return Err("a collection does not decode");
+            }
         }
     }
     if transaction.encoded_len() > MAX_ENTRY_BYTES {
@@ -192,6 +205,16 @@ fn write_all(
     mutations: &mut Vec<Mutation>,
 ) -> Result<(), ApplyError> {
     let mut revised: Vec<Bytes> = Vec::new();
+    let mut revise = |collection: Collection, mutations: &mut Vec<Mutation>| {
+        let collection = collection.as_bytes().clone();
+        if !revised.contains(&collection) {
+            revised.push(collection.clone());
+            mutations.push(Mutation::Revise {
+                collection,
+                revision: index,
+            });
+        }
+    };
     for (position, write) in writes.iter().enumerate() {
         let key =
             Key::decode(write.key.clone()).ok_or(ApplyError::Malformed(index, "a key does not decode"))?;
@@ -235,17 +258,35 @@ fn write_all(
                     value: number_value(raised),
                 }
             }
+            Some(v1::write::Op::Append(append)) => {
+                let head = Head::read(current()?).map_err(|what| ApplyError::Malformed(index, what))?;
+                let (head, link) = head.followed_by(&append.content);
+                let number = head.links;
+                mutations.push(Mutation::Put {
+                    key: key.collection().key(number).as_bytes().clone(),
+                    version: index,
+                    value: link,
+                });
+                for name in &append.listed_in {
+                    let collection = Collection::decode(name.clone())
+                        .ok_or(ApplyError::Malformed(index, "a collection does not decode"))?;
+                    mutations.push(Mutation::Put {
+                        key: collection.key(number).as_bytes().clone(),
+                        version: index,
+                        value: Bytes::new(),
+                    });
+                    revise(collection, mutations);
+                }
+                Mutation::Put {
+                    key: write.key.clone(),
+                    version: index,
+                    value: head.stored(),
+                }
+            }
             None => return Err(ApplyError::UnknownCommand(index)),
         };
         mutations.push(mutation);
-        let collection = key.collection().as_bytes().clone();
-        if !revised.contains(&collection) {
-            revised.push(collection.clone());
-            mutations.push(Mutation::Revise {
-                collection,
-                revision: index,
-            });
-        }
+        revise(key.collection(), mutations);
     }
     Ok(())
 }

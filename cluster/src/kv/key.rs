@@ -115,6 +115,13 @@ impl Collection {
         &self.0
     }
 
+    /// Reads an encoded collection, as found in a log entry.
+    pub fn decode(encoded: Bytes) -> Option<Self> {
+        let key = Key::decode([encoded.as_ref(), ITEM].concat().into())?;
+        let whole = key.collection_len == encoded.len() && encoded.ends_with(SEGMENT_END);
+        whole.then_some(Self(encoded))
+    }
+
     /// Its path: what [`Collection::new`] and [`Collection::at`] were given, as bytes.
     pub fn segments(&self) -> Vec<Vec<u8>> {
         let mut segments = Vec::new();

@@ -5,6 +5,7 @@
 //! stays small and stable, and every node computes the same state.
 
 mod apply;
+mod chain;
 mod footprint;
 mod hot;
 mod key;
@@ -25,6 +26,7 @@ use apply::MAX_ENTRY_BYTES;
 #[cfg(test)]
 pub(crate) use apply::Mutation;
 pub(crate) use apply::{Outcome, apply, check_form};
+pub use chain::{BrokenChain, Chain, Link};
 pub use footprint::{Footprint, Seen};
 pub use key::{Collection, Key, MAX_KEY_BYTES, Segment};
 #[cfg(test)]

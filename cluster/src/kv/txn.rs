@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cairn_proto::v1;
+use prost::Message as _;
 
+use super::chain::Chain;
 use super::key::{Collection, Key, MAX_KEY_BYTES};
 use super::snapshot::{Entry, ReadError, Scan, Snapshot};
 use super::{CommitError, Kv};
@@ -123,6 +125,24 @@ impl Txn {
         self.write(key, v1::write::Op::Raise(least));
     }
 
+    /// Adds a link to a chain, and its number to each of these collections. Never conflicts with
+    /// other links.
+    pub fn append(&mut self, chain: &Chain, content: impl Into<Bytes>, listed_in: &[Collection]) {
+        let content = content.into();
+        let listed_in = listed_in.iter().map(|collection| collection.as_bytes().clone());
+        let listed_in = listed_in.collect();
+        self.write(
+            &chain.head(),
+            v1::write::Op::Append(v1::Append { content, listed_in }),
+        );
+    }
+
+    /// Whether it adds a link to this chain.
+    pub fn appends_to(&self, chain: &Chain) -> bool {
+        let head = chain.head();
+        self.writes.iter().any(|write| write.key == head.as_bytes())
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
@@ -163,9 +183,11 @@ impl Txn {
 
     fn write(&mut self, key: &Key, op: v1::write::Op) {
         self.written_bytes += key.as_bytes().len();
-        if let v1::write::Op::Put(value) = &op {
-            self.written_bytes += value.len();
-        }
+        self.written_bytes += match &op {
+            v1::write::Op::Put(value) => value.len(),
+            v1::write::Op::Append(append) => append.encoded_len(),
+            _ => 0,
+        };
         self.writes.push(v1::Write {
             key: key.as_bytes().clone(),
             op: Some(op),

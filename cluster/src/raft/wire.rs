@@ -268,6 +268,10 @@ mod stored {
                 write(Op::Delete(true)),
                 write(Op::Add(-2)),
                 write(Op::Raise(3)),
+                write(Op::Append(v1::Append {
+                    content: Bytes::from_static(b"what happened"),
+                    listed_in: vec![Bytes::from_static(b"list")],
+                })),
             ],
         }
     }
@@ -293,6 +297,10 @@ mod stored {
                 Some(Op::Delete(_)) => json!({"key": hex(&write.key), "delete": true}),
                 Some(Op::Add(delta)) => json!({"key": hex(&write.key), "add": delta}),
                 Some(Op::Raise(least)) => json!({"key": hex(&write.key), "raise": least}),
+                Some(Op::Append(append)) => {
+                    let listed_in: Vec<_> = append.listed_in.iter().map(hex).collect();
+                    json!({"key": hex(&write.key), "append": hex(&append.content), "listed_in": listed_in})
+                }
                 None => panic!("a kind of write is not known any more"),
             });
             let (checks, writes): (Value, Value) = (checks.collect(), writes.collect());

@@ -18,6 +18,7 @@ use tracing::info;
 use crate::app::App;
 use crate::auth::{Authorised, Instance, Own};
 use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::audit::Act;
 use crate::registry::time::iso;
 
 /// The routes below `/api/cairn/v1/backups`.
@@ -66,6 +67,7 @@ async fn begin(
     instance: Authorised<Instance, Own>,
 ) -> Result<(StatusCode, Json<ShownHold>), ApiError> {
     let by = instance.caller().username().unwrap_or_default();
+    instance.announce(Act::new("cluster.backup_begun")).await?;
     let hold = app.operator().begin_backup(by).await?;
     info!(backup = %hold.backup, by, "a backup begins; nothing is collected meanwhile");
     Ok((StatusCode::CREATED, Json(hold.into())))

@@ -24,6 +24,7 @@ use crate::app::App;
 use crate::auth::{Authorised, Instance, Own};
 use crate::http::body::Params;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::audit::Act;
 use crate::registry::time::iso;
 
 /// A join token that is not used at once was probably forgotten somewhere.
@@ -275,7 +276,7 @@ struct JoinToken {
 
 async fn join_token(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Params(new): Params<NewJoinToken>,
 ) -> Result<Json<JoinToken>, ApiError> {
     let lifetime = new.lifetime_seconds.map_or(DEFAULT_LIFETIME, Duration::from_secs);
@@ -285,6 +286,8 @@ async fn join_token(
             LONGEST_LIFETIME.as_secs()
         )));
     }
+    let act = Act::new("cluster.join_token_made").with("lifetime seconds", lifetime.as_secs());
+    instance.announce(act).await?;
     let issued = app.operator().join_token(lifetime).await?;
     Ok(Json(JoinToken {
         token: issued.token,
@@ -312,6 +315,19 @@ impl Leave {
         }
     }
 
+    /// Tells the audit log of it, unless it is only asked for.
+    async fn announce(
+        &self,
+        instance: &Authorised<Instance, Own>,
+        what: &'static str,
+        node: NodeId,
+    ) -> Result<(), ApiError> {
+        match self.intent() {
+            Intent::Ask => Ok(()),
+            Intent::Do => instance.announce(Act::new(what).to(format!("node {node}"))).await,
+        }
+    }
+
     /// Only a replacement is by somebody.
     fn alone(self) -> Result<Self, ApiError> {
         match self.with {
@@ -328,41 +344,49 @@ fn node(id: &str) -> Result<NodeId, ApiError> {
 
 async fn drain(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Path(id): Path<String>,
     Params(leave): Params<Leave>,
 ) -> Result<Json<Decision>, ApiError> {
     let leave = leave.alone()?;
-    Ok(Json(app.operator().drain(node(&id)?, leave.intent()).await?))
+    let node = node(&id)?;
+    leave.announce(&instance, "cluster.node_drained", node).await?;
+    Ok(Json(app.operator().drain(node, leave.intent()).await?))
 }
 
 async fn undrain(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Path(id): Path<String>,
 ) -> Result<Json<Decision>, ApiError> {
-    Ok(Json(app.operator().undrain(node(&id)?).await?))
+    let node = node(&id)?;
+    let act = Act::new("cluster.node_undrained").to(format!("node {node}"));
+    instance.announce(act).await?;
+    Ok(Json(app.operator().undrain(node).await?))
 }
 
 async fn replace(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Path(id): Path<String>,
     Params(leave): Params<Leave>,
 ) -> Result<Json<Decision>, ApiError> {
-    let with = leave.with.map(NodeId);
-    let replaced = app.operator().replace(node(&id)?, with, leave.intent());
+    let (node, with) = (node(&id)?, leave.with.map(NodeId));
+    leave.announce(&instance, "cluster.node_replaced", node).await?;
+    let replaced = app.operator().replace(node, with, leave.intent());
     Ok(Json(replaced.await?))
 }
 
 async fn remove(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Path(id): Path<String>,
     Params(leave): Params<Leave>,
 ) -> Result<Json<Decision>, ApiError> {
     let leave = leave.alone()?;
-    Ok(Json(app.operator().remove(node(&id)?, leave.intent()).await?))
+    let node = node(&id)?;
+    leave.announce(&instance, "cluster.node_removed", node).await?;
+    Ok(Json(app.operator().remove(node, leave.intent()).await?))
 }
 
 /// Of which node.
@@ -391,7 +415,7 @@ struct Replacement {
 
 async fn replace_disk(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Path((id, disk)): Path<(String, String)>,
     Params(Replacement { with }): Params<Replacement>,
 ) -> Result<Json<DiskList>, ApiError> {
@@ -401,7 +425,10 @@ async fn replace_disk(
     if with.as_ref().is_some_and(|path| path.len() > LONGEST_PATH) {
         return Err(ApiError::parameter("with is too long"));
     }
-    let replaced = app.operator().replace_disk(node(&id)?, disk, with);
+    let node = node(&id)?;
+    let act = Act::new("cluster.disk_replaced").to(format!("disk {disk} of node {node}"));
+    instance.announce(act).await?;
+    let replaced = app.operator().replace_disk(node, disk, with);
     Ok(Json(replaced.await?))
 }
 

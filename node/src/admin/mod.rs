@@ -5,6 +5,7 @@
 //! do is in [`crate::registry`], behind the door.
 
 mod access_tokens;
+mod audit_events;
 mod backups;
 pub mod cluster;
 mod deploy_tokens;
@@ -42,10 +43,12 @@ pub(crate) fn routes() -> Router<App> {
         .merge(deploy_tokens::routes())
         .merge(access_tokens::routes())
         .merge(settings::routes())
+        .merge(audit_events::routes())
         .merge(packages::routes())
         .merge(oci::rest::routes());
     Router::new()
         .nest("/api/v4", routes)
+        .merge(audit_events::log_routes())
         .merge(backups::routes())
         .merge(cluster::routes())
         .merge(upkeep::routes())

@@ -1,5 +1,6 @@
 //! Requests and answers of the REST API.
 
+mod audit;
 mod packages;
 mod people;
 mod tokens;

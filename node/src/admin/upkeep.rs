@@ -18,6 +18,7 @@ use crate::auth::{Authorised, Instance, Own};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form::Query;
+use crate::registry::audit::Act;
 use crate::registry::time::iso;
 
 const USUAL_PAGE: u64 = 100;
@@ -119,7 +120,7 @@ async fn tasks(
 }
 
 /// What is to be changed of a task. What is left out stays as it is.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskChange {
     /// Whether it does nothing.
@@ -153,12 +154,14 @@ impl TaskChange {
 
 async fn set_task(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Path(task): Path<String>,
     Params(change): Params<TaskChange>,
 ) -> Result<Json<ShownTask>, ApiError> {
     let task = task.parse::<TaskKind>();
     let task = task.map_err(|error| ApiError::not_found(error.to_string()))?;
+    let act = Act::new("cluster.task_set").to(task.to_string());
+    instance.announce(act.with("set to", change)).await?;
     let settings = app.operator().set_task(task, change).await?;
     let statuses = app.operator().tasks().await?;
     let holds = app.operator().backups().await?;
@@ -299,10 +302,12 @@ impl RetentionChange {
 
 async fn set_retention(
     State(app): State<App>,
-    _instance: Authorised<Instance, Own>,
+    instance: Authorised<Instance, Own>,
     Params(change): Params<RetentionChange>,
 ) -> Result<Json<Retention>, ApiError> {
     let changed = change.applied_to(&app.operator().retention().await?);
+    let act = Act::new("cluster.retention_set").with("set to", &changed);
+    instance.announce(act).await?;
     app.operator().set_retention(&changed).await?;
     Ok(Json(changed))
 }

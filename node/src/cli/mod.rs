@@ -3,6 +3,7 @@
 //! Commands that administer speak HTTP with any node, as other clients do; only `serve`, `dev`,
 //! `restore`, `cluster init` and `cluster join` touch a node's own data.
 
+mod audit;
 mod backup;
 mod client;
 mod cluster;
@@ -83,6 +84,9 @@ enum Command {
     /// Tokens, with which clients sign in
     #[command(subcommand)]
     Token(token::Command),
+    /// Who changed what: shows it, exports it, checks it
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 /// Runs the command that the arguments of this process name.
@@ -117,6 +121,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Group(command) => on_this_thread(group::run(command, output)),
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),
+        Command::Audit(command) => on_this_thread(audit::run(command, output)),
     }
 }
 

@@ -15,6 +15,7 @@ use tower::{Service, ServiceExt as _};
 use crate::app::App;
 use crate::http::answers::Answers;
 use crate::http::{guard, observe, router};
+use crate::registry::audit::Trail;
 
 /// Answers requests. Cheap to clone.
 #[derive(Clone)]
@@ -53,7 +54,14 @@ impl Front {
                 Ok(response) => response,
                 Err(never) => match never {},
             };
-            let route = async |request| observe::routed(request, route).await;
+            let route = async |mut request: Request| {
+                let id = request.extensions().get();
+                let trail = Trail::begin(request.method(), request.uri(), id);
+                request.extensions_mut().insert(trail.clone());
+                let response = observe::routed(request, route).await;
+                app.denials().look(&trail, response.status(), app.store().now());
+                response
+            };
             let mut response = answers.answer(app, request, route).await;
             if let Some(address) = address {
                 // For the log line.

@@ -12,7 +12,7 @@ pub mod host;
 pub mod media;
 pub mod metrics;
 pub(crate) mod multipart;
-mod observe;
+pub(crate) mod observe;
 pub mod pace;
 pub mod page;
 pub(crate) mod parsing;

@@ -34,7 +34,13 @@ pub(super) struct AnsweredBy(&'static str);
 
 /// How a request is told apart in the log. An extension of the request.
 #[derive(Clone)]
-pub(super) struct RequestId(Arc<str>);
+pub(crate) struct RequestId(Arc<str>);
+
+impl RequestId {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Around everything: the request's id, its log line and metrics, and a 500 in place of a panic.
 pub(super) async fn observe<F>(mut request: Request, next: impl FnOnce(Request) -> F) -> Response
@@ -84,7 +90,7 @@ where
     F: Future<Output = Response>,
 {
     let id = request.extensions().get::<RequestId>();
-    let span = info_span!("request", id = id.map_or("", |id| &*id.0));
+    let span = info_span!("request", id = id.map_or("", RequestId::as_str));
     next(request).instrument(span).await
 }
 
@@ -167,7 +173,7 @@ const BEFORE_TOKENS: [&str; 2] = ["/-/user/token/", "/-/npm/v1/tokens/token/"];
 const MAX_SHOWN_BYTES: usize = 1024;
 
 /// The path as a log line may hold it: without tokens.
-fn shown_path(path: &str) -> String {
+pub(crate) fn shown_path(path: &str) -> String {
     let begin = match path.strip_prefix("/t/") {
         Some(_) => Some("/t/".len()),
         None => BEFORE_TOKENS

@@ -187,6 +187,14 @@ impl<T> Selection<T> {
         self.ascending
     }
 
+    /// The number of the row behind which the page begins, if the client goes by cursor.
+    pub fn begins_after(&self) -> Option<u64> {
+        match &self.paging.at {
+            At::After(after) => after.as_ref().map(|Position(_, id)| *id),
+            At::Page(_) => None,
+        }
+    }
+
     /// Offers a row that is ordered by `key`, and by its number among equals.
     pub fn offer(&mut self, key: impl AsRef<[u8]>, id: u64, row: T) {
         self.total += 1;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::action::{Action, Own, See};
 use crate::auth::role::Role;
 use crate::http::error::ApiError;
+use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Access, Authorised, Instance, transact};
 use crate::registry::keys::{self, Member};
 use crate::registry::member::{self, Membership};
@@ -196,6 +197,12 @@ impl Authorised<Instance, Own> {
                 let owner = Membership::now(Role::Owner, self.now());
                 member::put(&mut txn, group.place(), &[], user.id, &owner);
             }
+            tell(
+                &mut txn,
+                self.access(),
+                &group,
+                Act::new("group.created").with("visibility", group.visibility),
+            );
             Ok((txn, group))
         })
         .await
@@ -207,6 +214,12 @@ impl Authorised<Group, Own> {
     pub(crate) async fn create_subgroup(&self, new: NewGroup) -> Result<Group, ApiError> {
         transact(self, async |mut txn: Txn, parent: Group| {
             let group = create(&mut txn, Some(&parent), new.clone(), self.now()).await?;
+            tell(
+                &mut txn,
+                self.access(),
+                &group,
+                Act::new("group.created").with("visibility", group.visibility),
+            );
             Ok((txn, group))
         })
         .await
@@ -215,6 +228,7 @@ impl Authorised<Group, Own> {
     /// Changes the group.
     pub(crate) async fn change(&self, change: &GroupChange) -> Result<Group, ApiError> {
         transact(self, async |mut txn: Txn, mut group: Group| {
+            let before = group.clone();
             if let Some(visibility) = change.visibility {
                 check_visibility_change(&mut txn, &group, visibility).await?;
                 group.visibility = visibility;
@@ -229,6 +243,12 @@ impl Authorised<Group, Own> {
                 group.packages.clone_from(packages);
             }
             txn.put_record(&keys::group(group.root(), group.id), &group);
+            let act = Act::new("group.changed")
+                .changing("visibility", &before.visibility, &group.visibility)
+                .changing("name", &before.name, &group.name)
+                .changing("description", &before.description, &group.description)
+                .changing("packages", &before.packages, &group.packages);
+            tell(&mut txn, self.access(), &group, act);
             Ok((txn, group))
         })
         .await
@@ -243,6 +263,7 @@ impl Authorised<Group, Own> {
                     "409 Conflict: the group has projects or groups in it",
                 ));
             }
+            tell(&mut txn, self.access(), &group, Act::new("group.deleted"));
             txn.delete(&keys::path(&group.path.folded()));
             txn.delete(&keys::group_roots().key(group.id));
             txn.delete(&keys::group(group.root(), group.id));

@@ -15,6 +15,8 @@
 //! ├── token-used       token id              → when it was last used (raised)
 //! ├── path             folded full path      → Place
 //! ├── root-group       group id              → ()
+//! ├── audit            (a chain)             → Event
+//! │   └── {"g" or "p", id, or nothing}   number of an event → ()
 //! ├── group            group id              → its root group
 //! └── project          project id            → its root group
 //!
@@ -44,9 +46,10 @@
 //!
 //! The blobs of a root group have a space of their own, `R` too; `cairn_cluster` makes its keys.
 //! A transaction on packages writes below one `R` only; the administration of users, tokens,
-//! groups and projects also writes below 0.
+//! groups and projects also writes below 0. Both append to the audit log, which is one for all that
+//! a store keeps.
 
-use cairn_cluster::{Collection, Key};
+use cairn_cluster::{Chain, Collection, Key};
 
 use crate::auth::token::TokenId;
 
@@ -105,6 +108,16 @@ pub(in crate::registry) fn number(item: &[u8]) -> Option<u64> {
 
 pub(in crate::registry) fn secret(name: &str) -> Key {
     instance("secret").key(name)
+}
+
+/// The audit log.
+pub(in crate::registry) fn audit() -> Chain {
+    Chain::new(instance("audit"))
+}
+
+/// The numbers of the events of a group, a project, or of the instance itself.
+pub(in crate::registry) fn audited(of: Option<Member>) -> Collection {
+    instance("audit").at(of.map(Member::item).unwrap_or_default())
 }
 
 pub(in crate::registry) fn sequence(what: &str) -> Key {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::action::{Action, Manage, Own};
 use crate::auth::role::Role;
 use crate::http::error::ApiError;
+use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Access, Authorised, Resource, transact};
 use crate::registry::group::Group;
 use crate::registry::keys::{self, Member};
@@ -325,6 +326,7 @@ where
             // Whoever manages a place manages the access tokens whose bots are members of it.
             refuse_bot(&user, "it is a member where the token was made, and nowhere else")?;
         }
+        let before = present.as_ref().map(|present| present.role);
         let touched = present.map_or(membership.role, |present| present.role.max(membership.role));
         check_rank(&mut txn, of, &what, touched).await?;
         let mut membership = membership.clone();
@@ -332,6 +334,13 @@ where
             membership.created_at = present.created_at;
         }
         put(&mut txn, place, what.ancestors(), user.id, &membership);
+        let act = match before {
+            None => Act::new("member.added").with("role", membership.role.name()),
+            Some(before) => {
+                Act::new("member.changed").changing("role", &before.name(), &membership.role.name())
+            }
+        };
+        tell(&mut txn, of.access(), &what, act.to(user.username.as_str()));
         Ok((txn, ShownMember { user, membership }))
     })
     .await
@@ -350,9 +359,15 @@ where
         let present: Option<Membership> = txn.record(&key).await?;
         let present = present.ok_or_else(|| ApiError::not_found("404 Not found"))?;
         check_rank(&mut txn, of, &what, present.role).await?;
-        if let Some(user) = user::by_id(&mut txn, user).await? {
-            refuse_bot(&user, "it leaves when the token is revoked")?;
+        let member = user::by_id(&mut txn, user).await?;
+        if let Some(user) = &member {
+            refuse_bot(user, "it leaves when the token is revoked")?;
         }
+        let name = member.map_or_else(|| user.to_string(), |user| user.username.as_str().into());
+        let act = Act::new("member.removed")
+            .to(name)
+            .with("role", present.role.name());
+        tell(&mut txn, of.access(), &what, act);
         remove(&mut txn, place, user);
         Ok((txn, ()))
     })

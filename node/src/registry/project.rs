@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::action::{Action, Manage, Own, See};
 use crate::auth::role::Role;
 use crate::http::error::ApiError;
+use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Access, Authorised, transact};
 use crate::registry::group::{self, Group};
 use crate::registry::keys::{self, Member};
@@ -184,6 +185,8 @@ impl Authorised<Group, Manage> {
         let creator = self.caller().user().map(|user| user.id);
         transact(self, async |mut txn: Txn, parent: Group| {
             let project = create(&mut txn, &parent, new.clone(), creator, self.now()).await?;
+            let act = Act::new("project.created").with("visibility", project.visibility);
+            tell(&mut txn, self.access(), &project, act);
             Ok((txn, project))
         })
         .await
@@ -194,6 +197,7 @@ impl Authorised<Project, Manage> {
     /// Changes the project.
     pub(crate) async fn change(&self, change: &ProjectChange) -> Result<Project, ApiError> {
         transact(self, async |mut txn: Txn, mut project: Project| {
+            let before = project.clone();
             if let Some(visibility) = change.visibility {
                 if let Some(parent) = group::by_id(&mut txn, project.root(), project.group()).await? {
                     group::check_visibility(visibility, &parent)?;
@@ -213,6 +217,13 @@ impl Authorised<Project, Manage> {
                 project.packages.clone_from(packages);
             }
             txn.put_record(&keys::project(project.root(), project.id), &project);
+            let act = Act::new("project.changed")
+                .changing("visibility", &before.visibility, &project.visibility)
+                .changing("name", &before.name, &project.name)
+                .changing("description", &before.description, &project.description)
+                .changing("package access", &before.package_access, &project.package_access)
+                .changing("packages", &before.packages, &project.packages);
+            tell(&mut txn, self.access(), &project, act);
             Ok((txn, project))
         })
         .await
@@ -224,6 +235,7 @@ impl Authorised<Project, Own> {
     pub(crate) async fn delete(&self) -> Result<(), ApiError> {
         transact(self, async |mut txn: Txn, project: Project| {
             let root = project.root();
+            tell(&mut txn, self.access(), &project, Act::new("project.deleted"));
             txn.delete(&keys::path(&project.path.folded()));
             txn.delete(&keys::project_roots().key(project.id));
             txn.delete(&keys::project(root, project.id));

@@ -11,6 +11,7 @@ use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 use crate::http::settings::Limits;
 use crate::http::shares::Share;
+use crate::registry::audit::{self, Act};
 use crate::registry::door::{Access, decide_again};
 use crate::registry::project::Project;
 use crate::registry::purge::{self, Purge};
@@ -195,11 +196,30 @@ impl Scope {
     where
         F: Future<Output = Result<(Txn, T), ApiError>>,
     {
+        self.prepare(async |txn: Txn| {
+            let (mut txn, value) = work(txn).await?;
+            audit::tell_anyway(&mut txn, &self.access, &*self.project);
+            Ok((txn, value))
+        })
+        .await
+    }
+
+    /// [`Scope::transact`] for steps towards a change that nobody sees yet, as those of an upload:
+    /// the audit log is not told of them.
+    pub(crate) async fn prepare<T, F>(&self, work: impl Fn(Txn) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<(Txn, T), ApiError>>,
+    {
         let guarded = async |mut txn: Txn| {
             decide_again(&mut txn, &self.access, &*self.project, self.verb).await?;
             work(txn).await
         };
         self.access.transact(guarded).await
+    }
+
+    /// Tells the audit log what a transaction does, as a part of it.
+    pub(crate) fn tell(&self, txn: &mut Txn, act: Act) {
+        audit::tell(txn, &self.access, &*self.project, act);
     }
 
     pub(in crate::registry) fn store(&self) -> &Store {

@@ -136,7 +136,7 @@ impl<'a> Sessions<'a> {
             .await
             .map_err(not_now)?;
         let item = self.item(begun_at, &id);
-        let counted = self.scope.transact(async |mut txn: Txn| {
+        let counted = self.scope.prepare(async |mut txn: Txn| {
             txn.put(&item, "");
             txn.add(&self.keys.count(), 1);
             Ok((txn, ()))
@@ -186,7 +186,7 @@ impl<'a> Sessions<'a> {
             self.forget(&mut txn, session).await?;
             Ok((txn, ()))
         };
-        self.scope.transact(work).await
+        self.scope.prepare(work).await
     }
 
     /// Takes an upload off the list of those under way, if it is still there.
@@ -226,7 +226,7 @@ impl<'a> Sessions<'a> {
                         self.forget_item(&mut txn, item.clone()).await?;
                         Ok((txn, ()))
                     };
-                    self.scope.transact(work).await?;
+                    self.scope.prepare(work).await?;
                 }
                 Ok(_) => self.look_again_later(begun_at, &id).await?,
                 Err(other) => return Err(not_now(other)),
@@ -243,7 +243,7 @@ impl<'a> Sessions<'a> {
             }
             Ok((txn, ()))
         };
-        self.scope.transact(work).await
+        self.scope.prepare(work).await
     }
 
     /// Puts an upload that is slow, but not abandoned, behind those that are not looked at yet.
@@ -256,7 +256,7 @@ impl<'a> Sessions<'a> {
             }
             Ok((txn, ()))
         };
-        self.scope.transact(work).await
+        self.scope.prepare(work).await
     }
 
     async fn older_than(

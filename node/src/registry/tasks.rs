@@ -6,15 +6,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::App;
-use crate::registry::{purge, usage};
+use crate::registry::{audit, purge, usage};
 
 /// How often a node looks for deleted things that another one left behind.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs until `stop`: writes when tokens and packages were last used, and takes apart what was
-/// deleted. Each goes on after a failure, at its next time; nothing depends on either being prompt.
+/// Runs until `stop`: writes when tokens and packages were last used and who was refused, and takes
+/// apart what was deleted. Each goes on after a failure, at its next time; nothing depends on either being prompt.
 pub async fn run(app: App, stop: CancellationToken) {
-    tokio::join!(write_usage(&app, &stop), take_apart(&app, &stop));
+    tokio::join!(
+        write_usage(&app, &stop),
+        tell_denials(&app, &stop),
+        take_apart(&app, &stop)
+    );
 }
 
 async fn write_usage(app: &App, stop: &CancellationToken) {
@@ -26,6 +30,20 @@ async fn write_usage(app: &App, stop: &CancellationToken) {
             .is_none();
         if let Err(error) = store.usage().write(store.kv()).await {
             warn!(%error, "could not write when tokens and packages were last used");
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+async fn tell_denials(app: &App, stop: &CancellationToken) {
+    let store = app.store();
+    loop {
+        let wait = tokio::time::sleep(audit::TELL_EVERY);
+        let stopping = stop.run_until_cancelled(wait).await.is_none();
+        if let Err(error) = app.denials().tell(store.kv(), store.now()).await {
+            warn!(%error, "could not tell the audit log who was refused; trying again later");
         }
         if stopping {
             return;

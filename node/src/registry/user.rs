@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::action::{Own, See};
 use crate::http::error::ApiError;
+use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::names::Username;
 use crate::registry::reader::{Reader, next_entries};
@@ -129,6 +130,10 @@ impl Authorised<Instance, Own> {
     pub(crate) async fn create_user(&self, new: NewUser) -> Result<User, ApiError> {
         transact(self, async |mut txn: Txn, _| {
             let user = create(&mut txn, new.clone(), self.now()).await?;
+            let act = Act::new("user.created")
+                .to(user.username.as_str())
+                .with("admin", user.admin);
+            tell(&mut txn, self.access(), &Instance, act);
             Ok((txn, user))
         })
         .await
@@ -141,6 +146,16 @@ impl Authorised<Instance, Own> {
         }
         transact(self, async |mut txn: Txn, _| {
             let mut user = by_id(&mut txn, id).await?.ok_or_else(unknown)?;
+            let name = match state {
+                UserState::Active => "user.unblocked",
+                UserState::Blocked => "user.blocked",
+            };
+            tell(
+                &mut txn,
+                self.access(),
+                &Instance,
+                Act::new(name).to(user.username.as_str()),
+            );
             user.state = state;
             txn.put_record(&keys::users().key(id), &user);
             Ok((txn, ()))

@@ -201,7 +201,7 @@ pub(super) async fn begin(
             .await?;
         Ok((txn, ()))
     };
-    scope.transact(begun).await?;
+    scope.prepare(begun).await?;
     let answer = json!({ "upload_id": id.to_string(), "expires_at": iso(upload.expires_at) });
     Ok(Json(answer).into_response())
 }
@@ -289,7 +289,7 @@ impl Uploader {
         claims.check(blob.digests(), blob.size())?;
         let key = keys.parts(number).key(part);
         let stored = scope
-            .transact(async |mut txn: Txn| {
+            .prepare(async |mut txn: Txn| {
                 let stored = keep(&scope, &mut txn, &keys, &upload, &key, &blob).await?;
                 Ok((txn, stored))
             })
@@ -404,7 +404,7 @@ impl Uploader {
         let scope = self.scope();
         let upload = self.find(&scope, place).await?;
         scope
-            .transact(async |mut txn: Txn| {
+            .prepare(async |mut txn: Txn| {
                 forget(&scope, &mut txn, &upload).await?;
                 Ok((txn, StatusCode::NO_CONTENT))
             })

@@ -193,7 +193,7 @@ async fn give(
         let mounted = change.mount(&from, &to, digest).await?;
         Ok((txn, mounted))
     };
-    target.transact(work).await
+    target.prepare(work).await
 }
 
 /// Where an upload stands.

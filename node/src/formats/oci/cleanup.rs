@@ -25,6 +25,7 @@ use crate::auth::{Access, Authorised, Delete};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form;
+use crate::registry::audit::Act;
 use crate::registry::project::Project;
 use crate::registry::reader::next_entries;
 use crate::registry::time::before;
@@ -264,7 +265,7 @@ async fn take_turn(found: &Found, now: Timestamp) -> Result<(), ApiError> {
         txn.raise(&keys.cleaned(), now.0);
         Ok((txn, ()))
     };
-    found.scope.transact(work).await
+    found.scope.prepare(work).await
 }
 
 /// Deletes these tags, apart from those that were pushed again meanwhile.
@@ -274,9 +275,16 @@ async fn delete(found: &Found, tags: &[Aged]) -> Result<(), ApiError> {
         let Some(keys) = change.repository(&found.image).await? else {
             return Ok((txn, ()));
         };
+        let mut gone = Vec::new();
         for (pushed_at, tag) in tags {
             let tag: Tag = tag.parse().map_err(ApiError::internal)?;
-            change.delete_tag_of(&keys, &tag, *pushed_at).await?;
+            if change.delete_tag_of(&keys, &tag, *pushed_at).await? {
+                gone.push(tag);
+            }
+        }
+        for tag in gone {
+            let act = Act::new("image.tag_deleted").to(format!("{}:{tag}", found.image));
+            found.scope.tell(&mut txn, act);
         }
         Ok((txn, ()))
     };

@@ -26,6 +26,7 @@ use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::serve::{Served, serve_blob, serve_repeatable};
 use crate::registry::Scope;
+use crate::registry::audit::Act;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -185,6 +186,16 @@ pub(super) async fn put(
         let mut change = Change::new(&image.scope, &mut txn);
         let keys = change.claim(&image.path).await?;
         change.put_manifest(&keys, &new, &tags).await?;
+        let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+        let act = Act::new("image.pushed")
+            .to(&image.path)
+            .with("digest", digest.to_string());
+        let act = if tags.is_empty() {
+            act
+        } else {
+            act.with("tags", tags.join(", "))
+        };
+        image.scope.tell(&mut txn, act);
         Ok((txn, ()))
     };
     image.scope.transact(work).await?;
@@ -293,6 +304,11 @@ pub(super) async fn delete(
                 Reference::Tag(tag) => change.delete_tag(&keys, tag).await?.then_some(Progress::Done),
                 Reference::Digest(digest) => change.delete_manifest(&keys, digest).await?,
             };
+            let what = match &reference {
+                Reference::Tag(tag) => Act::new("image.tag_deleted").to(format!("{}:{tag}", image.path)),
+                Reference::Digest(digest) => Act::new("image.deleted").to(format!("{}@{digest}", image.path)),
+            };
+            image.scope.tell(&mut txn, what);
             match progress {
                 Some(progress) => Ok((txn, progress)),
                 None => Err(error::manifest_unknown(&reference)),

@@ -26,6 +26,7 @@ use crate::http::error::{ApiError, ErrorKind};
 use crate::http::form::{self, Query};
 use crate::http::page::{Paging, Selection};
 use crate::registry::Scope;
+use crate::registry::audit::Act;
 use crate::registry::group::Group;
 use crate::registry::names::Reference;
 use crate::registry::project::Project;
@@ -313,6 +314,9 @@ async fn remove(
     let work = async |mut txn: Txn| {
         let mut change = Change::new(&found.scope, &mut txn);
         change.delete_repository(&found.image).await?;
+        found
+            .scope
+            .tell(&mut txn, Act::new("image.repository_deleted").to(&found.image));
         Ok((txn, ()))
     };
     found.scope.transact(work).await?;
@@ -403,6 +407,8 @@ async fn remove_tag(
             Some(keys) => change.delete_tag(&keys, &tag).await?,
             None => false,
         };
+        let act = Act::new("image.tag_deleted").to(format!("{}:{tag}", found.image));
+        found.scope.tell(&mut txn, act);
         match removed {
             true => Ok((txn, ())),
             false => Err(unknown()),

@@ -92,7 +92,7 @@ pub(super) async fn keep(
         }
         Ok((txn, held))
     };
-    scope.transact(work).await
+    scope.prepare(work).await
 }
 
 /// A manifest to be added, with what was read from it.

@@ -104,7 +104,7 @@ impl<'a> Uploads<'a> {
             self.sessions.remember(&mut txn, &upload.id, &finished);
             Ok((txn, ()))
         };
-        self.scope.transact(work).await
+        self.scope.prepare(work).await
     }
 
     /// Whether an upload with this id ended as this blob, not long ago.
@@ -166,7 +166,7 @@ impl<'a> Uploads<'a> {
             change.link(&repository, digest, &stored).await?;
             Ok((txn, ()))
         };
-        self.scope.transact(work).await
+        self.scope.prepare(work).await
     }
 
     /// Throws an upload away.

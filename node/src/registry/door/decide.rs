@@ -6,6 +6,7 @@ use crate::auth::action::{Action, Decision, Standing, Verb, decide};
 use crate::auth::caller::{Caller, Identity};
 use crate::auth::scopes::TokenScope;
 use crate::http::error::ApiError;
+use crate::registry::audit::{self, Located};
 use crate::registry::door::identify::still_holds;
 use crate::registry::door::{Access, Authorised, Instance};
 use crate::registry::group::{self, Group};
@@ -17,7 +18,7 @@ use crate::registry::reader::Reader;
 use crate::registry::settings::PackageAccess;
 
 /// Something that a caller may or may not do something to.
-pub(crate) trait Resource: Sized + Clone + Send + Sync {
+pub(crate) trait Resource: Located + Sized + Clone + Send + Sync {
     /// What is said when it is not there, or must seem so.
     const NOT_FOUND: &str;
 
@@ -69,7 +70,9 @@ where
 {
     let guarded = async |mut txn: Txn| {
         let current = decide_again(&mut txn, &authorised.access, &*authorised.what, A::VERB).await?;
-        work(txn, current).await
+        let (mut txn, value) = work(txn, current).await?;
+        audit::tell_anyway(&mut txn, &authorised.access, &*authorised.what);
+        Ok((txn, value))
     };
     authorised.access.transact(guarded).await
 }

@@ -36,6 +36,7 @@ use crate::auth::credentials::{self, BadCredentials, Presented};
 use crate::auth::derived::{Grants, MAX_LIFETIME};
 use crate::http::error::ApiError;
 use crate::http::host::{BaseUrl, ClientAddress};
+use crate::registry::audit::{Located, Trail, Whereabouts};
 use crate::registry::group::{self, Group};
 use crate::registry::keys;
 use crate::registry::names::{FullPath, Reference, Username};
@@ -68,11 +69,18 @@ pub struct Access {
     surface: Surface,
     base_url: BaseUrl,
     address: Option<IpAddr>,
+    trail: Option<Trail>,
 }
 
 /// The whole instance, as something that can be asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance;
+
+impl Located for Instance {
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        None
+    }
+}
 
 /// Proof that the caller may do `A` to this group, project, or instance.
 pub struct Authorised<T, A> {
@@ -115,7 +123,9 @@ impl Access {
             }
             Err(_) => Ok(None),
         };
-        let Some(caller) = identified? else {
+        let identified = identified?;
+        Trail::came(parts, identified.as_ref(), address);
+        let Some(caller) = identified else {
             return Err(bad_credentials(app, address));
         };
         let surface = parts
@@ -132,6 +142,7 @@ impl Access {
             surface,
             base_url,
             address,
+            trail: parts.extensions.get().cloned(),
         })
     }
 
@@ -153,6 +164,11 @@ impl Access {
     /// Where the request came from, if it came through the network.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// What the audit log is told of the request.
+    pub(in crate::registry) fn trail(&self) -> Option<&Trail> {
+        self.trail.as_ref()
     }
 
     /// The same request, answered on a view that is the latest.
@@ -327,7 +343,10 @@ impl Access {
         match (self.surface, decision) {
             (Surface::Packages, _) if anonymous => ApiError::unauthorized(),
             (Surface::Management, Decision::Forbidden) if anonymous => ApiError::unauthorized(),
-            (_, Decision::Hidden) => ApiError::not_found(T::NOT_FOUND),
+            (_, Decision::Hidden) => {
+                self.trail.iter().for_each(Trail::hid);
+                ApiError::not_found(T::NOT_FOUND)
+            }
             _ => ApiError::forbidden(match verb {
                 Verb::Publish | Verb::PushImage => "403 Forbidden: this token may not publish here",
                 _ => "403 Forbidden",

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use cairn_cluster::{BlobId, BlobTxnError, Digests, Key, Scan, StoredBlob, Txn};
+use data_encoding::HEXLOWER;
 
 use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::audit::Act;
 use crate::registry::keys;
 use crate::registry::package::record::{
     File, Location, MAX_METADATA_BYTES, Package, Status, Tombstone, Version,
@@ -219,6 +221,8 @@ impl<'a> Edit<'a> {
         let time = keys::time_item(version.created_at.0, version.id);
         self.txn
             .put_record(&keys::version_times(root, project).key(time), &location);
+        let act = Act::new("package.version_created").to(location.to_string());
+        self.scope.tell(self.txn, act);
         Ok(version)
     }
 
@@ -323,6 +327,7 @@ impl<'a> Edit<'a> {
             .put_record(&keys::files(root, project, version.id).key(&file.name), &file);
         self.txn.put(&id_key, file.name.clone());
         self.refer_to(content, &id_key).await?;
+        self.tell_of_file("package.file_added", version, &file).await?;
         Ok(FilePut::Added(file))
     }
 
@@ -338,9 +343,28 @@ impl<'a> Edit<'a> {
         }
     }
 
+    /// Tells the audit log what is done to a file.
+    async fn tell_of_file(
+        &mut self,
+        what: &'static str,
+        version: &Version,
+        file: &File,
+    ) -> Result<(), ApiError> {
+        let key = keys::version_ids(self.root(), self.project()).key(version.id);
+        let location: Option<Location> = self.txn.record(&key).await?;
+        let location = location.map(|location| location.to_string()).unwrap_or_default();
+        let act = Act::new(what)
+            .to(format!("{location}: {}", file.name))
+            .with("size", file.size)
+            .with("sha256", HEXLOWER.encode(&file.digests.sha256));
+        self.scope.tell(self.txn, act);
+        Ok(())
+    }
+
     /// Removes the file of this name; of several, all.
     pub async fn delete_file(&mut self, version: &Version, file: &File) -> Result<(), ApiError> {
         let (root, project) = (self.root(), self.project());
+        self.tell_of_file("package.file_deleted", version, file).await?;
         self.drop_file(version, file).await?;
         self.txn
             .delete(&keys::files(root, project, version.id).key(&file.name));
@@ -383,6 +407,7 @@ impl<'a> Edit<'a> {
             return Ok(None);
         };
         self.txn.delete(&key);
+        self.tell_of_file("package.file_deleted", version, &file).await?;
         self.drop_file(version, &file).await?;
         Ok(Some(file))
     }
@@ -401,6 +426,14 @@ impl<'a> Edit<'a> {
     /// vanishes at once, and its files are let go in the background.
     pub async fn delete_version(&mut self, package: &Package, version: &Version) -> Result<(), ApiError> {
         let (root, project) = (self.root(), self.project());
+        let location = Location {
+            format: self.scope.format().into(),
+            name: package.name.clone(),
+            package_key: package.key,
+            version: version.version.clone(),
+        };
+        let act = Act::new("package.version_deleted").to(location.to_string());
+        self.scope.tell(self.txn, act);
         let tombstone = Tombstone {
             deleted_at: self.scope.now(),
             deleted_by: self.creator(),
@@ -443,6 +476,8 @@ impl<'a> Edit<'a> {
                 ),
             ));
         }
+        let act = Act::new("package.deleted").to(format!("{} {}", self.scope.format(), trace.name));
+        self.scope.tell(self.txn, act);
         trace.deleted_at = Some(self.scope.now());
         trace.former_keys.push(trace.key);
         trace.metadata = Bytes::new();

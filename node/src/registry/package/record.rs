@@ -1,5 +1,7 @@
 //! The records of packages.
 
+use std::fmt;
+
 use bytes::Bytes;
 use cairn_cluster::record::Record;
 use cairn_cluster::{BlobId, Digests, Timestamp};
@@ -123,6 +125,18 @@ pub(in crate::registry) struct Location {
 }
 
 impl Record for Location {}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            format,
+            name,
+            version,
+            ..
+        } = self;
+        write!(f, "{format} {name} {version}")
+    }
+}
 
 #[cfg(test)]
 mod stored {

@@ -6,12 +6,13 @@ use crate::auth::action::Action;
 use crate::auth::role::Role;
 use crate::auth::token::Token;
 use crate::http::error::ApiError;
+use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Authorised, transact};
 use crate::registry::keys;
 use crate::registry::member::{self, Membership, Peopled};
 use crate::registry::place::PlaceKind;
 use crate::registry::token::{
-    ManagesTokens, NewToken, ShownToken, TokenRecord, create_personal, each_in, unknown,
+    ManagesTokens, NewToken, ShownToken, TokenRecord, create_personal, each_in, told, unknown,
 };
 use crate::registry::user::{self, NewUser};
 
@@ -53,6 +54,8 @@ where
             &Membership::now(role, of.now()),
         );
         let made = create_personal(&mut txn, store.seams(), key, bot.id, wanted.clone()).await?;
+        let act = told("access_token.created", &made.0).with("role", role.name());
+        tell(&mut txn, of.access(), &what, act);
         Ok((txn, made))
     })
     .await
@@ -111,6 +114,8 @@ where
     .await?;
     let bot = bot.ok_or_else(unknown)?;
     transact(of, async |mut txn: Txn, what: T| {
+        let act = Act::new("access_token.revoked").to(format!("token {number}"));
+        tell(&mut txn, of.access(), &what, act);
         member::remove(&mut txn, what.place(), bot);
         user::drop_bot(&mut txn, bot).await?;
         Ok((txn, ()))

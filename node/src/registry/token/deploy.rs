@@ -5,12 +5,13 @@ use cairn_cluster::Txn;
 use crate::auth::action::{Action, Own};
 use crate::auth::token::Token;
 use crate::http::error::ApiError;
+use crate::registry::audit::tell;
 use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::keys;
 use crate::registry::member::Peopled;
 use crate::registry::reader::next_entries;
 use crate::registry::token::{
-    Holder, ManagesTokens, NewToken, ShownToken, TokenRecord, create_deploy, each_in, find_in, one_in,
+    Holder, ManagesTokens, NewToken, ShownToken, TokenRecord, create_deploy, each_in, find_in, one_in, told,
 };
 
 /// Makes a deploy token.
@@ -29,6 +30,12 @@ where
     transact(of, async |mut txn: Txn, what: T| {
         let (username, new) = (username.clone(), wanted.clone());
         let made = create_deploy(&mut txn, store.seams(), key, what.place(), username, new).await?;
+        tell(
+            &mut txn,
+            of.access(),
+            &what,
+            told("deploy_token.created", &made.0),
+        );
         Ok((txn, made))
     })
     .await
@@ -77,6 +84,12 @@ where
         let place = what.place();
         let list = keys::deploy_tokens(place.root, place.member());
         let mut record = find_in(&mut txn, &list, number).await?;
+        tell(
+            &mut txn,
+            of.access(),
+            &what,
+            told("deploy_token.revoked", &record),
+        );
         super::revoke(&mut txn, &mut record, of.now());
         Ok((txn, ()))
     })

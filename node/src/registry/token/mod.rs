@@ -9,14 +9,16 @@ use cairn_cluster::{Collection, ReadError, Seams, Snapshot, Timestamp, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::action::{Manage, Own};
-use crate::auth::scopes::Scopes;
+use crate::auth::scopes::{Scopes, TokenScope};
 use crate::auth::token::{HashKey, SecretHash, Token, TokenId, TokenKind};
 use crate::http::error::ApiError;
+use crate::registry::audit::Act;
 use crate::registry::door::Authorised;
 use crate::registry::group::Group;
 use crate::registry::place::Place;
 use crate::registry::project::Project;
 use crate::registry::reader::{Reader, next_entries};
+use crate::registry::time::iso;
 use crate::registry::{keys, sequence};
 
 /// A token, as it is stored.
@@ -185,6 +187,29 @@ pub(crate) trait ManagesTokens<T> {}
 
 impl ManagesTokens<Project> for Authorised<Project, Manage> {}
 impl ManagesTokens<Group> for Authorised<Group, Own> {}
+
+/// What the audit log is told of a token: all but its secret.
+fn told(what: &'static str, record: &TokenRecord) -> Act {
+    let mut act = Act::new(what)
+        .to(format!("token {} {:?}", record.number, record.name))
+        .with(
+            "scopes",
+            record
+                .scopes
+                .iter()
+                .map(TokenScope::name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        );
+    match &record.holder {
+        Holder::User { id } => act = act.with("user", id),
+        Holder::Deploy { username, .. } => act = act.with("username", username),
+    }
+    match record.expires_at {
+        Some(end) => act.with("expires at", iso(end)),
+        None => act,
+    }
+}
 
 fn revoke(txn: &mut Txn, record: &mut TokenRecord, now: Timestamp) {
     record.revoked_at.get_or_insert(now);

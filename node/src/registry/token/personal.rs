@@ -5,10 +5,11 @@ use cairn_cluster::{Timestamp, Txn};
 use crate::auth::action::{Action, ManageSelf, See};
 use crate::auth::token::Token;
 use crate::http::error::ApiError;
+use crate::registry::audit::tell;
 use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::token::{
     Holder, NewToken, ShownToken, TokenRecord, by_id, by_number, create_personal, each_in, revoke, shown,
-    unknown,
+    told, unknown,
 };
 use crate::registry::{keys, user};
 
@@ -27,6 +28,7 @@ impl<A: Action> Authorised<Instance, A> {
         let id = self.caller().token().ok_or_else(ApiError::unauthorized)?;
         transact(self, async |mut txn: Txn, _| {
             let mut record = by_id(&mut txn, id).await?.ok_or_else(unknown)?;
+            tell(&mut txn, self.access(), &Instance, told("token.revoked", &record));
             revoke(&mut txn, &mut record, self.now());
             Ok((txn, ()))
         })
@@ -80,6 +82,7 @@ impl Authorised<Instance, ManageSelf> {
                 Some(_) => {}
             }
             let made = create_personal(&mut txn, store.seams(), key, user, new.clone()).await?;
+            tell(&mut txn, self.access(), &Instance, told("token.created", &made.0));
             Ok((txn, made))
         })
         .await
@@ -109,6 +112,8 @@ impl Authorised<Instance, ManageSelf> {
             };
             revoke(&mut txn, &mut old, self.now());
             let made = create_personal(&mut txn, store.seams(), key, user, new).await?;
+            let act = told("token.rotated", &made.0).with("in place of token", old.number);
+            tell(&mut txn, self.access(), &Instance, act);
             Ok((txn, made))
         })
         .await
@@ -119,6 +124,7 @@ impl Authorised<Instance, ManageSelf> {
         transact(self, async |mut txn: Txn, _| {
             let mut record = by_number(&mut txn, number).await?;
             self.check_own(user_of(&record)?).map_err(|_| unknown())?;
+            tell(&mut txn, self.access(), &Instance, told("token.revoked", &record));
             revoke(&mut txn, &mut record, self.now());
             Ok((txn, ()))
         })

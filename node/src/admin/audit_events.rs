@@ -1,0 +1,272 @@
+//! `/audit_events` of projects, groups and the instance, as GitLab shows them; and the audit log as
+//! it is stored, for whoever wants to keep it elsewhere or to check it.
+
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use cairn_cluster::{Link, Timestamp};
+use data_encoding::{BASE64, HEXLOWER};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::auth::{Action, Authorised, Instance, Manage, Own};
+use crate::http::error::ApiError;
+use crate::http::form::{self, Query};
+use crate::http::page::Paging;
+use crate::registry::audit::{self, Event, Numbered, ReadsAudit};
+use crate::registry::door::Resource;
+use crate::registry::group::Group;
+use crate::registry::place::PlaceKind;
+use crate::registry::project::Project;
+use crate::registry::time::{iso, parse_date};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/audit_events", get(list_all))
+        .route("/audit_events/{event_id}", get(show_any))
+        .route("/groups/{id}/audit_events", get(list::<Group, Own>))
+        .route("/groups/{id}/audit_events/{event_id}", get(show::<Group, Own>))
+        .route("/projects/{id}/audit_events", get(list::<Project, Manage>))
+        .route(
+            "/projects/{id}/audit_events/{event_id}",
+            get(show::<Project, Manage>),
+        )
+}
+
+/// The routes below `/api/cairn/v1`.
+pub(super) fn log_routes() -> Router<App> {
+    Router::new().route("/api/cairn/v1/audit_log", get(log))
+}
+
+/// Which events are asked for.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    created_after: Option<String>,
+    created_before: Option<String>,
+    #[serde(default, deserialize_with = "form::number")]
+    author_id: Option<u64>,
+    /// GitLab's: `Project`, `Group`, `User` or `Gitlab::Audit::InstanceScope`.
+    entity_type: Option<String>,
+    #[serde(default, deserialize_with = "form::number")]
+    entity_id: Option<u64>,
+    /// Ours: `project.created` and so on, or what it begins with.
+    event_name: Option<String>,
+}
+
+/// The same, read.
+struct Filter {
+    after: Option<Timestamp>,
+    before: Option<Timestamp>,
+    wanted: Wanted,
+}
+
+impl Filter {
+    fn of(wanted: Wanted) -> Result<Self, ApiError> {
+        let time = |name: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => parse_date(text)
+                .map(Some)
+                .ok_or_else(|| ApiError::parameter(format!("{name} is not a time"))),
+        };
+        Ok(Self {
+            after: time("created_after", &wanted.created_after)?,
+            before: time("created_before", &wanted.created_before)?,
+            wanted,
+        })
+    }
+
+    /// Whether all older ones were made before what is asked for. Clocks of nodes differ, but not
+    /// by this much.
+    fn is_past(&self, event: &Event) -> bool {
+        const SKEW: std::time::Duration = std::time::Duration::from_secs(3600);
+        self.after.is_some_and(|after| event.at.plus(SKEW) < after)
+    }
+
+    fn takes(&self, event: &Event) -> bool {
+        let Wanted {
+            author_id,
+            entity_type,
+            entity_id,
+            event_name,
+            ..
+        } = &self.wanted;
+        self.after.is_none_or(|after| event.at >= after)
+            && self.before.is_none_or(|before| event.at < before)
+            && author_id.is_none_or(|id| event.by.user() == Some(id))
+            && entity_type
+                .as_ref()
+                .is_none_or(|kind| kind == this_entity(event).0)
+            && entity_id.is_none_or(|id| id == this_entity(event).1)
+            && event_name
+                .as_ref()
+                .is_none_or(|name| event.name.starts_with(name.as_str()))
+    }
+}
+
+/// What GitLab calls that in which something was done, and its number.
+fn this_entity(event: &Event) -> (&'static str, u64) {
+    match &event.place {
+        None => ("Gitlab::Audit::InstanceScope", 1),
+        Some(place) => match place.kind {
+            PlaceKind::Group => ("Group", place.id),
+            PlaceKind::Project => ("Project", place.id),
+        },
+    }
+}
+
+fn shown(found: &Numbered) -> Value {
+    let event = &found.event;
+    let (entity_type, entity_id) = this_entity(event);
+    let mut details = json!({
+        "event_name": event.name,
+        "author_name": event.by.name(),
+        "author_class": event.by.class(),
+        "target_details": event.target,
+        "ip_address": event.from,
+        "entity_path": event.place.as_ref().map(|place| &place.path),
+        "custom_message": message(event),
+        "request_id": event.request,
+        "token_id": event.by.token(),
+        "changes": event.changes.iter().map(change).collect::<Vec<_>>(),
+    });
+    if let Some(refusal) = event.refused {
+        details["refused"] = json!({ "status": refusal.status, "times": refusal.times });
+    }
+    json!({
+        "id": found.number,
+        // What GitLab shows of those who are no user.
+        "author_id": event.by.user().map_or(json!(-1), |id| json!(id)),
+        "entity_id": entity_id,
+        "entity_type": entity_type,
+        "event_name": event.name,
+        "details": details,
+        "created_at": iso(event.at),
+    })
+}
+
+fn change(change: &audit::Change) -> Value {
+    json!({ "change": change.what, "from": change.before, "to": change.after })
+}
+
+/// What happened, for people.
+fn message(event: &Event) -> String {
+    let mut message = format!("{} {}", event.name, event.target);
+    if let Some(refusal) = event.refused {
+        message = format!(
+            "{message} ({} times with status {})",
+            refusal.times, refusal.status
+        );
+    }
+    message.trim_end().into()
+}
+
+async fn list<T, A>(
+    of: Authorised<T, A>,
+    Query(wanted): Query<Wanted>,
+    paging: Paging,
+) -> Result<Response, ApiError>
+where
+    T: Resource,
+    A: Action,
+    Authorised<T, A>: ReadsAudit<T>,
+{
+    let filter = Filter::of(wanted)?;
+    let mut selection = newest_first(paging)?;
+    let before = selection.begins_after();
+    audit::each(&of, before, |found| {
+        if filter.takes(&found.event) {
+            selection.offer([], found.number, shown(&found));
+        }
+        !selection.is_settled() && !filter.is_past(&found.event)
+    })
+    .await?;
+    Ok(selection.finish().into_json(|row| row))
+}
+
+async fn list_all(
+    of: Authorised<Instance, Own>,
+    Query(wanted): Query<Wanted>,
+    paging: Paging,
+) -> Result<Response, ApiError> {
+    let filter = Filter::of(wanted)?;
+    let mut selection = newest_first(paging)?;
+    let before = selection.begins_after();
+    of.each_audited(before, |found| {
+        if filter.takes(&found.event) {
+            selection.offer([], found.number, shown(&found));
+        }
+        !selection.is_settled() && !filter.is_past(&found.event)
+    })
+    .await?;
+    Ok(selection.finish().into_json(|row| row))
+}
+
+fn newest_first(paging: Paging) -> Result<crate::http::page::Selection<Value>, ApiError> {
+    paging.order_by(&["id", "created_at"])?;
+    let selection = paging.select(false);
+    match selection.is_ascending() {
+        true => Err(ApiError::parameter(
+            "audit events are listed with the newest first",
+        )),
+        false => Ok(selection),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    event_id: u64,
+}
+
+fn unknown() -> ApiError {
+    ApiError::not_found("404 Audit Event Not Found")
+}
+
+async fn show<T, A>(of: Authorised<T, A>, Path(target): Path<Target>) -> Result<Json<Value>, ApiError>
+where
+    T: Resource,
+    A: Action,
+    Authorised<T, A>: ReadsAudit<T>,
+{
+    let found = audit::get(&of, target.event_id).await?.ok_or_else(unknown)?;
+    Ok(Json(shown(&found)))
+}
+
+async fn show_any(
+    of: Authorised<Instance, Own>,
+    Path(target): Path<Target>,
+) -> Result<Json<Value>, ApiError> {
+    let found = of.audited(target.event_id).await?.ok_or_else(unknown)?;
+    Ok(Json(shown(&found)))
+}
+
+#[derive(Debug, Deserialize)]
+struct Behind {
+    #[serde(default, deserialize_with = "form::number")]
+    after: Option<u64>,
+}
+
+/// Some of the log behind a number, in order: of each event how it is shown, how it is stored, and
+/// its hash, of which `cairn audit verify` tells whether they fit together.
+async fn log(of: Authorised<Instance, Own>, Query(behind): Query<Behind>) -> Result<Response, ApiError> {
+    let found = of.audit_log(behind.after.unwrap_or(0)).await?;
+    let lines = found.into_iter().map(
+        |(
+            Link {
+                number,
+                hash,
+                content,
+            },
+            event,
+        )| {
+            json!({
+                "number": number,
+                "hash": HEXLOWER.encode(&hash),
+                "content": BASE64.encode(&content),
+                "event": shown(&Numbered { number, event }),
+            })
+        },
+    );
+    Ok(Json(lines.collect::<Vec<_>>()).into_response())
+}
