@@ -7,6 +7,8 @@
 mod access_tokens;
 mod audit_events;
 mod backups;
+#[cfg(all(test, feature = "real-clients"))]
+mod client;
 pub mod cluster;
 mod deploy_tokens;
 mod groups;

@@ -98,6 +98,14 @@ struct Create {
     email: Option<String>,
     #[serde(default, deserialize_with = "form::boolean")]
     admin: Option<bool>,
+    /// GitLab wants to be told one of these three. Users sign in by tokens, so the two that make
+    /// up for a missing password or letter say nothing new.
+    #[serde(default, deserialize_with = "form::boolean", rename = "force_random_password")]
+    _force_random_password: Option<bool>,
+    #[serde(default, deserialize_with = "form::boolean", rename = "skip_confirmation")]
+    _skip_confirmation: Option<bool>,
+    #[serde(default, deserialize_with = "form::boolean")]
+    reset_password: Option<bool>,
 }
 
 async fn create(
@@ -107,6 +115,11 @@ async fn create(
     let username: Username = required("username", create.username)?
         .parse()
         .map_err(|_| ApiError::invalid_field("username", "is invalid"))?;
+    if create.reset_password == Some(true) {
+        return Err(ApiError::parameter(
+            "reset_password: Cairn sends no letters; make a token for the user",
+        ));
+    }
     let name = create.name.unwrap_or_else(|| username.as_str().to_owned());
     let new = NewUser {
         name: text("name", &name)?,

@@ -1,7 +1,7 @@
 //! `cairn audit`: who changed what; keeping it elsewhere; checking that nobody touched it.
 
 use std::fmt;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::path::PathBuf;
 
 use cairn_cluster::{Link, record};
@@ -195,7 +195,11 @@ async fn export(arguments: &Export) -> Result<(), Failure> {
         after = last.number;
         for line in &some {
             let line = serde_json::to_string(line).or_fail("write an event as JSON")?;
-            writeln!(out, "{line}").or_fail("write the log")?;
+            match writeln!(out, "{line}") {
+                // A reader that has seen enough.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                written => written.or_fail("write the log")?,
+            }
         }
     }
 }

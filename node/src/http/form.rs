@@ -81,9 +81,10 @@ pub fn boolean<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Er
     match Option::<Text<bool>>::deserialize(from)? {
         None => Ok(None),
         Some(Text::Typed(value)) => Ok(Some(value)),
-        Some(Text::Text(text)) => match text.as_str() {
-            "true" | "1" | "t" | "yes" => Ok(Some(true)),
-            "false" | "0" | "f" | "no" => Ok(Some(false)),
+        // Python's clients write them with a capital.
+        Some(Text::Text(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "t" | "yes" | "y" | "on" => Ok(Some(true)),
+            "false" | "0" | "f" | "no" | "n" | "off" => Ok(Some(false)),
             "" => Ok(None),
             _ => Err(D::Error::invalid_value(
                 de::Unexpected::Str(&text),
