@@ -220,6 +220,7 @@ pub(super) mod testing {
         now: Vec<u8>,
         durable: Vec<u8>,
         modified: Timestamp,
+        unreadable: bool,
     }
 
     struct TestFile {
@@ -295,6 +296,11 @@ pub(super) mod testing {
             let content = &mut *content.lock().unwrap();
             change(&mut content.now);
             content.durable = content.now.clone();
+        }
+
+        /// Lets a bad sector come up below a file.
+        pub(crate) fn spoil(&self, path: &Path) {
+            self.content(path).unwrap().lock().unwrap().unreadable = true;
         }
 
         fn content(&self, path: &Path) -> io::Result<Arc<Mutex<Content>>> {
@@ -444,8 +450,11 @@ pub(super) mod testing {
 
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
             self.disk.check(Operation::Read)?;
-            let content = &self.content.lock().unwrap().now;
-            let found = content.get(offset as usize..offset as usize + buffer.len());
+            let content = &self.content.lock().unwrap();
+            if content.unreadable {
+                return Err(rustix::io::Errno::IO.into());
+            }
+            let found = content.now.get(offset as usize..offset as usize + buffer.len());
             buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         }

@@ -202,6 +202,22 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_shard_on_a_bad_sector_is_found_and_rebuilt_on_the_same_disk() {
+        let cluster = Cluster::of(6).await;
+        let id = keep(cluster.blobs(0), &content(9 * MIB)).await;
+        settle(&cluster).await;
+        let before = all(&cluster);
+        let home = cluster.placement(&id).await.homes[4];
+        let disk = &cluster.node(home).disk;
+        disk.spoil(shards(disk).keys().next().unwrap());
+        round(&cluster).await;
+        assert_eq!(cluster.placement(&id).await.missing, [4]);
+        repair(&cluster, 0..6).await;
+        assert!(all(&cluster) == before);
+        assert_eq!(cluster.debts().await, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn rot_that_nobody_would_have_read_is_found_and_repaired() {
         let cluster = Cluster::of(6).await;
         let id = keep(cluster.blobs(0), &content(9 * MIB)).await;

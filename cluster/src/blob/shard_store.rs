@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Bytes, BytesMut};
+use rustix::io::Errno;
 use tracing::{error, warn};
 
 use super::disk::{Disk, DiskFile};
@@ -449,10 +450,16 @@ impl ShardStore {
     }
 }
 
+/// Reads all that is asked for. What cannot be read though the file is there, as behind a bad
+/// sector, is as lost as what has changed.
 fn read_exact(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> Result<(), ShardError> {
-    file.read_at(buffer, offset).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => ShardError::Corrupt("it is cut off".into()),
-        _ => error.into(),
+    file.read_at(buffer, offset).map_err(|error| {
+        let raw = error.raw_os_error().map(Errno::from_raw_os_error);
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => ShardError::Corrupt("it is cut off".into()),
+            _ if raw == Some(Errno::IO) => ShardError::Corrupt(format!("it cannot be read: {error}")),
+            _ => error.into(),
+        }
     })
 }
 

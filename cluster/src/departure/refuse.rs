@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytesize::ByteSize;
 
 use crate::blob::Holding;
+use crate::membership::wanted_voters;
 use crate::node_id::NodeId;
 
 /// A member as the node that decides sees it.
@@ -202,11 +203,7 @@ impl Facts {
             _ => {}
         }
         let up = staying.values().filter(|member| member.up).count();
-        let voters: usize = match staying.len() {
-            5.. => 5,
-            3.. => 3,
-            _ => 1,
-        };
+        let voters = wanted_voters(staying.len());
         let needed = voters / 2 + 1;
         if up.min(voters) < needed {
             return Err(Refusal::BelowQuorum { voters, up, needed });

@@ -38,3 +38,4 @@ pub use record::{
 pub use status::{ClusterStatus, NodeStatus, Reporter, Role, TellDisks, cluster_status};
 pub use survival::{Coding, Facts, NodeFacts, survival};
 pub use upgrade::Upgrade;
+pub(crate) use voters::wanted_voters;

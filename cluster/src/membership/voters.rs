@@ -1,8 +1,8 @@
 //! Who should vote: a pure decision over what the leader sees, one step at a time.
 //!
-//! - 1 voter below three members, 3 below five, 5 from five on; never an even number. Two
-//!   voters survive nothing that one does not, and stop when either is away, so a cluster
-//!   grows from one voter to three at once.
+//! - 1 voter below three members, 3 below five, 5 below seven, 7 from seven on; never an even
+//!   number. Two voters survive nothing that one does not, and stop when either is away, so a
+//!   cluster grows from one voter to three at once.
 //! - A learner votes once it is up and has kept up for a while.
 //! - Voters are spread over zones; a voter that is merely away keeps its vote for a while, and
 //!   is replaced when a learner can take its place.
@@ -112,6 +112,16 @@ impl Observation {
     }
 }
 
+/// How many of so many members should vote.
+pub(crate) fn wanted_voters(members: usize) -> usize {
+    match members {
+        7.. => 7,
+        5.. => 5,
+        3.. => 3,
+        _ => 1,
+    }
+}
+
 /// Who should vote, whatever it takes to get there.
 fn choose(seen: &Observation) -> BTreeSet<NodeId> {
     let may_vote = |(node, member): &(&NodeId, &Member)| seen.voters.contains(node) || member.ready;
@@ -121,11 +131,8 @@ fn choose(seen: &Observation) -> BTreeSet<NodeId> {
         .map(|(&node, member)| (node, member))
         .collect();
     let sound = staying().filter(|(_, member)| !member.lost).count();
-    let wanted = match (sound, staying().count()) {
-        (5.., _) => 5,
-        (_, 3..) => 3,
-        _ => 1,
-    };
+    // Below five, one that is lost keeps its vote until there is another: of three, two go on.
+    let wanted = wanted_voters(sound).max(wanted_voters(staying().count()).min(3));
     let odd_at_most = |count: usize| {
         if count.is_multiple_of(2) {
             count.saturating_sub(1)
@@ -250,7 +257,15 @@ mod tests {
         check("1 V, 2 V, 3 V, 4 L", "");
         check("1 V, 2 V, 3 V, 4 L, 5 L behind", "");
         check("1 V, 2 V, 3 V, 4 L, 5 L", "1 2 3 4 5");
-        check("1 V, 2 V, 3 V, 4 V, 5 V, 6 L, 7 L", "");
+        check("1 V, 2 V, 3 V, 4 V, 5 V, 6 L, 7 L behind", "");
+    }
+
+    #[test]
+    fn seven_vote_from_seven_members_on() {
+        check("1 V, 2 V, 3 V, 4 V, 5 V, 6 L, 7 L", "1 2 3 4 5 6 7");
+        check("1 V, 2 V, 3 V, 4 V, 5 V, 6 V, 7 V, 8 L, 9 L", "");
+        check("1 V, 2 V, 3 V, 4 V, 5 V, 6 V, 7 V lost, 8 L", "1 2 3 4 5 6 8");
+        check("1 V, 2 V, 3 V, 4 V, 5 V, 6 V, 7 V leaving", "1 2 3 4 5");
     }
 
     #[test]
@@ -368,7 +383,7 @@ mod tests {
                     Some(Step::ChangeVoters(voters)) => {
                         prop_assert!(had_majority);
                         prop_assert_eq!(voters.len() % 2, 1);
-                        prop_assert!(voters.len() <= 5);
+                        prop_assert!(voters.len() <= 7);
                         let leaves = seen.members[&seen.leader].leaving;
                         prop_assert!(leaves || voters.contains(&seen.leader));
                         prop_assert!(has_majority(&seen, &voters));
