@@ -80,6 +80,13 @@ impl Default for Node {
 pub struct Http {
     /// The address clients connect to.
     pub listen: SocketAddr,
+    /// A PEM file with the certificate that clients are shown, and those that lead to an authority;
+    /// without one, HTTP is spoken in the clear.
+    pub tls_certificate: Option<PathBuf>,
+    /// The PEM file with its private key.
+    pub tls_key: Option<PathBuf>,
+    /// Networks of proxies whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
     /// The URL under which clients know the cluster; without it, the one that each client used.
     pub external_url: Option<Url>,
     /// Other hosts under which requests are taken when there is an `external_url`.
@@ -106,6 +113,9 @@ impl Default for Http {
         Self {
             // Plain HTTP carries tokens in the clear, so it leaves the machine only when told to.
             listen: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            tls_certificate: None,
+            tls_key: None,
+            proxy_protocol: Vec::new(),
             external_url: None,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -318,6 +328,16 @@ impl Config {
             return Err(ConfigError::Contradiction(
                 "http.max_connections is 0: no client could connect".into(),
             ));
+        }
+        let alone = match (&self.http.tls_certificate, &self.http.tls_key) {
+            (Some(_), None) => Some(["tls_certificate", "tls_key"]),
+            (None, Some(_)) => Some(["tls_key", "tls_certificate"]),
+            _ => None,
+        };
+        if let Some([there, missing]) = alone {
+            return Err(ConfigError::Contradiction(format!(
+                "http.{there} is set without http.{missing}: TLS needs both"
+            )));
         }
         if let Some(url) = &self.http.external_url {
             let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -566,6 +586,9 @@ mod tests {
         check("[node]\ndisks = [\"srv/a\"]", "absolute path");
         check("[node]\ndisks = [\"/srv/a\", \"/srv/a\"]", "/srv/a twice");
         check("[http]\nmax_connections = 0", "http.max_connections");
+        check("[http]\ntls_certificate = \"/a.pem\"", "without http.tls_key");
+        check("[http]\ntls_key = \"/a.pem\"", "without http.tls_certificate");
+        check("[http]\nproxy_protocol = [\"10.0.0.0\"]", "http.proxy_protocol");
         check(
             "[http]\nexternal_url = \"https://packages.example.com/cairn\"",
             "without a path",

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::admin::cluster::{Export, Issued, Operator};
@@ -28,6 +29,7 @@ use crate::admin::upkeep::TaskChange;
 use crate::app::App;
 use crate::backup::restore;
 use crate::config::{Config, Log, LogFormat};
+use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::metrics;
@@ -164,6 +166,8 @@ pub async fn serve(config: Config, without_disks: Vec<DiskId>, build: Build) -> 
     let seams = Seams::system();
 
     restore::check_finished(&config.node.data)?;
+    let entrance = Entrance::load(&config.http, seams.clock.clone()).await?;
+    let _following = AbortOnDropHandle::new(tokio::spawn(entrance.clone().follow()));
     let node = ClusterConfig {
         without_disks,
         ..cluster_config(&config, build)
@@ -173,7 +177,7 @@ pub async fn serve(config: Config, without_disks: Vec<DiskId>, build: Build) -> 
     info!(cluster = %id, node = %node, "node {node} takes part in cluster {id}");
     let outcome = tokio::select! {
         entered = cluster.enter() => match entered {
-            Ok(()) => serve_clients(&config, &cluster, seams, &mut signals).await,
+            Ok(()) => serve_clients(&config, entrance, &cluster, seams, &mut signals).await,
             Err(error) => Err(error.into()),
         },
         // Until a majority is there, there is nobody to drain.
@@ -219,6 +223,7 @@ pub(crate) fn was_removed(error: &anyhow::Error) -> bool {
 /// Serves clients until the node is told to stop, or must; then lets them finish.
 async fn serve_clients(
     config: &Config,
+    entrance: Entrance,
     cluster: &Cluster,
     seams: Seams,
     signals: &mut StopSignals,
@@ -228,7 +233,7 @@ async fn serve_clients(
         Some(departed) = cluster.follow() => return Err(departed.into()),
         () = signals.stop() => return Ok(()),
     }
-    let serving = Serving::begin(config, cluster, seams).await?;
+    let serving = Serving::begin(config, entrance, cluster, seams).await?;
     let departed = tokio::select! {
         departed = cluster.follow() => departed,
         () = signals.stop() => None,
@@ -261,7 +266,12 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Listens for clients of a node that takes part in its cluster.
-    pub(crate) async fn begin(config: &Config, cluster: &Cluster, seams: Seams) -> anyhow::Result<Self> {
+    pub(crate) async fn begin(
+        config: &Config,
+        entrance: Entrance,
+        cluster: &Cluster,
+        seams: Seams,
+    ) -> anyhow::Result<Self> {
         let settings = HttpSettings::of(config);
         let limits = settings.limits.clone();
         let operator = Running {
@@ -273,10 +283,11 @@ impl Serving {
         let listener = TcpListener::bind(config.http.listen)
             .await
             .with_context(|| format!("listen for clients on {}", config.http.listen))?;
-        let server = Server::start(listener, Front::new(app.clone()), &limits)?;
+        let scheme = entrance.scheme();
+        let server = Server::start(listener, entrance, Front::new(app.clone()), &limits)?;
         let tasks_stop = CancellationToken::new();
         let tasks = tokio::spawn(tasks::run(app.clone(), tasks_stop.clone()));
-        info!(address = %server.address(), "serving clients on {}", server.address());
+        info!(address = %server.address(), "serving clients on {scheme}://{}", server.address());
         Ok(Self {
             app,
             server,

@@ -53,6 +53,13 @@ pub(crate) fn dropped(reason: &'static str) {
     counter!("cairn_http_connections_dropped_total", "reason" => reason).increment(1);
 }
 
+/// How long the certificate that clients are shown still holds, and whether the files that it
+/// came from hold something that cannot be used.
+pub(crate) fn certificate(seconds_left: i64, refused: bool) {
+    gauge!("cairn_http_certificate_left_seconds").set(seconds_left as f64);
+    gauge!("cairn_http_certificate_refused").set(f64::from(u8::from(refused)));
+}
+
 /// From a closed set, because clients can send any word.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {

@@ -1,5 +1,5 @@
-//! The server: accepts connections, no more than allowed, speaks HTTP/1.1 and HTTP/2 on them,
-//! and lets requests under way finish when it is told to stop.
+//! The server: accepts connections, no more than allowed, has them pass the [`Entrance`], speaks
+//! HTTP/1.1 and HTTP/2 on them, and lets requests under way finish when it is told to stop.
 //!
 //! Whoever opens connections and says little on them does not hold them for long: see
 //! [`super::watch`].
@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
-use axum::response::Response;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
 
+use crate::http::entrance::{Entrance, NotAdmitted, Spoken};
 use crate::http::host::Connection;
 use crate::http::metrics;
 use crate::http::settings::Limits;
@@ -56,24 +57,31 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `site` to whoever connects to `listener`.
-    pub fn start<S: Site>(listener: TcpListener, site: S, limits: &Limits) -> io::Result<Self> {
+    /// Serves `site` to whoever connects to `listener` and passes `entrance`.
+    pub fn start<S: Site>(
+        listener: TcpListener,
+        entrance: Entrance,
+        site: S,
+        limits: &Limits,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (no_more, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
         let acceptor = Acceptor {
             listener,
+            entrance,
             site,
             http: builder(limits),
             limits: limits.clone(),
             room: Arc::new(Semaphore::new(limits.connections)),
             open: Arc::default(),
+            no_more: no_more.clone(),
             cut_off: cut_off.clone(),
             connections: connections.clone(),
         };
         Ok(Self {
             address,
-            accepting: tokio::spawn(acceptor.run(no_more.clone())),
+            accepting: tokio::spawn(acceptor.run()),
             no_more,
             cut_off,
             connections,
@@ -141,22 +149,24 @@ impl<S> Site for S where
 
 struct Acceptor<S> {
     listener: TcpListener,
+    entrance: Entrance,
     site: S,
     http: Builder<TokioExecutor>,
     limits: Limits,
     room: Arc<Semaphore>,
     open: Arc<AtomicUsize>,
+    no_more: CancellationToken,
     cut_off: CancellationToken,
     connections: TaskTracker,
 }
 
 impl<S: Site> Acceptor<S> {
     /// Accepts until it is told to stop; gives what then lets the connections finish.
-    async fn run(self, no_more: CancellationToken) -> GracefulShutdown {
+    async fn run(self) -> GracefulShutdown {
         let graceful = GracefulShutdown::new();
         loop {
             // Those beyond the limit wait in the backlog of the system.
-            let accepted = no_more.run_until_cancelled(async {
+            let accepted = self.no_more.run_until_cancelled(async {
                 let room = self.room.clone().acquire_owned().await;
                 (
                     room.expect("the semaphore is never closed"),
@@ -193,33 +203,63 @@ impl<S: Site> Acceptor<S> {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "could not set TCP_NODELAY");
         }
-        let connection = Connection {
-            peer: peer.ip(),
-            tls: false,
-        };
-        let activity = Activity::begin();
-        let io = TokioIo::new(Watched::new(stream, activity.clone(), &self.limits));
-        let site = self.site.clone();
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(connection);
-            let under_way = activity.request(request.version());
-            let answered = site.clone().call(request.map(Body::new));
-            async move {
-                let answered = answered.await;
-                let response = answered.unwrap_or_else(|never| match never {});
-                Ok::<_, Infallible>(response.map(|body| under_way.until_the_end_of(body)))
-            }
-        });
-        let http = self.http.clone();
-        // The builder lends itself to the connection.
-        let served = graceful.watch(http.serve_connection(io, service).into_owned());
+        let (entrance, site, http) = (self.entrance.clone(), self.site.clone(), self.http.clone());
+        let (limits, no_more, graceful) = (self.limits.clone(), self.no_more.clone(), graceful.watcher());
         async move {
+            let admitted = entrance.admit(stream, peer.ip(), limits.head_timeout);
+            let admitted = match no_more.run_until_cancelled(admitted).await {
+                Some(Ok(admitted)) => admitted,
+                Some(Err(why)) => return not_admitted(peer, &why),
+                None => return,
+            };
+            let connection = Connection {
+                peer: admitted.peer,
+                tls: admitted.spoken == Spoken::Https,
+            };
+            let activity = Activity::begin();
+            let io = TokioIo::new(Watched::new(admitted.stream, activity.clone(), &limits));
+            let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(connection);
+                let under_way = activity.request(request.version());
+                let answered = match admitted.spoken {
+                    Spoken::HttpInPlaceOfHttps => None,
+                    Spoken::Http | Spoken::Https => Some(site.clone().call(request.map(Body::new))),
+                };
+                async move {
+                    let response = match answered {
+                        Some(answered) => answered.await.unwrap_or_else(|never| match never {}),
+                        None => only_https(),
+                    };
+                    Ok::<_, Infallible>(response.map(|body| under_way.until_the_end_of(body)))
+                }
+            });
+            // The builder lends itself to the connection.
+            let served = graceful.watch(http.serve_connection(io, service).into_owned());
             if let Err(error) = served.await {
                 // Clients go away in many ways; none is our fault.
                 debug!(%peer, %error, "a connection ended early");
             }
         }
     }
+}
+
+/// Notes that HTTP was never spoken on a connection.
+fn not_admitted(peer: SocketAddr, why: &NotAdmitted) {
+    if let Some(reason) = why.reason() {
+        metrics::dropped(reason);
+    }
+    match why {
+        // Only proxies that the configuration names come here, and none of their clients is served.
+        NotAdmitted::ProxyHeader(_) => warn!(%peer, "a connection from {peer} was closed: {why}"),
+        _ => debug!(%peer, "a connection from {peer} was closed: {why}"),
+    }
+}
+
+/// What is answered where TLS is to be spoken and was not: what was sent has been seen on its way.
+fn only_https() -> Response {
+    let close = (header::CONNECTION, HeaderValue::from_static("close"));
+    let why = "this port speaks HTTPS: begin the URL with https://\n";
+    (StatusCode::BAD_REQUEST, [close], why).into_response()
 }
 
 /// Counts a connection while it is open.
@@ -251,7 +291,7 @@ mod tests {
 
     async fn start(router: Router, limits: &Limits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Server::start(listener, router, limits).unwrap()
+        Server::start(listener, Entrance::default(), router, limits).unwrap()
     }
 
     async fn connect(server: &Server) -> TcpStream {

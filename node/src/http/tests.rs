@@ -1,6 +1,7 @@
 //! What the whole server does with clients that mean harm, or do not know better.
 
 mod floods;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use futures::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::http::entrance::Entrance;
 use crate::http::parsing::FOR_ONE_CALLER;
 use crate::http::server::Server;
 use crate::http::settings::Limits;
@@ -18,7 +20,7 @@ use crate::testing::TestNode;
 /// Sends bytes to a new server; gives what it answers until it closes, or says nothing more.
 async fn answer_to(node: &TestNode, request: &[u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server::start(listener, node.front(), &Limits::default()).unwrap();
+    let server = Server::start(listener, Entrance::default(), node.front(), &Limits::default()).unwrap();
     let mut client = TcpStream::connect(server.address()).await.unwrap();
     let (mut reader, mut writer) = client.split();
     let mut answer = Vec::new();
@@ -245,7 +247,7 @@ async fn credentials_that_do_not_hold_are_401_also_on_public_data() {
 async fn whoever_guesses_tokens_is_slowed_down_and_nobody_else() {
     let node = TestNode::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server::start(listener, node.front(), &Limits::default()).unwrap();
+    let server = Server::start(listener, Entrance::default(), node.front(), &Limits::default()).unwrap();
     let url = format!("http://{}/api/v4/user", server.address());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |token: &str| client.get(&url).bearer_auth(token).send().await.unwrap();

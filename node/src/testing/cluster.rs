@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::config::Config;
+use crate::http::entrance::Entrance;
 use crate::registry::bootstrap::Bootstrap;
 use crate::start::{self, Serving};
 use crate::testing::balancer;
@@ -163,7 +164,9 @@ async fn serving(config: &Config) -> (Cluster, Serving) {
     );
     let cluster = cluster.await.unwrap();
     cluster.enter().await.unwrap();
-    let serving = Serving::begin(config, &cluster, seams).await.unwrap();
+    let serving = Serving::begin(config, Entrance::default(), &cluster, seams)
+        .await
+        .unwrap();
     let follower = cluster.clone();
     tokio::spawn(async move { follower.follow().await });
     (cluster, serving)

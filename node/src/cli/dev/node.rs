@@ -32,10 +32,13 @@ const CLOSING: Duration = Duration::from_secs(30);
 /// How much of a log is shown when a node fails to start.
 const LOG_LINES: usize = 12;
 
-/// Variables that would make all nodes the same one.
-const NOT_INHERITED: [&str; 5] = [
+/// Variables that would make all nodes the same one, or speak what is not spoken here.
+const NOT_INHERITED: [&str; 8] = [
     "CAIRN_NODE_DATA",
     "CAIRN_HTTP_LISTEN",
+    "CAIRN_HTTP_TLS_CERTIFICATE",
+    "CAIRN_HTTP_TLS_KEY",
+    "CAIRN_HTTP_PROXY_PROTOCOL",
     "CAIRN_HTTP_EXTERNAL_URL",
     "CAIRN_CLUSTER_LISTEN",
     "CAIRN_CLUSTER_ADVERTISE",

@@ -40,7 +40,7 @@ fn kinds(mut sent: &[u8]) -> Vec<u8> {
 async fn check(flood: impl Iterator<Item = Vec<u8>>) {
     let node = TestNode::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server::start(listener, node.front(), &Limits::default()).unwrap();
+    let server = Server::start(listener, Entrance::default(), node.front(), &Limits::default()).unwrap();
     let mut client = TcpStream::connect(server.address()).await.unwrap();
     let (mut reader, mut writer) = client.split();
     let send = async {
