@@ -16,6 +16,7 @@ mod members;
 mod packages;
 mod personal_tokens;
 mod projects;
+mod protection;
 mod settings;
 mod shown;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(settings::routes())
         .merge(audit_events::routes())
         .merge(packages::routes())
+        .merge(protection::routes())
         .merge(oci::rest::routes());
     Router::new()
         .nest("/api/v4", routes)

@@ -134,7 +134,7 @@ async fn shown(row: &Row, of_group: bool) -> Result<Value, ApiError> {
     let version = &listed.version;
     let path = &project.project().path;
     let mut links = json!({ "web_path": format!("/{path}/-/packages/{}", version.id) });
-    if project.may::<Delete>().await? {
+    if project.may_delete(listed).await? {
         let (base_url, id) = (project.base_url(), project.project().id);
         let url = format!("{base_url}/api/v4/projects/{id}/packages/{}", version.id);
         links = with(links, json!({ "delete_api_path": url }));

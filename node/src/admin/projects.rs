@@ -56,8 +56,8 @@ pub(super) fn shown(project: &Project, access: &Access) -> Value {
         "empty_repo": true,
         "packages_enabled": project.package_access != PackageAccess::Disabled,
         "package_registry_access_level": project.package_access,
-        "container_registry_enabled": project.package_access != PackageAccess::Disabled,
-        "container_registry_access_level": project.package_access,
+        "container_registry_enabled": project.image_access() != PackageAccess::Disabled,
+        "container_registry_access_level": project.image_access(),
         "container_registry_image_prefix": format!("{}/{}", base_url.authority(), project.path.folded()),
         "_links": {
             "self": api_url,
@@ -191,6 +191,8 @@ struct Create {
     namespace_id: Option<u64>,
     description: Option<String>,
     visibility: Option<Visibility>,
+    package_registry_access_level: Option<PackageAccess>,
+    container_registry_access_level: Option<PackageAccess>,
 }
 
 async fn create(access: Access, Params(create): Params<Create>) -> Result<Response, ApiError> {
@@ -212,6 +214,8 @@ async fn create(access: Access, Params(create): Params<Create>) -> Result<Respon
         name: text("name", &create.name.unwrap_or_else(|| path.as_str().to_owned()))?,
         description: text("description", &create.description.unwrap_or_default())?,
         visibility: create.visibility.unwrap_or_default(),
+        package_access: create.package_registry_access_level.unwrap_or_default(),
+        image_access: create.container_registry_access_level.unwrap_or_default(),
         path,
     };
     let parent: Authorised<Group, Manage> = access.group(&parent).await?;
@@ -226,6 +230,7 @@ struct Change {
     description: Option<String>,
     visibility: Option<Visibility>,
     package_registry_access_level: Option<PackageAccess>,
+    container_registry_access_level: Option<PackageAccess>,
 }
 
 async fn change(
@@ -240,6 +245,7 @@ async fn change(
             .transpose()?,
         visibility: change.visibility,
         package_access: change.package_registry_access_level,
+        image_access: change.container_registry_access_level,
         packages: None,
     };
     Ok(Json(shown(&of.change(&change).await?, of.access())))

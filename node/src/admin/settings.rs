@@ -1,7 +1,9 @@
-//! `/groups/:id/packages/settings`, and ours for projects: what happens to duplicates.
+//! `/groups/:id/packages/settings`, and ours for projects: what happens to duplicates, in formats
+//! whose clients leave the choice.
 //!
 //! GitLab's switch `generic_duplicates_allowed` has two positions; `generic_duplicates` has all
-//! four. Null takes a setting back, so that it is inherited again.
+//! four. The names and versions that match `generic_duplicate_exception_regex` are handled the other
+//! way round. Null takes a setting back, so that it is inherited again.
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -9,12 +11,12 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::auth::{Authorised, Manage, Own, See};
-use crate::formats::FORMATS;
+use crate::formats::{FORMATS, Format};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::registry::group::{Group, GroupChange};
 use crate::registry::project::{Project, ProjectChange};
-use crate::registry::settings::{DuplicatePolicy, PackageSettings};
+use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -25,17 +27,40 @@ pub(super) fn routes() -> Router<App> {
         )
 }
 
+/// The formats that leave the choice.
+fn choosing() -> impl Iterator<Item = &'static str> {
+    let choosing = |format: &&&dyn Format| format.default_duplicates().is_some();
+    FORMATS.iter().filter(choosing).map(|format| format.name())
+}
+
 fn shown(settings: &PackageSettings) -> Value {
     let mut fields = Map::new();
-    for format in FORMATS {
-        let name = format.name();
+    for name in choosing() {
         let policy = settings.duplicates.get(name);
-        let allowed =
-            policy.map(|policy| matches!(policy, DuplicatePolicy::Allow | DuplicatePolicy::Replace));
+        let allowed = policy.map(|policy| policy.allows_other_content());
+        let exceptions = settings.duplicate_exceptions.get(name);
         fields.insert(format!("{name}_duplicates_allowed"), allowed.into());
         fields.insert(format!("{name}_duplicates"), serde_json::json!(policy));
+        fields.insert(
+            format!("{name}_duplicate_exception_regex"),
+            exceptions.cloned().into(),
+        );
     }
     Value::Object(fields)
+}
+
+/// An expression for exceptions; none takes them back.
+fn exceptions(field: &str, value: &Value) -> Result<Option<String>, ApiError> {
+    let wrong = |why: &str| ApiError::parameter(format!("{field} {why}"));
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) if text.is_empty() => Ok(None),
+        Value::String(text) => match Duplicates::new(DuplicatePolicy::Allow, Some(text)) {
+            Ok(_) => Ok(Some(text.clone())),
+            Err(error) => Err(wrong(&error.to_string())),
+        },
+        _ => Err(wrong("does not have a valid value")),
+    }
 }
 
 /// The settings with some fields changed.
@@ -45,11 +70,15 @@ fn changed(settings: &PackageSettings, fields: Map<String, Value>) -> Result<Pac
         let wrong = || ApiError::parameter(format!("{field} does not have a valid value"));
         let known = |suffix: &str| {
             let name = field.strip_suffix(suffix)?;
-            FORMATS
-                .iter()
-                .map(|format| format.name())
-                .find(|known| *known == name)
+            choosing().find(|known| *known == name)
         };
+        if let Some(format) = known("_duplicate_exception_regex") {
+            match exceptions(&field, &value)? {
+                Some(pattern) => settings.duplicate_exceptions.insert(format.into(), pattern),
+                None => settings.duplicate_exceptions.remove(format),
+            };
+            continue;
+        }
         let (format, policy) = if let Some(format) = known("_duplicates_allowed") {
             let policy = match &value {
                 Value::Null => None,

@@ -3,6 +3,7 @@
 mod audit;
 mod packages;
 mod people;
+mod protection;
 mod tokens;
 mod tree;
 

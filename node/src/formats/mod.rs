@@ -22,6 +22,7 @@ use crate::http::host::BaseUrl;
 pub use crate::registry::Progress;
 use crate::registry::blob_names::{self, Piece};
 use crate::registry::package::{Edit, File, Package, Version};
+use crate::registry::settings::DuplicatePolicy;
 
 /// What Cairn must know of a package format.
 pub trait Format: Send + Sync {
@@ -71,6 +72,18 @@ pub trait Format: Send + Sync {
     ) -> BoxFuture<'a, Result<(), ApiError>> {
         let _ = (edit, package, version, file);
         async { Ok(()) }.boxed()
+    }
+
+    /// The one form of all spellings of a package's name, or of a pattern of names in which `*`
+    /// stands for anything: rules are held against names in it.
+    fn spelled_alike(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    /// What happens to duplicates unless a project or group says otherwise; none if its clients
+    /// leave no choice.
+    fn default_duplicates(&self) -> Option<DuplicatePolicy> {
+        None
     }
 
     /// Takes apart a piece of what the format keeps in a project by records of its own, when

@@ -7,6 +7,7 @@ use crate::auth::scopes::{Scopes, TokenScope};
 use crate::auth::token::HashKey;
 use crate::http::error::ApiError;
 use crate::registry::names::{FullPath, PathSegment, Reference, Username, Visibility};
+use crate::registry::settings::PackageAccess;
 use crate::registry::{group, project, store, token, user};
 
 /// What to make, besides the cluster's secret.
@@ -122,6 +123,8 @@ async fn ensure_project(
         name: segment.as_str().into(),
         description: String::new(),
         visibility: Visibility::Private,
+        package_access: PackageAccess::default(),
+        image_access: PackageAccess::default(),
     };
     Ok(project::create(txn, group, new, creator, app.store().now())
         .await?

@@ -15,7 +15,7 @@ use crate::registry::member::{self, Membership};
 use crate::registry::names::{Reference, Visibility};
 use crate::registry::project::{self, NewProject};
 use crate::registry::purge;
-use crate::registry::settings::DuplicatePolicy;
+use crate::registry::settings::{DuplicatePolicy, PackageAccess};
 use crate::registry::token::{self, NewToken};
 use crate::registry::user::{self, NewUser};
 
@@ -135,6 +135,8 @@ async fn add_project(
         name: path.into(),
         description: String::new(),
         visibility,
+        package_access: PackageAccess::default(),
+        image_access: PackageAccess::default(),
     };
     project::create(txn, group, new, None, app.store().now()).await?;
     Ok(())
@@ -233,6 +235,7 @@ pub(crate) async fn keys_of_project(app: &App, id: u64) -> usize {
         keys::version_ids(1, id),
         keys::version_times(1, id),
         keys::purges(1),
+        keys::protection(1, id),
     ];
     for name in ["tool", "gone"] {
         collections.push(keys::named(1, "generic", name));

@@ -39,6 +39,7 @@
 //! │       ├── id       version id            → Location
 //! │       ├── time     created at, version id → Location
 //! │       ├── pulled   version id            → when it was last downloaded (raised)
+//! │       ├── protection  kind of rules → Rules
 //! │       └── format / {format}         the format's own records
 //! ├── named / {format} / {name}   project id → ()
 //! └── purge            purge id              → Purge (what is deleted and still to be taken apart)
@@ -271,6 +272,11 @@ pub(in crate::registry) fn time_item(created_at: u64, version_id: u64) -> [u8; 1
 
 pub(in crate::registry) fn pulled(root: u64, project: u64, version_id: u64) -> Key {
     in_project(root, project, "pulled").key(version_id)
+}
+
+/// The rules that protect names in a project, by their kind.
+pub(in crate::registry) fn protection(root: u64, project: u64) -> Collection {
+    in_project(root, project, "protection")
 }
 
 /// Where a format keeps records of its own in a project.

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub mod blob_names;
 pub mod bootstrap;
 pub mod door;
+pub(crate) mod expression;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod group;
@@ -14,8 +15,10 @@ mod keys;
 pub mod member;
 pub mod names;
 pub mod package;
+pub(crate) mod pattern;
 pub mod place;
 pub mod project;
+pub(crate) mod protection;
 mod purge;
 pub(crate) mod reader;
 pub mod scope;

@@ -39,6 +39,9 @@ pub struct Project {
     /// Who may use its packages.
     #[serde(default)]
     pub package_access: PackageAccess,
+    /// Who may use its container images; none in projects of a time when that was the same.
+    #[serde(default)]
+    pub(in crate::registry) image_access: Option<PackageAccess>,
     /// Who made it; none if it was not a user.
     pub creator: Option<u64>,
     /// When it was made.
@@ -75,6 +78,11 @@ impl Project {
         }
     }
 
+    /// Who may use its container images.
+    pub fn image_access(&self) -> PackageAccess {
+        self.image_access.unwrap_or(self.package_access)
+    }
+
     /// Whether anybody may fetch its packages, without signing in.
     pub fn is_open(&self) -> bool {
         match self.package_access {
@@ -104,6 +112,10 @@ pub struct NewProject {
     pub description: String,
     /// Who may see it.
     pub visibility: Visibility,
+    /// Who may use its packages.
+    pub package_access: PackageAccess,
+    /// Who may use its container images.
+    pub image_access: PackageAccess,
 }
 
 pub(in crate::registry) async fn find<R: Reader>(
@@ -151,7 +163,8 @@ pub(in crate::registry) async fn create(
         name: new.name,
         description: new.description,
         visibility: new.visibility,
-        package_access: PackageAccess::default(),
+        package_access: new.package_access,
+        image_access: Some(new.image_access),
         creator,
         created_at: now,
         packages: PackageSettings::default(),
@@ -175,6 +188,8 @@ pub struct ProjectChange {
     pub visibility: Option<Visibility>,
     /// Who may use its packages.
     pub package_access: Option<PackageAccess>,
+    /// Who may use its container images.
+    pub image_access: Option<PackageAccess>,
     /// How packages are handled, where it differs from its group.
     pub packages: Option<PackageSettings>,
 }
@@ -210,9 +225,11 @@ impl Authorised<Project, Manage> {
             if let Some(description) = &change.description {
                 project.description.clone_from(description);
             }
+            let image_access = project.image_access();
             if let Some(access) = change.package_access {
                 project.package_access = access;
             }
+            project.image_access = Some(change.image_access.unwrap_or(image_access));
             if let Some(packages) = &change.packages {
                 project.packages.clone_from(packages);
             }
@@ -222,6 +239,7 @@ impl Authorised<Project, Manage> {
                 .changing("name", &before.name, &project.name)
                 .changing("description", &before.description, &project.description)
                 .changing("package access", &before.package_access, &project.package_access)
+                .changing("image access", &before.image_access(), &project.image_access())
                 .changing("packages", &before.packages, &project.packages);
             tell(&mut txn, self.access(), &project, act);
             Ok((txn, project))

@@ -15,6 +15,7 @@ use crate::registry::member;
 use crate::registry::package::{File, Package, Tombstone, Version};
 use crate::registry::place::{Place, PlaceKind};
 use crate::registry::project;
+use crate::registry::protection;
 use crate::registry::store::Store;
 use crate::registry::token::{self, TokenEntry};
 use crate::registry::user;
@@ -319,6 +320,7 @@ async fn drop_records(txn: &mut Txn, store: &Store, root: u64, project: u64) -> 
             return Ok(Progress::More);
         }
     }
+    protection::forget(txn, root, project);
     Ok(Progress::Done)
 }
 

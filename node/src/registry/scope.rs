@@ -14,8 +14,9 @@ use crate::http::shares::Share;
 use crate::registry::audit::{self, Act};
 use crate::registry::door::{Access, decide_again};
 use crate::registry::project::Project;
+use crate::registry::protection::{PackageGuard, Right};
 use crate::registry::purge::{self, Purge};
-use crate::registry::settings::DuplicatePolicy;
+use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings};
 use crate::registry::store::Store;
 use crate::registry::user::{User, UserState};
 use crate::registry::{group, keys, user};
@@ -55,6 +56,29 @@ impl Scope {
         self.format
     }
 
+    /// Runs `work` where nothing waits for it, such as matching expressions of strangers.
+    pub(crate) async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let threads = self.access.app().parser_threads();
+        let running = threads.start(self.caller(), work).await;
+        running.await.map_err(ApiError::internal)
+    }
+
+    /// What was asked for.
+    pub(in crate::registry) fn verb(&self) -> Verb {
+        self.verb
+    }
+
+    /// Refuses early what [`crate::registry::package::Edit`] would refuse in the end: to publish
+    /// under a name that is protected.
+    pub(crate) async fn refuse_protected(&self, name: &str) -> Result<(), ApiError> {
+        let reader = &mut self.snapshot().clone();
+        let guard = PackageGuard::of(reader, &self.project, self.caller(), self.now()).await?;
+        guard.check(self.format, name, Right::Push)
+    }
+
     /// Who asks.
     pub fn caller(&self) -> &Caller {
         self.access.caller()
@@ -81,20 +105,25 @@ impl Scope {
         })
     }
 
-    /// What happens to duplicates: the nearest setting of the project or a group above it.
-    pub(crate) async fn duplicates(&self, default: DuplicatePolicy) -> Result<DuplicatePolicy, ApiError> {
-        if let Some(policy) = self.project.packages.duplicates.get(self.format) {
-            return Ok(*policy);
-        }
-        let root = self.project.root();
+    /// What happens to duplicates: the nearest setting of the project or a group above it, with
+    /// the nearest exceptions that are not further away.
+    pub(crate) async fn duplicates(&self, default: DuplicatePolicy) -> Result<Duplicates, ApiError> {
+        let (mut policy, mut exceptions) = (None, None);
+        let mut look = |settings: &PackageSettings| {
+            let said = settings.duplicate_exceptions.get(self.format).cloned();
+            exceptions = exceptions.take().or(said);
+            policy = settings.duplicates.get(self.format).copied();
+            policy.is_some()
+        };
+        let mut is_found = look(&self.project.packages);
         for id in self.project.ancestors.iter().rev() {
-            let group = group::by_id(&mut self.snapshot().clone(), root, *id).await?;
-            let policy = group.and_then(|group| group.packages.duplicates.get(self.format).copied());
-            if let Some(policy) = policy {
-                return Ok(policy);
+            if is_found {
+                break;
             }
+            let group = group::by_id(&mut self.snapshot().clone(), self.project.root(), *id).await?;
+            is_found = group.is_some_and(|group| look(&group.packages));
         }
-        Ok(default)
+        Duplicates::new(policy.unwrap_or(default), exceptions.as_deref()).map_err(ApiError::internal)
     }
 
     /// The blob store; what is the project's lies in [`Scope::space`].

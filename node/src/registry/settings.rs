@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
-/// Who may use the packages of a project.
+use crate::registry::expression::{ExpressionError, Span, compile};
+
+/// The longest expression for exceptions.
+const MAX_EXCEPTIONS_BYTES: usize = 255;
+
+/// Who may use the packages of a project, or its container images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PackageAccess {
@@ -39,4 +45,76 @@ pub struct PackageSettings {
     /// What happens to duplicates, by format.
     #[serde(default)]
     pub duplicates: BTreeMap<String, DuplicatePolicy>,
+    /// Expressions for the names and versions for which the opposite holds, by format.
+    #[serde(default)]
+    pub duplicate_exceptions: BTreeMap<String, String>,
+}
+
+/// What happens to duplicates of one format in a project.
+#[derive(Clone, Debug)]
+pub(crate) struct Duplicates {
+    policy: DuplicatePolicy,
+    exceptions: Option<Regex>,
+}
+
+impl Duplicates {
+    /// A policy, and an expression for the whole names or versions for which the opposite holds.
+    pub(crate) fn new(policy: DuplicatePolicy, exceptions: Option<&str>) -> Result<Self, ExpressionError> {
+        let exceptions = exceptions.map(|pattern| compile(pattern, Span::Whole, MAX_EXCEPTIONS_BYTES));
+        Ok(Self {
+            policy,
+            exceptions: exceptions.transpose()?,
+        })
+    }
+
+    /// What happens to duplicates in a version of a package.
+    pub(crate) fn of(&self, name: &str, version: &str) -> DuplicatePolicy {
+        let is_exempt = |exceptions: &Regex| {
+            exceptions.is_match(name.as_bytes()) || exceptions.is_match(version.as_bytes())
+        };
+        match self.exceptions.as_ref().is_some_and(is_exempt) {
+            true => self.policy.opposite(),
+            false => self.policy,
+        }
+    }
+}
+
+impl DuplicatePolicy {
+    /// Whether other content can come under a name that is there.
+    pub(crate) fn allows_other_content(self) -> bool {
+        matches!(self, Self::Allow | Self::Replace)
+    }
+
+    fn opposite(self) -> Self {
+        match self.allows_other_content() {
+            true => Self::ForbidSameContentOk,
+            false => Self::Allow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_turn_a_policy_around() {
+        let check = |policy, pattern: &str, name: &str, version: &str, expected| {
+            let duplicates = Duplicates::new(policy, Some(pattern)).unwrap();
+            assert_eq!(
+                duplicates.of(name, version),
+                expected,
+                "{pattern} {name} {version}"
+            );
+        };
+        use DuplicatePolicy::{Allow, Forbid, ForbidSameContentOk, Replace};
+        check(Forbid, "dev-.*", "dev-tool", "1", Allow);
+        check(Forbid, ".*-SNAPSHOT", "tool", "1-SNAPSHOT", Allow);
+        check(Forbid, "dev", "dev-tool", "1", Forbid);
+        check(ForbidSameContentOk, "dev|test", "test", "1", Allow);
+        check(Allow, "release", "tool", "release", ForbidSameContentOk);
+        check(Replace, "release", "release", "1", ForbidSameContentOk);
+        assert!(Duplicates::new(Allow, Some("(")).is_err());
+        assert!(Duplicates::new(Allow, Some(&"x".repeat(256))).is_err());
+    }
 }

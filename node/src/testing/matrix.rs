@@ -117,7 +117,7 @@ async fn publish_generic(node: &TestNode, project: u64) {
 }
 
 /// Deploy tokens 4 and 5, access tokens 9 and 10 of the users 8 and 9, who are bots, and user 10
-/// as a member of project 1.
+/// as a member of project 1; a rule of each kind that protects names, numbers 1 to 3.
 async fn add_tokens_and_a_member(node: &TestNode) {
     let deploy = r#"{"name":"x","scopes":["read_registry"]}"#;
     let access = r#"{"name":"x","scopes":["api"],"access_level":30}"#;
@@ -129,6 +129,18 @@ async fn add_tokens_and_a_member(node: &TestNode) {
         ("groups/1/access_tokens", access),
         ("users", r#"{"username":"extra"}"#),
         ("projects/1/members", member),
+        (
+            "projects/1/packages/protection/rules",
+            r#"{"package_name_pattern":"p*","package_type":"generic","minimum_access_level_for_push":"owner"}"#,
+        ),
+        (
+            "projects/1/registry/protection/repository/rules",
+            r#"{"repository_path_pattern":"acme/demo/p*","minimum_access_level_for_push":"owner"}"#,
+        ),
+        (
+            "projects/1/registry/protection/tag/rules",
+            r#"{"tag_name_pattern":"p"}"#,
+        ),
     ] {
         let request = node.post(format!("/api/v4/{target}")).by("root");
         let request = request.header("content-type", "application/json");

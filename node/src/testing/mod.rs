@@ -141,6 +141,16 @@ impl TestNode {
         &self.tokens[caller]
     }
 
+    /// Makes a rule that protects names in project 1, of `packages` or, of the registry,
+    /// `repository` or `tag`.
+    pub(crate) async fn protect(&self, kind: &str, rule: &Value) -> Answer {
+        let target = match kind {
+            "packages" => "/api/v4/projects/1/packages/protection/rules".to_owned(),
+            kind => format!("/api/v4/projects/1/registry/protection/{kind}/rules"),
+        };
+        self.post(target).by("maintainer").json(rule).send().await
+    }
+
     pub(crate) fn request(&self, method: Method, target: impl Into<String>) -> TestRequest<'_> {
         TestRequest {
             node: self,

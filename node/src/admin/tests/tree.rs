@@ -513,3 +513,77 @@ async fn package_access_can_be_narrower_or_wider_than_the_project() {
         .await
         .expect(403);
 }
+
+#[tokio::test]
+async fn exceptions_turn_what_happens_to_duplicates_around() {
+    let node = TestNode::start().await;
+    let settings = "/api/v4/projects/1/packages/settings";
+    let change = async |body: Value| node.put(settings).by("maintainer").json(&body).send().await;
+    let now = change(json!({ "generic_duplicate_exception_regex": "dev-.*|1\\.0-SNAPSHOT" }));
+    let now = now.await.expect(200).json();
+    assert_eq!(now["generic_duplicate_exception_regex"], "dev-.*|1\\.0-SNAPSHOT");
+    let put = async |path: &str, body: &'static str| {
+        let target = format!("/api/v4/projects/1/packages/generic/{path}/f");
+        node.put(target).by("developer").body(body).send().await.status
+    };
+    let twice = async |path: &str| (put(path, "one").await, put(path, "two").await);
+    assert_eq!(twice("tool/1").await, (201, 400));
+    assert_eq!(twice("dev-tool/1").await, (201, 201));
+    assert_eq!(twice("tool/1.0-SNAPSHOT").await, (201, 201));
+    assert_eq!(twice("xdev-tool/1").await, (201, 400));
+    change(json!({ "generic_duplicates_allowed": true }))
+        .await
+        .expect(200);
+    assert_eq!(twice("tool/2").await, (201, 201));
+    assert_eq!(twice("dev-tool/2").await, (201, 400));
+    // Exceptions of a group hold in its projects as far as its policy does.
+    change(json!({ "generic_duplicates_allowed": null, "generic_duplicate_exception_regex": "" }))
+        .await
+        .expect(200);
+    let group = node.put("/api/v4/groups/1/packages/settings").by("owner");
+    let rules = json!({ "generic_duplicates": "forbid", "generic_duplicate_exception_regex": "grouped" });
+    group.json(&rules).send().await.expect(200);
+    assert_eq!(twice("grouped/1").await, (201, 201));
+    change(json!({ "generic_duplicates": "forbid" }))
+        .await
+        .expect(200);
+    assert_eq!(twice("grouped/2").await, (201, 400));
+    for wrong in [
+        json!({ "generic_duplicate_exception_regex": "(" }),
+        json!({ "generic_duplicate_exception_regex": "x".repeat(256) }),
+        json!({ "generic_duplicate_exception_regex": 3 }),
+        // Its clients leave no choice.
+        json!({ "npm_duplicates_allowed": true }),
+    ] {
+        change(wrong).await.expect(400);
+    }
+}
+
+#[tokio::test]
+async fn a_project_is_made_with_its_switches() {
+    let node = TestNode::start().await;
+    let new = json!({
+        "path": "closed",
+        "namespace_id": 1,
+        "package_registry_access_level": "disabled",
+        "container_registry_access_level": "private",
+    });
+    let made = node
+        .post("/api/v4/projects")
+        .by("maintainer")
+        .json(&new)
+        .send()
+        .await;
+    let made = made.expect(201).json();
+    assert_eq!(
+        (&made["package_registry_access_level"], &made["packages_enabled"]),
+        (&json!("disabled"), &json!(false))
+    );
+    assert_eq!(
+        (
+            &made["container_registry_access_level"],
+            &made["container_registry_enabled"]
+        ),
+        (&json!("private"), &json!(true))
+    );
+}

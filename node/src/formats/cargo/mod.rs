@@ -91,6 +91,10 @@ impl Format for Cargo {
             .unwrap_or(HeaderValue::from_static("Cargo"))
     }
 
+    fn spelled_alike(&self, name: &str) -> String {
+        names::spelled_alike(name)
+    }
+
     fn delete_version<'a>(
         &'a self,
         edit: &'a mut Edit<'_>,

@@ -112,6 +112,11 @@ const RESERVED: &[&str] = &[
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct CrateName(String);
 
+/// The form of a name that all its spellings have in common.
+pub(super) fn spelled_alike(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "_")
+}
+
 impl CrateName {
     /// The name as it was written.
     pub(crate) fn as_str(&self) -> &str {
@@ -120,7 +125,7 @@ impl CrateName {
 
     /// What all spellings of the name have in common; under it the crate is kept.
     pub(crate) fn canonical(&self) -> String {
-        self.0.to_ascii_lowercase().replace('-', "_")
+        spelled_alike(&self.0)
     }
 
     /// Refuses what no new crate may be called.

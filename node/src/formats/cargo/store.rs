@@ -99,6 +99,7 @@ fn check_spelling(name: &CrateName, package: &Package) -> Result<(), ApiError> {
 /// Refuses what could not be published whatever the crate holds.
 pub(super) async fn refuse_early(scope: &Scope, publication: &Publication) -> Result<(), ApiError> {
     let Publication { name, version, .. } = publication;
+    scope.refuse_protected(&name.canonical()).await?;
     let view = View::of(scope);
     let canonical = version.canonical();
     let Some(package) = view.package(&name.canonical()).await? else {

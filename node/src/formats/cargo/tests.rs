@@ -670,3 +670,43 @@ async fn errors_are_in_the_words_of_cargo() {
         "401 Unauthorized"
     );
 }
+
+#[tokio::test]
+async fn a_protected_crate_is_known_by_every_spelling() {
+    let node = TestNode::start().await;
+    publish(&node, "my-crate", "1.0.0").await;
+    let rule = json!({
+        "package_name_pattern": "My_*",
+        "package_type": "cargo",
+        "minimum_access_level_for_push": "maintainer",
+    });
+    node.protect("packages", &rule).await.expect(201);
+    let refused = publish_with(&node, "my-crate", "2.0.0", json!({}))
+        .await
+        .expect(403);
+    assert_eq!(detail(&refused), "Package protected.");
+    publish(&node, "other", "1.0.0").await;
+    let yank = |caller: &str| {
+        let target = format!("{BASE}/api/v1/crates/my-crate/1.0.0/yank");
+        node.delete(target).by(caller).send()
+    };
+    yank("developer").await.expect(403);
+    yank("maintainer").await.expect(200);
+    let body = framed(
+        &document("my-crate", "2.0.0", json!({})),
+        &crate_of("my-crate", "2.0.0"),
+    );
+    let target = format!("{BASE}/api/v1/crates/new");
+    node.put(&target)
+        .by("deploy-write")
+        .body(body.clone())
+        .send()
+        .await
+        .expect(403);
+    node.put(&target)
+        .by("maintainer")
+        .body(body)
+        .send()
+        .await
+        .expect(200);
+}

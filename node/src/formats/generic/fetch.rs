@@ -10,10 +10,8 @@ use crate::formats::generic::publish::DEFAULT_DUPLICATES;
 use crate::http::error::ApiError;
 use crate::http::{Served, media, serve_blob, serve_bytes};
 use crate::registry::Scope;
-use crate::registry::names::Visibility;
 use crate::registry::package::{File, Package, Version, View};
 use crate::registry::project::Project;
-use crate::registry::settings::{DuplicatePolicy, PackageAccess};
 
 /// Answers with the file at a place, on a view that may be behind.
 pub(super) async fn fetch(
@@ -23,12 +21,12 @@ pub(super) async fn fetch(
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     if let Ok(found) = find_file(scope, place).await {
-        return give(scope, found, method, headers).await;
+        return give(scope, place, found, method, headers).await;
     }
     // What is not here may be elsewhere.
     let scope = scope.confirmed().await?;
     match find_file(&scope, place).await {
-        Ok(found) => give(&scope, found, method, headers).await,
+        Ok(found) => give(&scope, place, found, method, headers).await,
         Err(missing) => match generated(&scope, place).await? {
             Some((text, served)) => serve_bytes(method, headers, text, served),
             None => Err(missing),
@@ -65,12 +63,13 @@ pub(super) async fn find_file(scope: &Scope, place: &Place) -> Result<(Version, 
 
 async fn give(
     scope: &Scope,
+    place: &Place,
     (version, file): (Version, File),
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     let duplicates = scope.duplicates(DEFAULT_DUPLICATES).await?;
-    let immutable = !matches!(duplicates, DuplicatePolicy::Allow | DuplicatePolicy::Replace);
+    let immutable = !place.policy(&duplicates).allows_other_content();
     if !immutable {
         // The file may have been replaced where this node cannot see it.
         scope.confirmed().await?;
@@ -107,9 +106,7 @@ async fn give(
 }
 
 fn caching(project: &Project, immutable: bool) -> String {
-    let open = project.package_access == PackageAccess::Public
-        || project.visibility == Visibility::Public && project.package_access == PackageAccess::Enabled;
-    let who = if open { "public" } else { "private" };
+    let who = if project.is_open() { "public" } else { "private" };
     match immutable {
         true => format!("{who}, max-age=31536000, immutable"),
         false => format!("{who}, no-cache"),

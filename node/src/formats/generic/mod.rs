@@ -39,6 +39,7 @@ use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead};
 use crate::http::error::ApiError;
 use crate::registry::sessions::{self, SessionKeys};
+use crate::registry::settings::DuplicatePolicy;
 
 /// The format.
 pub struct Generic;
@@ -84,6 +85,10 @@ impl Format for Generic {
             return self.render(error);
         }
         (error.kind.status(), format!("{}\n", error.message)).into_response()
+    }
+
+    fn default_duplicates(&self) -> Option<DuplicatePolicy> {
+        Some(publish::DEFAULT_DUPLICATES)
     }
 
     fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {

@@ -13,6 +13,7 @@ use crate::formats::generic::names::{FileName, PackageName, RawPath, VersionName
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::names::InvalidName;
+use crate::registry::settings::{DuplicatePolicy, Duplicates};
 
 /// The package of the raw view, and its version. In URLs of the package view the same word begins
 /// what is not a package.
@@ -68,6 +69,15 @@ impl Place {
             },
             Self::Raw(_) => Self::Raw(file.parse()?),
         })
+    }
+
+    /// What happens if there is a file already: exceptions name packages and versions, or paths
+    /// of the raw view.
+    pub(super) fn policy(&self, duplicates: &Duplicates) -> DuplicatePolicy {
+        match self {
+            Self::Package { package, version, .. } => duplicates.of(package.as_str(), version.as_str()),
+            Self::Raw(path) => duplicates.of(path.as_str(), path.as_str()),
+        }
     }
 
     pub(super) fn is_raw(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::package::{Edit, File, FilePut, NewFile, NewVersion, Reuse, Status, Version, View};
 use crate::registry::project::Project;
-use crate::registry::settings::DuplicatePolicy;
+use crate::registry::settings::{DuplicatePolicy, Duplicates};
 
 /// What a project does unless it or a group above it says otherwise: publishing is immutable,
 /// and a client that repeats a publish whose answer was lost is not told off.
@@ -74,7 +74,7 @@ impl Finished {
 pub(super) struct Demands {
     claims: Claims,
     conditions: Conditions,
-    duplicates: DuplicatePolicy,
+    duplicates: Duplicates,
     reuse: Reuse,
 }
 
@@ -214,6 +214,7 @@ pub(super) async fn refuse_early(
     }
     let view = View::of(scope);
     let place = &wanted.place;
+    scope.refuse_protected(place.package()).await?;
     let mut present = None;
     if let Some(package) = view.package(place.package()).await?
         && let Some(version) = view.version(&package, place.version()).await?
@@ -221,7 +222,7 @@ pub(super) async fn refuse_early(
         present = view.file(&version, place.file()).await?;
     }
     demands.conditions.check(present.as_ref())?;
-    match (present, demands.duplicates) {
+    match (present, place.policy(&demands.duplicates)) {
         (Some(_), DuplicatePolicy::Forbid) => Err(place.duplicate()),
         (Some(file), DuplicatePolicy::ForbidSameContentOk)
             if demands.claims.rule_out(&file.digests.sha256) =>
@@ -292,6 +293,7 @@ pub(super) async fn name(
             edit.create_version(&package, new, reuse).await?
         }
     };
+    let duplicates = place.policy(&demands.duplicates);
     let present = edit.file(&version, place.file()).await?;
     demands.conditions.check(present.as_ref())?;
     let put = match content {
@@ -301,12 +303,9 @@ pub(super) async fn name(
                 blob,
                 metadata: Bytes::new(),
             };
-            edit.put_file(&version, new, demands.duplicates).await?
+            edit.put_file(&version, new, duplicates).await?
         }
-        Content::Kept(file) => {
-            edit.copy_file(&version, place.file(), file, demands.duplicates)
-                .await?
-        }
+        Content::Kept(file) => edit.copy_file(&version, place.file(), file, duplicates).await?,
     };
     match put {
         FilePut::Added(file) | FilePut::Unchanged(file) => Ok(Published {

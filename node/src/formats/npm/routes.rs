@@ -455,7 +455,7 @@ async fn put_package(
                         Published::Unchanged => Ok(done(StatusCode::OK)),
                     }
                 }
-                None => edit(&scope, &name, document).await,
+                None => edit(&project, &name, document).await,
             }
         }
         Writer::Reader(project) => {
@@ -471,11 +471,17 @@ async fn put_package(
 }
 
 /// Applies a document without a tarball.
-async fn edit(scope: &Scope, name: &PackageName, document: Document) -> Result<Response, ApiError> {
+async fn edit(
+    project: &Authorised<Project, Publish>,
+    name: &PackageName,
+    document: Document,
+) -> Result<Response, ApiError> {
     check_id(name, &document)?;
     let Some(versions) = &document.versions else {
-        return star(scope, name, document).await;
+        // Whoever may look at a package may star it, also one that is protected.
+        return star(&project.also::<Pull>().await?.scope(NAME), name, document).await;
     };
+    let scope = &project.scope(NAME);
     let is_known = View::of(scope).package(name.as_str()).await?.is_some();
     if !is_known {
         return Err(PublicationError::NoTarball.into());

@@ -89,8 +89,8 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     let image = head.image::<DeleteImage>(name).await?;
     let work = async |mut txn: Txn| {
-        let mut change = Change::new(&image.scope, &mut txn);
-        let Some(keys) = change.repository(&image.path).await? else {
+        let mut change = Change::new(&image.scope, &mut txn, &image.path);
+        let Some(keys) = change.repository().await? else {
             return Err(error::name_unknown(name));
         };
         if !change.unlink(&keys, digest).await? {
@@ -182,14 +182,15 @@ async fn give(
         return Ok(false);
     }
     let work = async |mut txn: Txn| {
-        let Some(from) = Change::new(source, &mut txn).repository(source_path).await? else {
+        let mut held = Change::new(source, &mut txn, source_path);
+        let Some(from) = held.repository().await? else {
             return Ok((txn, false));
         };
-        let mut change = Change::new(target, &mut txn);
+        let mut change = Change::new(target, &mut txn, target_path);
         if !change.holds(&from, digest).await? {
             return Ok((txn, false));
         }
-        let to = change.claim(target_path).await?;
+        let to = change.claim().await?;
         let mounted = change.mount(&from, &to, digest).await?;
         Ok((txn, mounted))
     };

@@ -183,8 +183,8 @@ pub(super) async fn put(
         },
     };
     let work = async |mut txn: Txn| {
-        let mut change = Change::new(&image.scope, &mut txn);
-        let keys = change.claim(&image.path).await?;
+        let mut change = Change::new(&image.scope, &mut txn, &image.path);
+        let keys = change.claim().await?;
         change.put_manifest(&keys, &new, &tags).await?;
         let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
         let act = Act::new("image.pushed")
@@ -296,8 +296,8 @@ pub(super) async fn delete(
     let reference = reference.map_err(unknown_or_invalid)?;
     loop {
         let work = async |mut txn: Txn| {
-            let mut change = Change::new(&image.scope, &mut txn);
-            let Some(keys) = change.repository(&image.path).await? else {
+            let mut change = Change::new(&image.scope, &mut txn, &image.path);
+            let Some(keys) = change.repository().await? else {
                 return Err(error::name_unknown(name));
             };
             let progress = match &reference {

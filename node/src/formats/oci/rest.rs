@@ -10,18 +10,18 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use cairn_cluster::{Scan, Snapshot, Txn};
+use cairn_cluster::{Entry, Scan, Snapshot, Txn};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::keys::{ProjectKeys, RepositoryKeys};
 use super::names::{Digest, Tag};
 use super::records::{BlobLink, ManifestRecord, Repository, TagRecord};
-use super::store::Change;
+use super::store::{Change, whole_path};
 use super::{NAME, cleanup, number};
 use crate::app::App;
 use crate::auth::scopes::TokenScope;
-use crate::auth::{Access, Action, Authorised, Delete, DeleteImage, PullImage, See};
+use crate::auth::{Access, Action, Authorised, DeleteImage, Manage, PullImage, See};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::form::{self, Query};
 use crate::http::page::{Paging, Selection};
@@ -30,6 +30,7 @@ use crate::registry::audit::Act;
 use crate::registry::group::Group;
 use crate::registry::names::Reference;
 use crate::registry::project::Project;
+use crate::registry::protection::{ContainerGuard, Right};
 use crate::registry::reader::next_entries;
 use crate::registry::time::iso;
 
@@ -86,17 +87,32 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// A repository from the list of those of a project.
+    pub(super) fn of_entry(scope: &Scope, entry: &Entry) -> Result<Self, ApiError> {
+        let record: Repository = entry.record()?;
+        Ok(Self {
+            keys: ProjectKeys::new(scope.collection()).repository(record.id),
+            scope: scope.clone(),
+            image: String::from_utf8_lossy(&entry.item).into_owned(),
+            record,
+        })
+    }
+
     pub(super) fn snapshot(&self) -> &Snapshot {
         self.scope.snapshot()
     }
 
     /// Its whole name, as container clients write it without the host.
-    fn path(&self) -> String {
-        let project = self.scope.project().path.folded();
-        match self.image.as_str() {
-            "" => project,
-            image => format!("{project}/{image}"),
-        }
+    pub(super) fn path(&self) -> String {
+        whole_path(&self.scope, &self.image)
+    }
+
+    /// Whether no rule forbids the caller to delete it.
+    async fn may_go(&self) -> Result<bool, ApiError> {
+        let (project, caller) = (self.scope.project(), self.scope.caller());
+        let reader = &mut self.snapshot().clone();
+        let guard = ContainerGuard::of(reader, project, caller, self.scope.now()).await?;
+        Ok(guard.allows(&self.path(), Right::Delete))
     }
 
     fn location(&self) -> String {
@@ -163,11 +179,16 @@ async fn opened<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, Ap
 }
 
 /// The same for changes.
-pub(super) fn opened_to_write<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, ApiError> {
+fn opened_to_write<A: Action>(project: &Authorised<Project, A>) -> Result<Scope, ApiError> {
     match project.caller().scopes().has(TokenScope::Api) {
         true => Ok(project.scope(NAME)),
         false => Err(ApiError::forbidden("403 Forbidden")),
     }
+}
+
+/// The same for whoever may delete more than single tags: maintainers.
+pub(super) async fn opened_to_manage(project: &Authorised<Project, DeleteImage>) -> Result<Scope, ApiError> {
+    Ok(project.also::<Manage>().await?.scope(NAME))
 }
 
 pub(super) async fn find(scope: Scope, id: u64) -> Result<Found, ApiError> {
@@ -204,13 +225,7 @@ async fn offer(scope: &Scope, order_by: &str, selection: &mut Selection<Found>) 
             return Ok(());
         }
         for entry in entries {
-            let record: Repository = entry.record()?;
-            let found = Found {
-                keys: keys.repository(record.id),
-                scope: scope.clone(),
-                image: String::from_utf8_lossy(&entry.item).into_owned(),
-                record,
-            };
+            let found = Found::of_entry(scope, &entry)?;
             let key = match order_by {
                 "name" => found.image.clone().into_bytes(),
                 "created_at" => found.record.created_at.0.to_be_bytes().to_vec(),
@@ -294,7 +309,7 @@ async fn shown_alone(
     if details.size == Some(true) {
         shown["size"] = found.size().await?.into();
     }
-    if project.may::<Delete>().await? {
+    if project.may::<Manage>().await? && found.may_go().await? {
         let (base_url, project) = (project.base_url(), project.project().id);
         let url = format!("{base_url}/api/v4/projects/{project}/registry/repositories/{id}");
         shown["delete_api_path"] = url.into();
@@ -307,16 +322,15 @@ pub(super) fn unknown() -> ApiError {
 }
 
 async fn remove(
-    project: Authorised<Project, Delete>,
+    project: Authorised<Project, DeleteImage>,
     Path(target): Path<Target>,
 ) -> Result<StatusCode, ApiError> {
-    let found = find(opened_to_write(&project)?, target.repository_id).await?;
+    let found = find(opened_to_manage(&project).await?, target.repository_id).await?;
     let work = async |mut txn: Txn| {
-        let mut change = Change::new(&found.scope, &mut txn);
-        change.delete_repository(&found.image).await?;
-        found
-            .scope
-            .tell(&mut txn, Act::new("image.repository_deleted").to(&found.image));
+        let mut change = Change::new(&found.scope, &mut txn, &found.image);
+        change.delete_repository().await?;
+        let act = Act::new("image.repository_deleted").to(&found.image);
+        found.scope.tell(&mut txn, act);
         Ok((txn, ()))
     };
     found.scope.transact(work).await?;
@@ -402,8 +416,8 @@ async fn remove_tag(
     let unknown = || ApiError::not_found("404 Tag Not Found");
     let tag: Tag = target.tag_name.parse().map_err(|_| unknown())?;
     let work = async |mut txn: Txn| {
-        let mut change = Change::new(&found.scope, &mut txn);
-        let removed = match change.repository(&found.image).await? {
+        let mut change = Change::new(&found.scope, &mut txn, &found.image);
+        let removed = match change.repository().await? {
             Some(keys) => change.delete_tag(&keys, &tag).await?,
             None => false,
         };

@@ -5,6 +5,7 @@
 //! - a manifest is there with all that it names, or not at all: what it names is read in the
 //!   transaction that adds it, and nothing that is named can be removed;
 //! - every write reads the repository's own record, so that none survives its deletion;
+//! - what a rule protects is asked about in the transaction that would change it;
 //! - what a client was told is there stays long enough for it to be named: until then it is
 //!   marked, for the collection of what no manifest names.
 
@@ -23,6 +24,7 @@ use super::{error, number};
 use crate::formats::{Progress, Removal};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
+use crate::registry::protection::{ContainerGuard, Right, TagChange};
 use crate::registry::sessions;
 
 /// How long content stays that a client was told is there.
@@ -59,6 +61,15 @@ pub(super) async fn manifest(
     Ok(record.map(|record| (digest, record)))
 }
 
+/// The whole name of a repository, as container clients write it without the host.
+pub(super) fn whole_path(scope: &Scope, image: &str) -> String {
+    let project = scope.project().path.folded();
+    match image {
+        "" => project,
+        image => format!("{project}/{image}"),
+    }
+}
+
 /// What of a repository was promised to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -85,8 +96,8 @@ pub(super) async fn keep(
         Content::Manifest => keys.manifest(digest),
     };
     let work = async |mut txn: Txn| {
-        let mut change = Change::new(scope, &mut txn);
-        let held = change.repository(image).await?.is_some() && change.txn.get(&record).await?.is_some();
+        let mut change = Change::new(scope, &mut txn, image);
+        let held = change.repository().await?.is_some() && change.txn.get(&record).await?.is_some();
         if held {
             change.keep(keys, digest);
         }
@@ -110,30 +121,85 @@ pub(super) enum NewBody<'a> {
     Blob(&'a StoredBlob),
 }
 
-/// Changes to the images of one project, inside of a transaction.
+/// Changes to one repository of a project, inside of a transaction.
 pub(super) struct Change<'a> {
     scope: &'a Scope,
     txn: &'a mut Txn,
     keys: ProjectKeys,
+    /// What of its name is below the project.
+    image: &'a str,
+    guard: Option<ContainerGuard>,
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn new(scope: &'a Scope, txn: &'a mut Txn) -> Self {
+    pub(super) fn new(scope: &'a Scope, txn: &'a mut Txn, image: &'a str) -> Self {
         let keys = ProjectKeys::new(scope.collection());
-        Self { scope, txn, keys }
+        Self {
+            scope,
+            txn,
+            keys,
+            image,
+            guard: None,
+        }
+    }
+
+    /// What protects repositories and tags here, read as part of the transaction.
+    pub(super) async fn guard(&mut self) -> Result<&ContainerGuard, ApiError> {
+        let guard = match self.guard.take() {
+            Some(guard) => guard,
+            None => {
+                let (project, caller) = (self.scope.project(), self.scope.caller());
+                ContainerGuard::of(self.txn, project, caller, self.scope.now()).await?
+            }
+        };
+        Ok(self.guard.insert(guard))
+    }
+
+    /// Refuses what a rule forbids to do to the repository.
+    pub(super) async fn admit(&mut self, right: Right) -> Result<(), ApiError> {
+        let path = whole_path(self.scope, self.image);
+        self.guard().await?.check(&path, right)
+    }
+
+    /// Refuses to delete tags in a collection of them if a rule protects one.
+    async fn admit_deletion_of(&mut self, tags: &Collection) -> Result<(), ApiError> {
+        if !self.guard().await?.has_tag_rules() {
+            return Ok(());
+        }
+        let mut after: Option<Bytes> = None;
+        loop {
+            let mut scan = Scan::of(tags).limit(STEP);
+            if let Some(after) = &after {
+                scan = scan.after(after);
+            }
+            let entries = self.txn.scan(scan).await?;
+            let guard = self.guard().await?;
+            for entry in &entries {
+                guard.check_tag(&String::from_utf8_lossy(&entry.item), TagChange::Delete)?;
+            }
+            match entries.last() {
+                Some(last) if entries.len() == STEP => after = Some(last.item.clone()),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// The repository, if there is one. The commit fails if it is deleted meanwhile.
-    pub(super) async fn repository(&mut self, image: &str) -> Result<Option<RepositoryKeys>, ApiError> {
-        let found = self.txn.record::<Repository>(&self.keys.image(image)).await?;
+    pub(super) async fn repository(&mut self) -> Result<Option<RepositoryKeys>, ApiError> {
+        let found = self
+            .txn
+            .record::<Repository>(&self.keys.image(self.image))
+            .await?;
         Ok(found.map(|repository| self.keys.repository(repository.id)))
     }
 
     /// The repository; made if there is none.
-    pub(super) async fn claim(&mut self, image: &str) -> Result<RepositoryKeys, ApiError> {
-        if let Some(found) = self.repository(image).await? {
+    pub(super) async fn claim(&mut self) -> Result<RepositoryKeys, ApiError> {
+        self.admit(Right::Push).await?;
+        if let Some(found) = self.repository().await? {
             return Ok(found);
         }
+        let image = self.image;
         let last = self.keys.last_number();
         let nth = self.txn.record(&last).await?.unwrap_or(LastNumber(0)).0 + 1;
         self.txn.put_record(&last, &LastNumber(nth));
@@ -148,11 +214,14 @@ impl<'a> Change<'a> {
     }
 
     /// Removes a repository: it cannot be found any more, and what it had is taken apart later.
-    pub(super) async fn delete_repository(&mut self, image: &str) -> Result<bool, ApiError> {
-        let key = self.keys.image(image);
+    pub(super) async fn delete_repository(&mut self) -> Result<bool, ApiError> {
+        let key = self.keys.image(self.image);
         let Some(repository) = self.txn.record::<Repository>(&key).await? else {
             return Ok(false);
         };
+        self.admit(Right::Delete).await?;
+        let tags = self.keys.repository(repository.id).tags();
+        self.admit_deletion_of(&tags).await?;
         self.txn.delete(&key);
         self.txn.delete(&self.keys.image_of_id(repository.id));
         self.scope.order_removal(self.txn, repository.id).await?;
@@ -171,6 +240,7 @@ impl<'a> Change<'a> {
         digest: &Digest,
         blob: &StoredBlob,
     ) -> Result<(), ApiError> {
+        self.admit(Right::Push).await?;
         let key = keys.blob(digest);
         self.keep(keys, digest);
         if self.txn.get(&key).await?.is_some() {
@@ -202,6 +272,7 @@ impl<'a> Change<'a> {
         target: &RepositoryKeys,
         digest: &Digest,
     ) -> Result<bool, ApiError> {
+        self.admit(Right::Push).await?;
         let key = target.blob(digest);
         if self.txn.get(&key).await?.is_none() {
             let Some(link) = self.txn.record::<BlobLink>(&source.blob(digest)).await? else {
@@ -228,6 +299,7 @@ impl<'a> Change<'a> {
         new: &NewManifest<'_>,
         tags: &BTreeSet<Tag>,
     ) -> Result<(), ApiError> {
+        self.admit(Right::Push).await?;
         let key = keys.manifest(&new.digest);
         if self.txn.get(&key).await?.is_none() {
             let references = self.references(keys, new.manifest).await?;
@@ -311,7 +383,13 @@ impl<'a> Change<'a> {
 
     async fn put_tag(&mut self, keys: &RepositoryKeys, tag: &Tag, digest: &Digest) -> Result<(), ApiError> {
         let key = keys.tag(tag);
-        match self.txn.record::<TagRecord>(&key).await? {
+        let before = self.txn.record::<TagRecord>(&key).await?;
+        let change = match &before {
+            Some(before) if before.digest != *digest => TagChange::Move,
+            _ => TagChange::Make,
+        };
+        self.guard().await?.check_tag(tag.as_str(), change)?;
+        match before {
             None => self.txn.add(&keys.tag_count(), 1),
             Some(before) if before.digest != *digest => {
                 self.txn.delete(&keys.tagged(&before.digest).key(tag.as_str()));
@@ -333,13 +411,16 @@ impl<'a> Change<'a> {
         self.delete_tag_if(keys, tag, |_| true).await
     }
 
-    /// The same unless it was pushed again since then.
+    /// The same unless it was pushed again since then, or is protected at all.
     pub(super) async fn delete_tag_of(
         &mut self,
         keys: &RepositoryKeys,
         tag: &Tag,
         pushed_at: Timestamp,
     ) -> Result<bool, ApiError> {
+        if self.guard().await?.protects_tag(tag.as_str()) {
+            return Ok(false);
+        }
         self.delete_tag_if(keys, tag, |record| record.updated_at == pushed_at)
             .await
     }
@@ -355,6 +436,8 @@ impl<'a> Change<'a> {
         let Some(record) = record.filter(goes) else {
             return Ok(false);
         };
+        self.admit(Right::Delete).await?;
+        self.guard().await?.check_tag(tag.as_str(), TagChange::Delete)?;
         self.txn.delete(&key);
         self.txn.delete(&keys.tagged(&record.digest).key(tag.as_str()));
         self.txn.add(&keys.tag_count(), -1);
@@ -374,7 +457,9 @@ impl<'a> Change<'a> {
         };
         self.refuse_if_used(keys, digest, "MANIFEST_REFERENCED_IN_LIST")
             .await?;
+        self.admit(Right::Delete).await?;
         let tagged = keys.tagged(digest);
+        self.admit_deletion_of(&tagged).await?;
         let tags = self.txn.scan(Scan::of(&tagged).limit(STEP)).await?;
         for entry in &tags {
             self.txn.delete(&keys.tags().key(&entry.item));
@@ -403,6 +488,7 @@ impl<'a> Change<'a> {
             return Ok(false);
         };
         self.refuse_if_used(keys, digest, "DENIED").await?;
+        self.admit(Right::Delete).await?;
         self.txn.delete(&key);
         let (blobs, space) = (self.scope.blobs(), self.scope.space());
         blobs.release(self.txn, space, &link.blob, key.as_bytes()).await?;

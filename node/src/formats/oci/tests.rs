@@ -3,6 +3,7 @@
 mod access;
 mod lists;
 mod manifests;
+mod protection;
 mod rest;
 mod uploads;
 

@@ -92,8 +92,8 @@ impl<'a> Uploads<'a> {
             return Err(error::digest_differs(digest));
         }
         let work = async |mut txn: Txn| {
-            let mut change = Change::new(self.scope, &mut txn);
-            let repository = change.claim(self.image).await?;
+            let mut change = Change::new(self.scope, &mut txn, self.image);
+            let repository = change.claim().await?;
             change.link(&repository, digest, &stored).await?;
             blobs.complete_upload(&mut txn, space, &upload.id);
             self.sessions.forget(&mut txn, upload).await?;
@@ -161,8 +161,8 @@ impl<'a> Uploads<'a> {
             return Err(error::digest_differs(digest));
         }
         let work = async |mut txn: Txn| {
-            let mut change = Change::new(self.scope, &mut txn);
-            let repository = change.claim(self.image).await?;
+            let mut change = Change::new(self.scope, &mut txn, self.image);
+            let repository = change.claim().await?;
             change.link(&repository, digest, &stored).await?;
             Ok((txn, ()))
         };

@@ -78,6 +78,10 @@ impl Format for Pypi {
         response
     }
 
+    fn spelled_alike(&self, name: &str) -> String {
+        names::spelled_alike(name)
+    }
+
     fn delete_version<'a>(
         &'a self,
         edit: &'a mut Edit<'_>,

@@ -46,9 +46,14 @@ impl FromStr for ProjectName {
         if !ends.iter().flatten().all(u8::is_ascii_alphanumeric) || text.is_empty() {
             return wrong("does not begin and end with a letter or digit");
         }
-        let words = text.split(['-', '_', '.']).filter(|word| !word.is_empty());
-        Ok(Self(words.collect::<Vec<_>>().join("-").to_ascii_lowercase()))
+        Ok(Self(spelled_alike(text)))
     }
+}
+
+/// The form of a name that all its spellings have in common.
+pub(super) fn spelled_alike(name: &str) -> String {
+    let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
 impl fmt::Display for ProjectName {

@@ -99,16 +99,19 @@ impl Resource for Project {
                 scopes: caller.scopes(),
             },
         };
-        let on_packages = !matches!(verb, Verb::See | Verb::Manage | Verb::ManageSelf | Verb::Own);
-        let visibility = match (self.package_access, verb) {
-            (PackageAccess::Public, Verb::Pull | Verb::PullImage) => Visibility::Public,
-            (PackageAccess::Private, _) if on_packages => Visibility::Private,
+        // What of the project the verb is about has a switch of its own.
+        let access = match verb {
+            Verb::Pull | Verb::Publish | Verb::Delete => Some(self.package_access),
+            Verb::PullImage | Verb::PushImage | Verb::DeleteImage => Some(self.image_access()),
+            Verb::See | Verb::Manage | Verb::ManageSelf | Verb::Own => None,
+        };
+        let visibility = match (access, verb) {
+            (Some(PackageAccess::Public), Verb::Pull | Verb::PullImage) => Visibility::Public,
+            (Some(PackageAccess::Private), _) => Visibility::Private,
             _ => self.visibility,
         };
         Ok(match decide(verb, visibility, standing) {
-            Decision::Allowed if on_packages && self.package_access == PackageAccess::Disabled => {
-                Decision::Forbidden
-            }
+            Decision::Allowed if access == Some(PackageAccess::Disabled) => Decision::Forbidden,
             // Narrower packages do not hide the project itself.
             Decision::Hidden if decide(Verb::See, self.visibility, standing) != Decision::Hidden => {
                 Decision::Forbidden

@@ -6,6 +6,7 @@ use crate::registry::door::decide::Resource;
 use crate::registry::door::{Access, Authorised};
 use crate::registry::names::{FullPath, MAX_DEPTH, Reference};
 use crate::registry::project::{self, Project};
+use crate::registry::protection::{ContainerGuard, Right};
 
 impl Access {
     /// Comes to the project that the longest possible beginning of a container image's name
@@ -26,7 +27,13 @@ impl Access {
             }
         }
         match self.find_image(name).await? {
-            Some((project, rest)) => Ok((self.decided(project).await?, rest)),
+            Some((project, rest)) => {
+                let project: Authorised<Project, A> = self.decided(project).await?;
+                match self.is_protected::<A>(project.project(), name).await? {
+                    false => Ok((project, rest)),
+                    true => Err(ApiError::forbidden(format!("repository {name} is protected"))),
+                }
+            }
             None => Err(self.unknown::<Project>()),
         }
     }
@@ -38,10 +45,23 @@ impl Access {
             Some((project, _)) => {
                 let reader = &mut self.snapshot().clone();
                 let decision = project.decide(reader, self.caller(), A::VERB, self.now()).await?;
-                Ok(decision == Decision::Allowed)
+                Ok(decision == Decision::Allowed && !self.is_protected::<A>(&project, name).await?)
             }
             None => Ok(false),
         }
+    }
+
+    /// Whether a rule forbids to do this to a repository. Asked before anything is sent for it; what
+    /// is decided then is decided again in the transaction that changes something.
+    async fn is_protected<A: Action>(&self, project: &Project, name: &str) -> Result<bool, ApiError> {
+        let right = match A::VERB {
+            Verb::PushImage => Right::Push,
+            Verb::DeleteImage => Right::Delete,
+            _ => return Ok(false),
+        };
+        let reader = &mut self.snapshot().clone();
+        let guard = ContainerGuard::of(reader, project, self.caller(), self.now()).await?;
+        Ok(!guard.allows(name, right))
     }
 
     async fn find_image(&self, name: &str) -> Result<Option<(Project, String)>, ApiError> {

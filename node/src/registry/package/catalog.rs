@@ -10,6 +10,7 @@ use crate::registry::keys;
 use crate::registry::package::record::{File, Location, Package, Status, Version};
 use crate::registry::package::{Edit, View};
 use crate::registry::project::Project;
+use crate::registry::protection::{PackageGuard, Right};
 use crate::registry::scope::Scope;
 
 /// How many rows of an index are read at a time.
@@ -169,6 +170,16 @@ impl Authorised<Project, Pull> {
         }
         let older = keys::older_files(root, project, of.version.id).key(id);
         self.snapshot().record(&older).await?.ok_or_else(unknown)
+    }
+
+    /// Whether the caller may delete a version: by its role, and by the rules that protect it.
+    pub(crate) async fn may_delete(&self, of: &Listed) -> Result<bool, ApiError> {
+        if !self.may::<Delete>().await? {
+            return Ok(false);
+        }
+        let reader = &mut self.snapshot().clone();
+        let guard = PackageGuard::of(reader, self.project(), self.caller(), self.now()).await?;
+        Ok(guard.allows(&of.format, &of.package.name, Right::Delete))
     }
 
     /// When a file of a version was last downloaded, to about ten minutes.

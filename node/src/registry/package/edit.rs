@@ -1,15 +1,23 @@
 //! Changing packages inside of a transaction.
+//!
+//! All changes of all formats come through here, so this is where rules that protect packages are
+//! kept: a name must be opened in the transaction before anything of it is changed, and whatever
+//! publishes, changes or removes something asks the rules.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cairn_cluster::{BlobId, BlobTxnError, Digests, Key, Scan, StoredBlob, Txn};
 use data_encoding::HEXLOWER;
 
+use crate::auth::action::Verb;
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::audit::Act;
 use crate::registry::keys;
 use crate::registry::package::record::{
     File, Location, MAX_METADATA_BYTES, Package, Status, Tombstone, Version,
 };
+use crate::registry::protection::{PackageGuard, Right};
 use crate::registry::purge::{self, Purge};
 use crate::registry::scope::Scope;
 use crate::registry::settings::DuplicatePolicy;
@@ -24,6 +32,10 @@ const MAX_FORMER_KEYS: usize = 16;
 pub struct Edit<'a> {
     scope: &'a Scope,
     txn: &'a mut Txn,
+    /// What protects packages here; read when the first name is opened.
+    guard: Option<PackageGuard>,
+    /// The packages of the versions that were opened.
+    packages: BTreeMap<u64, String>,
 }
 
 /// A version to be made.
@@ -103,7 +115,12 @@ pub enum FilePut {
 impl<'a> Edit<'a> {
     /// What `scope` covers, as this transaction would leave it.
     pub fn new(scope: &'a Scope, txn: &'a mut Txn) -> Self {
-        Self { scope, txn }
+        Self {
+            scope,
+            txn,
+            guard: None,
+            packages: BTreeMap::new(),
+        }
     }
 
     /// What the transaction is about.
@@ -134,13 +151,61 @@ impl<'a> Edit<'a> {
         Ok(found.filter(|package| package.deleted_at.is_none()))
     }
 
+    /// Reads what protects packages here, as part of the transaction.
+    async fn guard(&mut self) -> Result<&PackageGuard, ApiError> {
+        if self.guard.is_none() {
+            let (project, caller, now) = (self.scope.project(), self.scope.caller(), self.scope.now());
+            self.guard = Some(PackageGuard::of(self.txn, project, caller, now).await?);
+        }
+        self.opened()
+    }
+
+    /// The same where a name must have been opened before.
+    fn opened(&self) -> Result<&PackageGuard, ApiError> {
+        let never = || std::io::Error::other("a package is changed that the transaction has not opened");
+        self.guard.as_ref().ok_or_else(|| ApiError::internal(never()))
+    }
+
+    /// Refuses what a rule forbids to do to a package.
+    async fn admit(&mut self, name: &str, right: Right) -> Result<(), ApiError> {
+        let format = self.scope.format();
+        self.guard().await?.check(format, name, right)
+    }
+
+    /// The same for the package of a version.
+    async fn admit_version(&mut self, version: &Version, right: Right) -> Result<(), ApiError> {
+        let name = match self.packages.get(&version.id) {
+            Some(name) => name.clone(),
+            None => {
+                let key = keys::version_ids(self.root(), self.project()).key(version.id);
+                match self.txn.record::<Location>(&key).await? {
+                    Some(location) => location.name,
+                    // It is gone, and so is what could be protected.
+                    None => return Ok(()),
+                }
+            }
+        };
+        self.admit(&name, right).await
+    }
+
+    /// The same for what is written about a package. What a deletion leaves to be mended was
+    /// decided on when it deleted, and whoever only reads may still say what they like.
+    fn admit_mending(&self, name: &str) -> Result<(), ApiError> {
+        match self.scope.verb() {
+            Verb::Delete | Verb::Pull => self.opened().map(|_| ()),
+            _ => self.opened()?.check(self.scope.format(), name, Right::Push),
+        }
+    }
+
     async fn package_or_its_trace(&mut self, name: &str) -> Result<Option<Package>, ApiError> {
+        self.guard().await?;
         let key = keys::package(self.root(), self.project(), self.scope.format(), name);
         Ok(self.txn.record(&key).await?)
     }
 
     /// The package of this normalised name; made if there is none.
     pub async fn claim(&mut self, name: &str, display_name: &str) -> Result<Package, ApiError> {
+        self.admit(name, Right::Push).await?;
         let trace = match self.package_or_its_trace(name).await? {
             Some(package) if package.deleted_at.is_none() => return Ok(package),
             trace => trace,
@@ -156,12 +221,17 @@ impl<'a> Edit<'a> {
         };
         let named = keys::named(self.root(), self.scope.format(), name);
         self.txn.put(&named.key(self.project()), "");
-        self.put_package(&package)?;
+        self.write_package(&package)?;
         Ok(package)
     }
 
     /// Writes a package back, with changed metadata.
     pub fn put_package(&mut self, package: &Package) -> Result<(), ApiError> {
+        self.admit_mending(&package.name)?;
+        self.write_package(package)
+    }
+
+    fn write_package(&mut self, package: &Package) -> Result<(), ApiError> {
         check_metadata(&package.metadata)?;
         let key = keys::package(self.root(), self.project(), self.scope.format(), &package.name);
         self.txn.put_record(&key, package);
@@ -171,7 +241,11 @@ impl<'a> Edit<'a> {
     /// One version of a package.
     pub async fn version(&mut self, package: &Package, version: &str) -> Result<Option<Version>, ApiError> {
         let versions = keys::versions(self.root(), self.project(), package.key);
-        Ok(self.txn.record(&versions.key(version)).await?)
+        let found: Option<Version> = self.txn.record(&versions.key(version)).await?;
+        if let Some(version) = &found {
+            self.packages.insert(version.id, package.name.clone());
+        }
+        Ok(found)
     }
 
     /// Makes a version; a conflict if it is there, or was deleted and may not come back.
@@ -181,6 +255,7 @@ impl<'a> Edit<'a> {
         new: NewVersion,
         reuse: Reuse,
     ) -> Result<Version, ApiError> {
+        self.admit(&package.name, Right::Push).await?;
         check_metadata(&new.metadata)?;
         let (root, project) = (self.root(), self.project());
         let key = keys::versions(root, project, package.key).key(&new.version);
@@ -215,6 +290,7 @@ impl<'a> Edit<'a> {
             package_key: package.key,
             version: version.version.clone(),
         };
+        self.packages.insert(version.id, package.name.clone());
         self.txn.put_record(&key, &version);
         self.txn
             .put_record(&keys::version_ids(root, project).key(version.id), &location);
@@ -245,6 +321,7 @@ impl<'a> Edit<'a> {
 
     /// Writes a version back, with changed status or metadata.
     pub fn put_version(&mut self, package: &Package, version: &Version) -> Result<(), ApiError> {
+        self.admit_mending(&package.name)?;
         check_metadata(&version.metadata)?;
         let versions = keys::versions(self.root(), self.project(), package.key);
         self.txn.put_record(&versions.key(&version.version), version);
@@ -297,6 +374,7 @@ impl<'a> Edit<'a> {
         metadata: Bytes,
         duplicates: DuplicatePolicy,
     ) -> Result<FilePut, ApiError> {
+        self.admit_version(version, Right::Push).await?;
         if let Some(present) = self.file(version, name).await? {
             let same = present.blob == content.blob();
             match duplicates {
@@ -363,6 +441,7 @@ impl<'a> Edit<'a> {
 
     /// Removes the file of this name; of several, all.
     pub async fn delete_file(&mut self, version: &Version, file: &File) -> Result<(), ApiError> {
+        self.admit_version(version, Right::Delete).await?;
         let (root, project) = (self.root(), self.project());
         self.tell_of_file("package.file_deleted", version, file).await?;
         self.drop_file(version, file).await?;
@@ -385,6 +464,7 @@ impl<'a> Edit<'a> {
         version: &Version,
         id: u64,
     ) -> Result<Option<File>, ApiError> {
+        self.admit_version(version, Right::Delete).await?;
         let (root, project) = (self.root(), self.project());
         let Some(name) = self
             .txn
@@ -425,6 +505,7 @@ impl<'a> Edit<'a> {
     /// Removes a version with its files, and leaves a tombstone. A version of many files
     /// vanishes at once, and its files are let go in the background.
     pub async fn delete_version(&mut self, package: &Package, version: &Version) -> Result<(), ApiError> {
+        self.admit(&package.name, Right::Delete).await?;
         let (root, project) = (self.root(), self.project());
         let location = Location {
             format: self.scope.format().into(),
@@ -465,6 +546,7 @@ impl<'a> Edit<'a> {
 
     /// Removes a package with all its versions, which vanish at once. Its name is remembered.
     pub async fn delete_package(&mut self, package: Package) -> Result<(), ApiError> {
+        self.admit(&package.name, Right::Delete).await?;
         let (root, project) = (self.root(), self.project());
         let mut trace = package;
         if trace.former_keys.len() >= MAX_FORMER_KEYS {
@@ -481,7 +563,7 @@ impl<'a> Edit<'a> {
         trace.deleted_at = Some(self.scope.now());
         trace.former_keys.push(trace.key);
         trace.metadata = Bytes::new();
-        self.put_package(&trace)?;
+        self.write_package(&trace)?;
         let named = keys::named(root, self.scope.format(), &trace.name);
         self.txn.delete(&named.key(project));
         let work = Purge::Package {

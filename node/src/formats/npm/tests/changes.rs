@@ -457,3 +457,46 @@ async fn changes_of_wrong_shape_are_refused() {
         .await
         .expect(403);
 }
+
+#[tokio::test]
+async fn a_protected_package_is_changed_by_those_who_may_and_starred_by_all() {
+    let node = TestNode::start().await;
+    Draft::new("@acme/core", "1.0.0").publish(&node).await.expect(201);
+    let rule = json!({
+        "package_name_pattern": "@acme/*",
+        "package_type": "npm",
+        "minimum_access_level_for_push": "maintainer",
+        "minimum_access_level_for_delete": "owner",
+    });
+    node.protect("packages", &rule).await.expect(201);
+    let two = Draft::new("@acme/core", "2.0.0");
+    for caller in ["developer", "deploy-write"] {
+        let refused = two.publish_by(&node, caller).await.expect(403);
+        assert_eq!(refused.json()["error"], "Package protected.", "{caller}");
+    }
+    two.publish_by(&node, "maintainer").await.expect(201);
+    Draft::new("free", "1.0.0")
+        .publish_by(&node, "deploy-write")
+        .await
+        .expect(201);
+    let tag = format!("{BASE}/-/package/@acme%2fcore/dist-tags/latest");
+    let move_tag = |caller: &str| node.put(&tag).by(caller).json(&json!("1.0.0")).send();
+    move_tag("developer").await.expect(403);
+    move_tag("maintainer").await.expect(201);
+    let rev = revision(&node, "@acme/core").await;
+    let unpublish = |caller: &str| {
+        let target = format!("{}/-rev/{rev}", path("@acme/core"));
+        node.delete(target).by(caller).send()
+    };
+    unpublish("maintainer").await.expect(403);
+    let star = json!({ "_id": "@acme/core", "users": { "developer": true } });
+    node.put(path("@acme/core"))
+        .by("developer")
+        .json(&star)
+        .send()
+        .await
+        .expect(200);
+    let rev = revision(&node, "@acme/core").await;
+    let target = format!("{}/-rev/{rev}", path("@acme/core"));
+    node.delete(target).by("owner").send().await.expect(200);
+}

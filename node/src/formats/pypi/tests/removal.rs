@@ -150,3 +150,35 @@ async fn a_deleted_project_takes_all_with_it() {
     assert_eq!(fixture::format_records(node.app(), 1, "pypi").await, 0);
     get(&node, "simple/foo/").await.expect(404);
 }
+
+#[tokio::test]
+async fn a_protected_project_is_known_by_every_spelling() {
+    let node = TestNode::start().await;
+    Dist::wheel("my-tool", "1.0").publish(&node).await.expect(200);
+    let rule = json!({
+        "package_name_pattern": "My_*",
+        "package_type": "pypi",
+        "minimum_access_level_for_push": "maintainer",
+        "minimum_access_level_for_delete": "owner",
+    });
+    node.protect("packages", &rule).await.expect(201);
+    let two = Dist::wheel("my.tool", "2.0");
+    let refused = two.publish(&node).await.expect(403);
+    assert_eq!(refused.text(), "Package protected.\n");
+    two.send_to(&node, BASE, "deploy-write").await.expect(403);
+    two.send_to(&node, BASE, "maintainer").await.expect(200);
+    Dist::wheel("other", "1.0").publish(&node).await.expect(200);
+    let yank = |caller: &str| {
+        let target = format!("{BASE}/releases/my_tool/2.0/yank");
+        node.post(target)
+            .by(caller)
+            .json(&json!({ "reason": "x" }))
+            .send()
+    };
+    yank("developer").await.expect(403);
+    yank("maintainer").await.expect(200);
+    let release = format!("{BASE}/releases/my-tool/2.0");
+    node.delete(&release).by("maintainer").send().await.expect(403);
+    node.delete(&release).by("owner").send().await.expect(204);
+    assert_eq!(files(&page(&node, BASE, "my-tool").await).len(), 1);
+}
