@@ -9,6 +9,7 @@ use crate::admin::cluster::{NoCluster, Operator};
 use crate::auth::throttle::Throttle;
 use crate::http::buffers::ReadBuffers;
 use crate::http::parsing::ParserThreads;
+use crate::http::rates::Rates;
 use crate::http::settings::HttpSettings;
 use crate::registry::audit::Denials;
 use crate::registry::store::Store;
@@ -25,6 +26,7 @@ pub struct App {
 struct Inner {
     store: Store,
     http: HttpSettings,
+    rates: Rates,
     throttle: Throttle,
     denials: Denials,
     parser_threads: ParserThreads,
@@ -49,6 +51,7 @@ impl App {
     ) -> Self {
         let inner = Inner {
             store: Store::new(kv, blobs, seams),
+            rates: Rates::new(&http.rates),
             http,
             throttle: Throttle::default(),
             denials: Denials::default(),
@@ -89,6 +92,11 @@ impl App {
     /// The cluster, for operators.
     pub(crate) fn operator(&self) -> &dyn Operator {
         &*self.inner.operator
+    }
+
+    /// Who asks too often.
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.inner.rates
     }
 
     /// Who failed to sign in too often.

@@ -183,6 +183,15 @@ pub struct Limits {
     /// How long an upload session lives after its last byte came in.
     #[serde(with = "duration")]
     pub upload_session: Duration,
+    /// Requests by which a user or deploy token reads, a minute; 0 for no limit.
+    pub reads_per_minute: u32,
+    /// All other requests of theirs, a minute; 0 for no limit.
+    pub changes_per_minute: u32,
+    /// Requests without credentials from one address, a minute; 0 for no limit.
+    pub anonymous_per_minute: u32,
+    /// What the three limits above give in this time may be used at once.
+    #[serde(with = "duration")]
+    pub request_burst: Duration,
 }
 
 impl Default for Limits {
@@ -195,6 +204,11 @@ impl Default for Limits {
             // The least that registries must accept.
             oci_manifest: ByteSize::mib(4),
             upload_session: Duration::from_secs(24 * 60 * 60),
+            // As in GitLab, whoever wants limits on requests sets them.
+            reads_per_minute: 0,
+            changes_per_minute: 0,
+            anonymous_per_minute: 0,
+            request_burst: Duration::from_secs(60),
         }
     }
 }

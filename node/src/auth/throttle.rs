@@ -32,8 +32,12 @@ impl Throttle {
     /// Counts a failure; says how long to wait if there were too many.
     pub(crate) fn failed(&self, address: Option<IpAddr>) -> Option<Duration> {
         let address = network(address?);
-        let failures = self.failures.get(&address).unwrap_or(0) + 1;
-        self.failures.insert(address, failures);
+        // Those that fail at the same time count, too.
+        let counted = self.failures.entry(address).and_upsert_with(|before| {
+            let before = before.map_or(0, |before| before.into_value());
+            before.saturating_add(1)
+        });
+        let failures = counted.into_value();
         (failures > FAILURES_PER_WINDOW).then_some(WINDOW)
     }
 }

@@ -21,6 +21,7 @@ use crate::auth::action::Freshness;
 use crate::auth::credentials::TOKEN_HEADERS;
 use crate::http::host::BaseUrl;
 use crate::http::observe::AnsweredBy;
+use crate::http::rates::Principal;
 use crate::registry::door::trace::{Taken, Trace, view_for};
 
 /// Memory for answers.
@@ -62,6 +63,7 @@ struct Kept {
     seen: Seen,
     freshness: Freshness,
     token: Option<Key>,
+    principal: Option<Principal>,
 }
 
 impl Answers {
@@ -103,6 +105,12 @@ impl Answers {
         let name = name(&request);
         let mut taken = None;
         if let Some(kept) = self.kept.get(&name) {
+            if let Some(principal) = &kept.principal
+                && app.rates().count(request.extensions(), principal).is_err()
+            {
+                // The door refuses it, and its route says so in the words of the format.
+                return route(request).await;
+            }
             let view = view_for(app, request.method(), kept.freshness).await;
             match &view {
                 Ok((view, _)) if kept.holds(app, view) => {
@@ -134,6 +142,7 @@ impl Answers {
                 seen,
                 freshness: trace.freshness(),
                 token: trace.token(),
+                principal: trace.principal(),
             };
             self.kept.insert(name, Arc::new(kept));
         }

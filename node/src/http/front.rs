@@ -46,10 +46,11 @@ impl Front {
     pub async fn answer(&self, request: Request) -> Response {
         let Inner { app, answers, routes } = &*self.0;
         observe::observe(request, async |request| {
-            let (request, address) = match guard::pass(app, request) {
+            let (mut request, address) = match guard::pass(app, request) {
                 Ok(passed) => passed,
                 Err(refused) => return refused.into_response(),
             };
+            let turn = app.rates().begin(&mut request, address);
             let route = async |request| match routes.clone().oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
@@ -66,6 +67,9 @@ impl Front {
             if let Some(address) = address {
                 // For the log line.
                 response.extensions_mut().insert(address);
+            }
+            if let Some(turn) = turn {
+                turn.tell(app.store().now(), response.headers_mut());
             }
             response
         })

@@ -53,6 +53,11 @@ pub(crate) fn dropped(reason: &'static str) {
     counter!("cairn_http_connections_dropped_total", "reason" => reason).increment(1);
 }
 
+/// Requests that were refused because their client made too many, by limit.
+pub(crate) fn limited(limit: &'static str) {
+    counter!("cairn_http_limited_total", "limit" => limit).increment(1);
+}
+
 /// How long the certificate that clients are shown still holds, and whether the files that it
 /// came from hold something that cannot be used.
 pub(crate) fn certificate(seconds_left: i64, refused: bool) {

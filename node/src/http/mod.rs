@@ -20,6 +20,7 @@ pub(crate) mod parsing;
 pub mod path;
 mod probes;
 pub mod range;
+pub(crate) mod rates;
 mod router;
 pub mod serve;
 pub mod server;

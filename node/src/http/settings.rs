@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -23,6 +24,21 @@ pub struct HttpSettings {
     pub query_tokens: bool,
     /// Limits on what clients send.
     pub limits: Limits,
+    /// Limits on how often they ask.
+    pub rates: RateLimits,
+}
+
+/// How many requests a client may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Requests by which a user or deploy token reads, a minute.
+    pub reads: Option<NonZeroU32>,
+    /// All other requests of theirs, a minute.
+    pub changes: Option<NonZeroU32>,
+    /// Requests without credentials that hold, from one address, a minute.
+    pub anonymous: Option<NonZeroU32>,
+    /// What a client gets back in this time may be used at once.
+    pub burst: Duration,
 }
 
 /// Limits on what clients send.
@@ -86,6 +102,12 @@ impl HttpSettings {
                 npm_publish_bytes: limits.npm_publish.as_u64(),
                 oci_manifest_bytes: in_memory(limits.oci_manifest),
                 upload_session: limits.upload_session,
+            },
+            rates: RateLimits {
+                reads: NonZeroU32::new(limits.reads_per_minute),
+                changes: NonZeroU32::new(limits.changes_per_minute),
+                anonymous: NonZeroU32::new(limits.anonymous_per_minute),
+                burst: limits.request_burst,
             },
         }
     }

@@ -1,6 +1,7 @@
 //! What the whole server does with clients that mean harm, or do not know better.
 
 mod floods;
+mod rates;
 mod tls;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ mod matrix;
 pub(crate) mod readme;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
@@ -26,6 +27,7 @@ use tower::ServiceExt;
 
 use crate::app::App;
 use crate::http::front::Front;
+use crate::http::host::Connection;
 use crate::http::settings::HttpSettings;
 use crate::registry::bootstrap::{Bootstrap, bootstrap};
 use crate::registry::fixture;
@@ -67,6 +69,7 @@ pub(crate) struct TestRequest<'n> {
     target: String,
     headers: HeaderMap,
     body: Body,
+    peer: Option<IpAddr>,
 }
 
 /// What came back.
@@ -158,6 +161,7 @@ impl TestNode {
             target: target.into(),
             headers: HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("cairn.example"))]),
             body: Body::empty(),
+            peer: None,
         }
     }
 
@@ -207,6 +211,12 @@ impl TestRequest<'_> {
         self.header("authorization", &format!("Basic {pair}"))
     }
 
+    /// Sent from an address, as if there were a socket.
+    pub(crate) fn from(mut self, address: &str) -> Self {
+        self.peer = Some(address.parse().unwrap());
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().unwrap();
         self.headers
@@ -234,6 +244,9 @@ impl TestRequest<'_> {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.target.parse().unwrap();
         *request.headers_mut() = self.headers;
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(Connection { peer, tls: false });
+        }
         let front = self.node.front();
         async move {
             let response = front.oneshot(request).await.unwrap();

@@ -36,6 +36,7 @@ use crate::auth::credentials::{self, BadCredentials, Presented};
 use crate::auth::derived::{Grants, MAX_LIFETIME};
 use crate::http::error::ApiError;
 use crate::http::host::{BaseUrl, ClientAddress};
+use crate::http::rates::Principal;
 use crate::registry::audit::{Located, Trail, Whereabouts};
 use crate::registry::group::{self, Group};
 use crate::registry::keys;
@@ -114,6 +115,11 @@ impl Access {
         presented: Result<Option<Presented>, BadCredentials>,
     ) -> Result<Self, ApiError> {
         let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        // Whoever is refused for asking too often costs the cluster as little as possible.
+        app.rates().check(&parts.extensions)?;
+        if let Ok(None) = presented {
+            app.rates().count(&parts.extensions, &Principal::Anonymous)?;
+        }
         let (snapshot, is_latest) = Trace::view(app, parts, freshness).await?;
         let identified = match presented {
             Ok(None) => Ok(Some(Caller::anonymous())),
@@ -126,8 +132,13 @@ impl Access {
         let identified = identified?;
         Trail::came(parts, identified.as_ref(), address);
         let Some(caller) = identified else {
-            return Err(bad_credentials(app, address));
+            let refused = bad_credentials(app, address);
+            app.rates().count(&parts.extensions, &Principal::Anonymous)?;
+            return Err(refused);
         };
+        let principal = Principal::of(&caller);
+        app.rates().count(&parts.extensions, &principal)?;
+        Trace::counts_for(parts, principal);
         let surface = parts
             .extensions
             .get::<Surface>()

@@ -12,6 +12,7 @@ use cairn_cluster::{Footprint, Key, Seen, Snapshot};
 use crate::app::App;
 use crate::auth::action::Freshness;
 use crate::http::error::ApiError;
+use crate::http::rates::Principal;
 
 /// How old a permission may be when a node that lost the majority serves what cannot change.
 const MAX_PERMISSION_AGE: Duration = Duration::from_secs(30);
@@ -24,6 +25,7 @@ pub(crate) struct Trace(Arc<Steps>);
 struct Steps {
     footprint: Footprint,
     token: OnceLock<Key>,
+    principal: OnceLock<Principal>,
     /// Whether a view was asked for that must be the latest.
     latest: AtomicBool,
     taken: Option<Taken>,
@@ -74,6 +76,13 @@ impl Trace {
         }
     }
 
+    /// Notes whom the request counts for.
+    pub(crate) fn counts_for(parts: &Parts, principal: Principal) {
+        if let Some(Self(steps)) = parts.extensions.get::<Self>() {
+            let _ = steps.principal.set(principal);
+        }
+    }
+
     /// How fresh what was read had to be.
     pub(crate) fn freshness(&self) -> Freshness {
         match self.0.latest.load(Ordering::Relaxed) {
@@ -85,6 +94,11 @@ impl Trace {
     /// All that was read; none if that cannot be told.
     pub(crate) fn seen(&self) -> Option<Seen> {
         self.0.footprint.seen()
+    }
+
+    /// Whom the request counts for; none if it never came to the door.
+    pub(crate) fn principal(&self) -> Option<Principal> {
+        self.0.principal.get().cloned()
     }
 
     /// Where the use of the caller's token is noted, if it has one.
