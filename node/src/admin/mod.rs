@@ -7,6 +7,7 @@
 mod access_tokens;
 mod audit_events;
 mod backups;
+mod cleanup;
 #[cfg(all(test, feature = "real-clients"))]
 mod client;
 pub mod cluster;
@@ -49,11 +50,13 @@ pub(crate) fn routes() -> Router<App> {
         .merge(audit_events::routes())
         .merge(packages::routes())
         .merge(protection::routes())
+        .merge(cleanup::routes())
         .merge(oci::rest::routes());
     Router::new()
         .nest("/api/v4", routes)
         .merge(audit_events::log_routes())
         .merge(backups::routes())
+        .merge(cleanup::own_routes())
         .merge(cluster::routes())
         .merge(upkeep::routes())
 }

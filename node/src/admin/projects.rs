@@ -7,6 +7,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::admin::cleanup::shown_images;
 use crate::admin::shown::{required, text, with};
 use crate::app::App;
 use crate::auth::{Access, Authorised, Manage, Own, See};
@@ -14,6 +15,7 @@ use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
 use crate::http::page::{Paging, Selection};
+use crate::registry::cleanup::ContainerChange;
 use crate::registry::group::Group;
 use crate::registry::names::{PathSegment, Reference, Visibility};
 use crate::registry::project::{NewProject, Project, ProjectChange};
@@ -171,7 +173,11 @@ async fn list(access: Access, Query(query): Query<ListQuery>, paging: Paging) ->
 }
 
 async fn show(of: Authorised<Project, See>) -> Result<Json<Value>, ApiError> {
-    let mut answer = shown(of.project(), of.access());
+    let policy = shown_images(&of.cleanup_policy().await?);
+    let mut answer = with(
+        shown(of.project(), of.access()),
+        json!({ "container_expiration_policy": policy }),
+    );
     if of.caller().user().is_some() {
         let (project, group) = of.own_roles().await?;
         let level = |role: Option<crate::auth::role::Role>| {
@@ -231,6 +237,7 @@ struct Change {
     visibility: Option<Visibility>,
     package_registry_access_level: Option<PackageAccess>,
     container_registry_access_level: Option<PackageAccess>,
+    container_expiration_policy_attributes: Option<ContainerChange>,
 }
 
 async fn change(
@@ -247,8 +254,15 @@ async fn change(
         package_access: change.package_registry_access_level,
         image_access: change.container_registry_access_level,
         packages: None,
+        containers: change.container_expiration_policy_attributes,
     };
-    Ok(Json(shown(&of.change(&change).await?, of.access())))
+    let project = of.change(&change).await?;
+    let policy = shown_images(&of.cleanup_policy_now().await?);
+    let answer = shown(&project, of.access());
+    Ok(Json(with(
+        answer,
+        json!({ "container_expiration_policy": policy }),
+    )))
 }
 
 async fn delete(of: Authorised<Project, Own>) -> Result<Response, ApiError> {

@@ -87,7 +87,7 @@ pub(super) fn scopes(sent: Vec<String>, allowed: &[TokenScope]) -> Result<Scopes
 }
 
 /// A list that may come as one text with commas.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Words {
     List(Vec<String>),

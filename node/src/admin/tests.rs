@@ -1,6 +1,7 @@
 //! Requests and answers of the REST API.
 
 mod audit;
+mod cleanup;
 mod packages;
 mod people;
 mod protection;

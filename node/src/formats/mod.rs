@@ -21,6 +21,7 @@ use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 pub use crate::registry::Progress;
 use crate::registry::blob_names::{self, Piece};
+use crate::registry::cleanup::{ContainerPolicy, Turn};
 use crate::registry::package::{Edit, File, Package, Version};
 use crate::registry::settings::DuplicatePolicy;
 
@@ -84,6 +85,23 @@ pub trait Format: Send + Sync {
     /// leave no choice.
     fn default_duplicates(&self) -> Option<DuplicatePolicy> {
         None
+    }
+
+    /// Whether a version stays whatever a cleanup policy says, because something else of the
+    /// package leads to it.
+    fn is_led_to(&self, package: &Package, version: &Version) -> bool {
+        let _ = (package, version);
+        false
+    }
+
+    /// Deletes the tags of container images that a policy lets go.
+    fn clean_up_images<'a>(
+        &'a self,
+        turn: &'a Turn,
+        policy: &'a ContainerPolicy,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = (turn, policy);
+        async { Ok(()) }.boxed()
     }
 
     /// Takes apart a piece of what the format keeps in a project by records of its own, when

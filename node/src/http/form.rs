@@ -94,6 +94,18 @@ pub fn boolean<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Er
     }
 }
 
+/// A number that can be taken away: null, or in a form nothing, is none; what is absent is to have
+/// `#[serde(default)]`.
+pub fn nullable_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<u64>>, D::Error> {
+    number(from).map(Some)
+}
+
+/// The same of a text.
+pub fn nullable_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    Ok(Some(text.filter(|text| !text.is_empty())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

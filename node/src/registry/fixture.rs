@@ -9,6 +9,7 @@ use crate::auth::role::Role;
 use crate::auth::scopes::{Scopes, TokenScope};
 use crate::auth::token::Token;
 use crate::http::error::ApiError;
+use crate::registry::cleanup;
 use crate::registry::group::{self, Group, NewGroup};
 use crate::registry::keys;
 use crate::registry::member::{self, Membership};
@@ -181,6 +182,22 @@ pub(crate) async fn purge(app: &App) {
     purge::run(app.store()).await.unwrap();
 }
 
+/// Gives every cleanup policy that is due its turn.
+pub(crate) async fn clean_up(app: &App) {
+    cleanup::run(app).await.unwrap();
+}
+
+/// Begins the turn of a cleanup policy that is due, and leaves it at that, as a node does that dies.
+pub(crate) async fn begin_cleanup(app: &App) {
+    cleanup::begin_first(app, 1).await;
+}
+
+/// Writes when tokens and packages were last used.
+pub(crate) async fn write_usage(app: &App) {
+    let store = app.store();
+    store.usage().write(store.kv()).await.unwrap();
+}
+
 /// How many files there are in project 1, by their numbers and by their names.
 pub(crate) async fn items(app: &App) -> usize {
     let snapshot = app.store().kv().local();
@@ -236,6 +253,8 @@ pub(crate) async fn keys_of_project(app: &App, id: u64) -> usize {
         keys::version_times(1, id),
         keys::purges(1),
         keys::protection(1, id),
+        keys::cleanup_policies(1, id),
+        keys::cleanups(1),
     ];
     for name in ["tool", "gone"] {
         collections.push(keys::named(1, "generic", name));

@@ -40,9 +40,11 @@
 //! │       ├── time     created at, version id → Location
 //! │       ├── pulled   version id            → when it was last downloaded (raised)
 //! │       ├── protection  kind of rules → Rules
+//! │       ├── cleanup  kind              → a policy by which something is let go
 //! │       └── format / {format}         the format's own records
 //! ├── named / {format} / {name}   project id → ()
-//! └── purge            purge id              → Purge (what is deleted and still to be taken apart)
+//! ├── purge            purge id              → Purge (what is deleted and still to be taken apart)
+//! └── cleanup          project id, kind      → Schedule (of a cleanup policy that is switched on)
 //! ```
 //!
 //! The blobs of a root group have a space of their own, `R` too; `cairn_cluster` makes its keys.
@@ -277,6 +279,21 @@ pub(in crate::registry) fn pulled(root: u64, project: u64, version_id: u64) -> K
 /// The rules that protect names in a project, by their kind.
 pub(in crate::registry) fn protection(root: u64, project: u64) -> Collection {
     in_project(root, project, "protection")
+}
+
+/// The cleanup policies of a project, by their kind.
+pub(in crate::registry) fn cleanup_policies(root: u64, project: u64) -> Collection {
+    in_project(root, project, "cleanup")
+}
+
+/// The schedules of the cleanup policies below a root group.
+pub(in crate::registry) fn cleanups(root: u64) -> Collection {
+    owned(root, "cleanup")
+}
+
+/// The item of a policy in [`cleanups`].
+pub(in crate::registry) fn cleanup_item(project: u64, kind: &str) -> Vec<u8> {
+    [&project.to_be_bytes(), kind.as_bytes()].concat()
 }
 
 /// Where a format keeps records of its own in a project.

@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 pub mod blob_names;
 pub mod bootstrap;
+pub(crate) mod cleanup;
 pub mod door;
 pub(crate) mod expression;
 #[cfg(test)]

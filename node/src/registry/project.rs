@@ -10,6 +10,7 @@ use crate::auth::action::{Action, Manage, Own, See};
 use crate::auth::role::Role;
 use crate::http::error::ApiError;
 use crate::registry::audit::{Act, tell};
+use crate::registry::cleanup::{self, ContainerChange, ContainerPolicy};
 use crate::registry::door::{Access, Authorised, transact};
 use crate::registry::group::{self, Group};
 use crate::registry::keys::{self, Member};
@@ -192,6 +193,8 @@ pub struct ProjectChange {
     pub image_access: Option<PackageAccess>,
     /// How packages are handled, where it differs from its group.
     pub packages: Option<PackageSettings>,
+    /// Which tags of its container images go by themselves.
+    pub(crate) containers: Option<ContainerChange>,
 }
 
 impl Authorised<Group, Manage> {
@@ -233,6 +236,12 @@ impl Authorised<Project, Manage> {
             if let Some(packages) = &change.packages {
                 project.packages.clone_from(packages);
             }
+            let (before_cleanup, _): (ContainerPolicy, _) = cleanup::of_project(&mut txn, &project).await?;
+            let mut cleanup = before_cleanup.clone();
+            if let Some(change) = &change.containers {
+                change.apply(&mut cleanup)?;
+                cleanup::set(&mut txn, &project, &cleanup, self.now()).await?;
+            }
             txn.put_record(&keys::project(project.root(), project.id), &project);
             let act = Act::new("project.changed")
                 .changing("visibility", &before.visibility, &project.visibility)
@@ -240,7 +249,8 @@ impl Authorised<Project, Manage> {
                 .changing("description", &before.description, &project.description)
                 .changing("package access", &before.package_access, &project.package_access)
                 .changing("image access", &before.image_access(), &project.image_access())
-                .changing("packages", &before.packages, &project.packages);
+                .changing("packages", &before.packages, &project.packages)
+                .changing("cleanup of images", &before_cleanup, &cleanup);
             tell(&mut txn, self.access(), &project, act);
             Ok((txn, project))
         })

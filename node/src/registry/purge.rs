@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::{self, FORMATS, Format, Removal};
 use crate::http::error::ApiError;
+use crate::registry::cleanup;
 use crate::registry::keys;
 use crate::registry::member;
 use crate::registry::package::{File, Package, Tombstone, Version};
@@ -321,6 +322,7 @@ async fn drop_records(txn: &mut Txn, store: &Store, root: u64, project: u64) -> 
         }
     }
     protection::forget(txn, root, project);
+    cleanup::forget(txn, root, project);
     Ok(Progress::Done)
 }
 

@@ -56,6 +56,14 @@ impl Scope {
         self.format
     }
 
+    /// What another format keeps in the same project, for the same caller.
+    pub(crate) fn in_format(&self, format: &'static str) -> Self {
+        Self {
+            format,
+            ..self.clone()
+        }
+    }
+
     /// Runs `work` where nothing waits for it, such as matching expressions of strangers.
     pub(crate) async fn off_thread<T: Send + 'static>(
         &self,

@@ -6,19 +6,37 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::App;
-use crate::registry::{audit, purge, usage};
+use crate::registry::{audit, cleanup, purge, usage};
 
 /// How often a node looks for deleted things that another one left behind.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs until `stop`: writes when tokens and packages were last used and who was refused, and takes
-/// apart what was deleted. Each goes on after a failure, at its next time; nothing depends on either being prompt.
+/// How often a node looks for cleanup policies that are due.
+const CLEANUP_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs until `stop`: writes when tokens and packages were last used and who was refused, takes apart
+/// what was deleted, and gives cleanup policies their turns. Each goes on after a failure, at its next
+/// time; nothing depends on any being prompt.
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         write_usage(&app, &stop),
         tell_denials(&app, &stop),
-        take_apart(&app, &stop)
+        take_apart(&app, &stop),
+        clean_up(&app, &stop)
     );
+}
+
+async fn clean_up(app: &App, stop: &CancellationToken) {
+    loop {
+        let due = tokio::time::sleep(CLEANUP_EVERY);
+        if stop.run_until_cancelled(due).await.is_none() {
+            return;
+        }
+        // A turn that is cut off here is taken up by the next node that looks when it has run out.
+        if let Some(Err(error)) = stop.run_until_cancelled(cleanup::run(app)).await {
+            warn!(error = ?error, "could not look for cleanup policies that are due; trying again later");
+        }
+    }
 }
 
 async fn write_usage(app: &App, stop: &CancellationToken) {

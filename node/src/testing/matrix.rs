@@ -117,7 +117,8 @@ async fn publish_generic(node: &TestNode, project: u64) {
 }
 
 /// Deploy tokens 4 and 5, access tokens 9 and 10 of the users 8 and 9, who are bots, and user 10
-/// as a member of project 1; a rule of each kind that protects names, numbers 1 to 3.
+/// as a member of project 1; a rule of each kind that protects names, numbers 1 to 3, and cleanup
+/// policies that are switched on.
 async fn add_tokens_and_a_member(node: &TestNode) {
     let deploy = r#"{"name":"x","scopes":["read_registry"]}"#;
     let access = r#"{"name":"x","scopes":["api"],"access_level":30}"#;
@@ -145,6 +146,16 @@ async fn add_tokens_and_a_member(node: &TestNode) {
         let request = node.post(format!("/api/v4/{target}")).by("root");
         let request = request.header("content-type", "application/json");
         request.body(body).send().await.expect(201);
+    }
+    for kind in ["packages", "registry"] {
+        let target = format!("/api/cairn/v1/projects/1/{kind}/cleanup_policy");
+        let request = node.put(target).by("root");
+        let request = request.header("content-type", "application/json");
+        request
+            .body(r#"{"enabled":true,"keep_n":5}"#)
+            .send()
+            .await
+            .expect(200);
     }
 }
 

@@ -105,6 +105,32 @@ assert package.package_files.list(get_all=True) == []
 package.delete()
 refused(404, lambda: one.projects.get(project.id).packages.get(package.id))
 
+# Rules that protect names, and what goes by itself.
+rule = project.package_protection_rules.create({
+    "package_name_pattern": "too*", "package_type": "generic", "minimum_access_level_for_push": "owner",
+})
+message = refused(403, lambda: target.generic_packages.upload("tool", "2.0.0", "tool.bin", content))
+assert "Package protected." in message, message
+rule.minimum_access_level_for_push = "maintainer"
+rule.save()
+target.generic_packages.upload("tool", "2.0.0", "tool.bin", content)
+rules = two.projects.get(project.id).package_protection_rules.list(get_all=True)
+assert [(found.id, found.minimum_access_level_for_push) for found in rules] == [(rule.id, "maintainer")]
+rule.delete()
+images = project.registry_protection_repository_rules.create({
+    "repository_path_pattern": f"{path}/prod*", "minimum_access_level_for_push": "admin",
+})
+images.minimum_access_level_for_delete = "owner"
+images.save()
+project.registry_protection_repository_rules.delete(images.id)
+assert project.registry_protection_repository_rules.list(get_all=True) == []
+project.container_expiration_policy_attributes = {"enabled": True, "cadence": "7d", "keep_n": 5}
+project.container_registry_access_level = "private"
+project.save()
+changed = three.projects.get(project.id)
+assert changed.container_expiration_policy["keep_n"] == 5 and changed.container_expiration_policy["next_run_at"]
+assert (changed.container_registry_access_level, changed.package_registry_access_level) == ("private", "enabled")
+
 # Container tags, of an image with nothing in it.
 empty = b"{}"
 digest = "sha256:" + hashlib.sha256(empty).hexdigest()

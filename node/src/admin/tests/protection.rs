@@ -289,6 +289,13 @@ async fn rules_of_a_project_go_with_it() {
         "minimum_access_level_for_push": "owner",
     });
     node.protect("packages", &rule).await.expect(201);
+    let policy = json!({ "enabled": true, "keep_n": 1 });
+    node.put("/api/cairn/v1/projects/1/packages/cleanup_policy")
+        .by("maintainer")
+        .json(&policy)
+        .send()
+        .await
+        .expect(200);
     assert!(crate::registry::fixture::keys_of_project(node.app(), 1).await > 0);
     node.delete("/api/v4/projects/1")
         .by("owner")

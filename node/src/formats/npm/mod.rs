@@ -48,6 +48,7 @@ use axum::response::{IntoResponse, Response};
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, RequestHead};
 use crate::http::error::ApiError;
+use crate::registry::package::{Package, Version};
 
 /// The format.
 pub struct Npm;
@@ -74,6 +75,15 @@ impl Format for Npm {
 
     fn challenge(&self, _: &RequestHead<'_>) -> HeaderValue {
         HeaderValue::from_static(r#"Bearer realm="cairn""#)
+    }
+
+    fn is_led_to(&self, package: &Package, version: &Version) -> bool {
+        // Whoever installs by a dist-tag must find what it points to.
+        let is_this = |tagged: &names::Version| tagged.to_string() == version.version;
+        match store::head_of(package) {
+            Ok(head) => head.dist_tags.values().any(is_this),
+            Err(_) => true,
+        }
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

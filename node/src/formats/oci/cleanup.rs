@@ -26,6 +26,7 @@ use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form;
 use crate::registry::audit::Act;
+use crate::registry::cleanup::ContainerPolicy;
 use crate::registry::expression::{Span, compile};
 use crate::registry::project::Project;
 use crate::registry::protection::Right;
@@ -59,6 +60,19 @@ pub(super) struct Wanted {
     #[serde(default, deserialize_with = "form::number")]
     keep_n: Option<u64>,
     older_than: Option<String>,
+}
+
+/// What a cleanup policy asks for.
+impl From<&ContainerPolicy> for Wanted {
+    fn from(policy: &ContainerPolicy) -> Self {
+        Self {
+            name_regex_delete: policy.name_regex.clone(),
+            name_regex: None,
+            name_regex_keep: policy.name_regex_keep.clone(),
+            keep_n: policy.keep_n,
+            older_than: policy.older_than.clone(),
+        }
+    }
 }
 
 /// What was asked for, understood.

@@ -16,6 +16,7 @@ mod cleanup;
 #[cfg(feature = "real-clients")]
 pub(crate) mod client;
 mod error;
+pub(crate) mod expiry;
 mod incoming;
 mod keys;
 mod listing;
@@ -44,6 +45,7 @@ use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead};
 use crate::http::error::ApiError;
 use crate::registry::blob_names::{self, Piece};
+use crate::registry::cleanup::{ContainerPolicy, Turn};
 
 /// The format.
 pub struct Oci;
@@ -69,6 +71,14 @@ impl Format for Oci {
 
     fn challenge(&self, request: &RequestHead<'_>) -> HeaderValue {
         access::challenge(request.parts, request.base_url, false)
+    }
+
+    fn clean_up_images<'a>(
+        &'a self,
+        turn: &'a Turn,
+        policy: &'a ContainerPolicy,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(expiry::clean_up(turn, policy))
     }
 
     fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {

@@ -98,6 +98,10 @@ impl Found {
         })
     }
 
+    pub(super) fn id(&self) -> u64 {
+        self.record.id
+    }
+
     pub(super) fn snapshot(&self) -> &Snapshot {
         self.scope.snapshot()
     }

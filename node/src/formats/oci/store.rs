@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_cluster::record::Record;
-use cairn_cluster::{Blobs, Collection, Scan, Space, StoredBlob, Timestamp, Txn};
+use cairn_cluster::record::{self, Record};
+use cairn_cluster::{Blobs, Collection, ReadError, Scan, Space, StoredBlob, Timestamp, Txn};
 
 use super::keys::{ProjectKeys, RepositoryKeys};
 use super::manifest::Manifest;
@@ -25,6 +25,7 @@ use crate::formats::{Progress, Removal};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::protection::{ContainerGuard, Right, TagChange};
+use crate::registry::reader::Reader;
 use crate::registry::sessions;
 
 /// How long content stays that a client was told is there.
@@ -393,6 +394,8 @@ impl<'a> Change<'a> {
             None => self.txn.add(&keys.tag_count(), 1),
             Some(before) if before.digest != *digest => {
                 self.txn.delete(&keys.tagged(&before.digest).key(tag.as_str()));
+                // Whoever read the tag a moment ago still pulls by the digest.
+                self.keep(keys, &before.digest);
             }
             Some(_) => {}
         }
@@ -440,6 +443,7 @@ impl<'a> Change<'a> {
         self.guard().await?.check_tag(tag.as_str(), TagChange::Delete)?;
         self.txn.delete(&key);
         self.txn.delete(&keys.tagged(&record.digest).key(tag.as_str()));
+        self.keep(keys, &record.digest);
         self.txn.add(&keys.tag_count(), -1);
         Ok(true)
     }
@@ -469,16 +473,57 @@ impl<'a> Change<'a> {
         if tags.len() == STEP {
             return Ok(Some(Progress::More));
         }
-        forget_manifest(
-            self.txn,
-            self.scope.blobs(),
-            self.scope.space(),
-            keys,
-            digest,
-            &record,
-        )
-        .await?;
+        self.forget(keys, digest, &record).await?;
         Ok(Some(Progress::Done))
+    }
+
+    /// Removes the record of a manifest; what it named stays for a while, as if it was just pushed.
+    async fn forget(
+        &mut self,
+        keys: &RepositoryKeys,
+        digest: &Digest,
+        record: &ManifestRecord,
+    ) -> Result<(), ApiError> {
+        let (blobs, space) = (self.scope.blobs(), self.scope.space());
+        forget_manifest(self.txn, blobs, space, keys, digest, record).await?;
+        for named in &record.references {
+            self.keep(keys, named);
+        }
+        Ok(())
+    }
+
+    /// Removes a manifest to which nothing leads any more; false if something does.
+    pub(super) async fn sweep_manifest(
+        &mut self,
+        keys: &RepositoryKeys,
+        digest: &Digest,
+    ) -> Result<bool, ApiError> {
+        let now = self.scope.now();
+        let record = self.txn.record::<ManifestRecord>(&keys.manifest(digest)).await?;
+        match record {
+            Some(record) if is_left_over(self.txn, keys, digest, &record, now).await? => {
+                self.admit(Right::Delete).await?;
+                self.forget(keys, digest, &record).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes a blob that no manifest names any more; false if one does.
+    pub(super) async fn sweep_blob(
+        &mut self,
+        keys: &RepositoryKeys,
+        digest: &Digest,
+    ) -> Result<bool, ApiError> {
+        let now = self.scope.now();
+        let link = self.txn.record::<BlobLink>(&keys.blob(digest)).await?;
+        match link {
+            Some(link) if is_unnamed(self.txn, keys, digest, &link, now).await? => {
+                self.unlink(keys, digest).await
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Takes a blob from a repository; false if it does not hold it.
@@ -490,6 +535,7 @@ impl<'a> Change<'a> {
         self.refuse_if_used(keys, digest, "DENIED").await?;
         self.admit(Right::Delete).await?;
         self.txn.delete(&key);
+        self.txn.delete(&keys.kept(digest));
         let (blobs, space) = (self.scope.blobs(), self.scope.space());
         blobs.release(self.txn, space, &link.blob, key.as_bytes()).await?;
         Ok(true)
@@ -514,6 +560,56 @@ impl<'a> Change<'a> {
 
     fn user(&self) -> Option<u64> {
         self.scope.caller().user().map(|user| user.id)
+    }
+}
+
+/// Whether nothing leads to a manifest: no tag, no index, and nothing that it says something about;
+/// and nobody was told of it lately.
+pub(super) async fn is_left_over<R: Reader>(
+    reader: &mut R,
+    keys: &RepositoryKeys,
+    digest: &Digest,
+    record: &ManifestRecord,
+    now: Timestamp,
+) -> Result<bool, ApiError> {
+    if record.pushed_at.plus(KEPT_FOR) > now || is_kept(reader, keys, digest, now).await? {
+        return Ok(false);
+    }
+    for leads_to_it in [keys.tagged(digest), keys.used(digest)] {
+        if !reader.list(Scan::of(&leads_to_it).limit(1)).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    match &record.subject {
+        Some(subject) => Ok(reader.value(&keys.manifest(subject)).await?.is_none()),
+        None => Ok(true),
+    }
+}
+
+/// Whether no manifest names a blob, and nobody was told of it lately.
+pub(super) async fn is_unnamed<R: Reader>(
+    reader: &mut R,
+    keys: &RepositoryKeys,
+    digest: &Digest,
+    link: &BlobLink,
+    now: Timestamp,
+) -> Result<bool, ApiError> {
+    if link.linked_at.plus(KEPT_FOR) > now || is_kept(reader, keys, digest, now).await? {
+        return Ok(false);
+    }
+    let users = reader.list(Scan::of(&keys.used(digest)).limit(1)).await?;
+    Ok(users.is_empty())
+}
+
+async fn is_kept<R: Reader>(
+    reader: &mut R,
+    keys: &RepositoryKeys,
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<bool, ApiError> {
+    match reader.value(&keys.kept(digest)).await? {
+        Some(until) => Ok(record::number(&until).map_err(ReadError::from)? > now.0),
+        None => Ok(false),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests and answers on an in-memory node.
 
 mod access;
+mod expiry;
 mod lists;
 mod manifests;
 mod protection;

@@ -55,6 +55,8 @@ pub(crate) enum Author {
         /// Its id.
         token: Option<String>,
     },
+    /// Cairn itself, as a policy says.
+    Cairn,
 }
 
 impl Author {
@@ -62,6 +64,7 @@ impl Author {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Nobody => "nobody",
+            Self::Cairn => "cairn",
             Self::User { name, .. } | Self::Deploy { name, .. } => name,
         }
     }
@@ -70,6 +73,7 @@ impl Author {
     pub(crate) fn class(&self) -> &'static str {
         match self {
             Self::Nobody => "Gitlab::Audit::UnauthenticatedAuthor",
+            Self::Cairn => "Gitlab::Audit::NullAuthor",
             Self::User { .. } => "User",
             Self::Deploy { .. } => "DeployToken",
         }
@@ -78,7 +82,7 @@ impl Author {
     /// The id of the token that was used.
     pub(crate) fn token(&self) -> Option<&str> {
         match self {
-            Self::Nobody => None,
+            Self::Nobody | Self::Cairn => None,
             Self::User { token, .. } | Self::Deploy { token, .. } => token.as_deref(),
         }
     }

@@ -104,7 +104,10 @@ impl Located for Group {
 pub(in crate::registry) fn tell<L: Located>(txn: &mut Txn, access: &Access, place: &L, act: Act) {
     let event = Event {
         at: access.now(),
-        by: author(access.caller()),
+        by: match access.is_unasked() {
+            true => Author::Cairn,
+            false => author(access.caller()),
+        },
         from: access.address(),
         request: access.trail().and_then(Trail::request),
         name: act.name.into(),

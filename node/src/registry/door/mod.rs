@@ -71,6 +71,8 @@ pub struct Access {
     base_url: BaseUrl,
     address: Option<IpAddr>,
     trail: Option<Trail>,
+    /// Whether nobody asked for it.
+    is_unasked: bool,
 }
 
 /// The whole instance, as something that can be asked for.
@@ -154,7 +156,24 @@ impl Access {
             base_url,
             address,
             trail: parts.extensions.get().cloned(),
+            is_unasked: false,
         })
+    }
+
+    /// Cairn itself, in front of what it looks after unasked. It has no rights but what the code
+    /// around it does without asking the door, which no handler can name.
+    pub(in crate::registry) fn of_nobody(app: &App, snapshot: Snapshot) -> Self {
+        Self {
+            app: app.clone(),
+            snapshot,
+            is_latest: true,
+            caller: Caller::anonymous(),
+            surface: Surface::Management,
+            base_url: BaseUrl::default(),
+            address: None,
+            trail: None,
+            is_unasked: true,
+        }
     }
 
     /// Who it is.
@@ -175,6 +194,11 @@ impl Access {
     /// Where the request came from, if it came through the network.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// Whether it is Cairn itself.
+    pub(in crate::registry) fn is_unasked(&self) -> bool {
+        self.is_unasked
     }
 
     /// What the audit log is told of the request.

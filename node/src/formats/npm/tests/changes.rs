@@ -1,6 +1,7 @@
 //! Deprecating, unpublishing, tags, stars, owners.
 
 use super::*;
+use crate::registry::fixture;
 
 #[tokio::test]
 async fn deprecating_changes_nothing_else() {
@@ -499,4 +500,34 @@ async fn a_protected_package_is_changed_by_those_who_may_and_starred_by_all() {
     let rev = revision(&node, "@acme/core").await;
     let target = format!("{}/-rev/{rev}", path("@acme/core"));
     node.delete(target).by("owner").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_cleanup_policy_spares_what_a_tag_points_to() {
+    let node = TestNode::start().await;
+    Draft::new("foo", "1.0.0")
+        .tag("old")
+        .publish(&node)
+        .await
+        .expect(201);
+    for version in ["1.1.0", "1.2.0", "1.3.0"] {
+        Draft::new("foo", version).publish(&node).await.expect(201);
+    }
+    let base = "/api/cairn/v1/projects/1/packages/cleanup_policy";
+    let policy = json!({ "enabled": true, "keep_n": 2 });
+    node.put(base)
+        .by("maintainer")
+        .json(&policy)
+        .send()
+        .await
+        .expect(200);
+    let run = format!("{base}/run");
+    node.post(run).by("maintainer").send().await.expect(202);
+    fixture::clean_up(node.app()).await;
+    let packument = full(&node, "foo").await;
+    assert_eq!(versions(&packument), ["1.0.0", "1.2.0", "1.3.0"]);
+    assert_eq!(
+        packument["dist-tags"],
+        json!({ "latest": "1.3.0", "old": "1.0.0" })
+    );
 }

@@ -182,3 +182,28 @@ async fn a_protected_project_is_known_by_every_spelling() {
     node.delete(&release).by("owner").send().await.expect(204);
     assert_eq!(files(&page(&node, BASE, "my-tool").await).len(), 1);
 }
+
+#[tokio::test]
+async fn a_cleanup_policy_removes_the_files_of_a_release() {
+    let node = TestNode::start().await;
+    for version in ["1.0", "2.0"] {
+        Dist::wheel("foo", version).publish(&node).await.expect(200);
+        Dist::sdist("foo", version).publish(&node).await.expect(200);
+    }
+    let base = "/api/cairn/v1/projects/1/packages/cleanup_policy";
+    let policy = json!({ "enabled": true, "keep_n": 1, "formats": ["pypi"] });
+    node.put(base)
+        .by("maintainer")
+        .json(&policy)
+        .send()
+        .await
+        .expect(200);
+    node.post(format!("{base}/run"))
+        .by("maintainer")
+        .send()
+        .await
+        .expect(202);
+    fixture::clean_up(node.app()).await;
+    let page = page(&node, BASE, "foo").await;
+    assert_eq!(files(&page), ["foo-2.0-py3-none-any.whl", "foo-2.0.tar.gz"]);
+}
