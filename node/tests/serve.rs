@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use reqwest::Certificate;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -60,11 +61,18 @@ impl Site {
 
     /// Writes a new certificate and its key; gives what clients must trust.
     fn renew(&self) -> Certificate {
+        self.renew_until(2100)
+    }
+
+    fn renew_until(&self, year: i32) -> Certificate {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let pem = made.cert.pem();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
         std::fs::write(self.path("certificate.pem"), &pem).unwrap();
-        std::fs::write(self.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        std::fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
         Certificate::from_pem(pem.as_bytes()).unwrap()
     }
 
@@ -150,6 +158,11 @@ fn a_certificate_is_replaced_while_the_node_runs() {
     let told = node.until("stays in use");
     assert!(told.contains("key.pem: it holds no private key"), "{told}");
     assert_eq!(site.get("/-/health", &second).unwrap(), "ok\n");
+
+    site.renew_until(2020);
+    node.signal(Signal::HUP);
+    let told = node.until("has expired");
+    assert!(told.contains("WARN") && told.contains("2020-01-01"), "{told}");
 
     node.signal(Signal::TERM);
     assert!(node.child.wait().unwrap().success());

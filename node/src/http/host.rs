@@ -51,7 +51,7 @@ pub struct ClientAddress(pub IpAddr);
 /// What the server knows of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
-    /// The other end.
+    /// The other end; the client's, where a balancer that hands on bytes said so.
     pub peer: IpAddr,
     /// Whether it is encrypted.
     pub tls: bool,

@@ -109,11 +109,10 @@ impl Entrance {
         }
     }
 
-    /// Uses a certificate that is replaced while the node runs. Goes on for ever.
-    pub async fn follow(self) -> io::Result<()> {
-        match self.tls {
-            Some(tls) => tls.follow().await,
-            None => Ok(()),
+    /// Uses a certificate that is replaced while the node runs. Goes on for ever, if there is one.
+    pub async fn follow(self) {
+        if let Some(tls) = self.tls {
+            tls.follow().await;
         }
     }
 

@@ -5,6 +5,7 @@
 //! that is just being replaced is given until the next look to become whole.
 
 use std::fmt;
+use std::future::pending;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use cairn_cluster::Clock;
 use rustls::ServerConfig;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
@@ -78,14 +79,17 @@ impl Tls {
     }
 
     /// Looks at the files whenever it is time to. Goes on for ever.
-    pub(super) async fn follow(self) -> io::Result<()> {
-        let mut asked = signal(SignalKind::hangup())?;
+    pub(super) async fn follow(self) {
+        let asked = signal(SignalKind::hangup());
+        let mut asked = asked
+            .inspect_err(|error| warn!(%error, "could not listen for SIGHUP"))
+            .ok();
         let mut regularly = interval(LOOK_EVERY);
         regularly.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = regularly.tick() => self.look(false).await,
-                _ = asked.recv() => self.look(true).await,
+                () = next(&mut asked) => self.look(true).await,
             };
         }
     }
@@ -188,6 +192,16 @@ impl State {
             (false, false) => Found::Unfinished,
         }
     }
+}
+
+/// Waits for the next signal, for ever if there will be none.
+async fn next(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    pending().await
 }
 
 async fn read(files: &Files) -> Result<Contents, Unusable> {
