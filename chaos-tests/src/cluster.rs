@@ -1,5 +1,6 @@
 //! A cluster of real processes, made as an operator makes one.
 
+use std::io::{Read as _, Seek as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -171,19 +172,25 @@ impl Cluster {
     }
 
     async fn command(&self, urls: &str, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
+        // In a file, so that what it has said is known even if it does not end.
+        let mut said = tempfile::tempfile()?;
         let output = tokio::process::Command::new(&self.program)
             .args(arguments)
             .args(["--output", "json"])
             .env("CAIRN_URL", urls)
             .env("CAIRN_TOKEN", self.token())
             .kill_on_drop(true)
+            .stderr(said.try_clone()?)
             .output();
-        let output = timeout(WATCHDOG, output)
-            .await
-            .with_context(|| format!("{arguments:?} does not end"))??;
+        let output = timeout(WATCHDOG, output).await;
+        let mut words = String::new();
+        said.rewind()?;
+        said.read_to_string(&mut words)?;
+        let output =
+            output.with_context(|| format!("{arguments:?} does not end, and has said {words:?}"))??;
         match output.status.success() {
             true => Ok(Ok(serde_json::from_slice(&output.stdout)?)),
-            false => Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned())),
+            false => Ok(Err(words)),
         }
     }
 

@@ -411,6 +411,173 @@ fn the_command_line_administers_a_running_cluster() {
     dev.stop_cleanly();
 }
 
+const DECLARED: &str = r#"
+[[user]]
+username = "ann"
+name = "Ann"
+
+[[group]]
+path = "tools"
+visibility = "internal"
+members = { ann = "maintainer" }
+
+[[project]]
+path = "tools/app"
+description = "What everybody uses"
+visibility = "internal"
+packages = "public"
+members = { ann = "owner" }
+deploy_tokens = [{ name = "ci", scopes = ["read_package_registry"], username = "runner" }]
+"#;
+
+#[test]
+fn groups_projects_people_and_tokens_are_administered_by_commands_and_by_a_file() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&parent.path().join("data"), &["--port", "0", "--nodes", "1"]);
+    let env = dev.ready();
+    let file = parent.path().join("tools.toml");
+    std::fs::write(&file, DECLARED).unwrap();
+    let file = file.to_str().unwrap();
+    let check = |arguments: &[&str], code: i32, expected: &[&str]| {
+        let (status, printed) = cairn(&dev, arguments);
+        assert_eq!(status, code, "{arguments:?}: {printed}");
+        for part in expected {
+            assert!(
+                printed.contains(part),
+                "{arguments:?} without {part:?}: {printed}"
+            );
+        }
+        printed
+    };
+    // What would be done, what is done, and that nothing is left to do.
+    let planned = [
+        "+ user ann",
+        "+ group tools (internal)",
+        "+ member ann of group tools: maintainer",
+        "+ project tools/app (internal)",
+        "~ project tools/app: description - -> What everybody uses, package_registry_access_level enabled -> public",
+        "+ member ann of project tools/app: owner",
+        "+ deploy token ci of project tools/app (read_package_registry)",
+        "nothing was changed; --yes does it",
+    ];
+    check(&["apply", "-f", file], 0, &planned);
+    let done = check(
+        &["apply", "-f", file, "--yes"],
+        0,
+        &["did 7 things", "with the user name runner: cnd-"],
+    );
+    let deploy = done.rsplit(' ').next().unwrap().trim().to_owned();
+    check(&["apply", "-f", file, "--yes"], 0, &["everything is as declared"]);
+    check(
+        &["group", "set", "tools", "--description", "Ours"],
+        0,
+        &["changed group tools"],
+    );
+    check(
+        &["project", "set", "tools/app", "--packages", "private"],
+        0,
+        &["changed project tools/app"],
+    );
+    check(
+        &["member", "set", "ann", "reporter", "--project", "tools/app"],
+        0,
+        &["ann is reporter of project tools/app"],
+    );
+    let again = [
+        "~ project tools/app: package_registry_access_level private -> public",
+        "~ member ann of project tools/app: reporter -> owner",
+    ];
+    check(&["apply", "-f", file], 0, &again);
+    check(&["apply", "-f", "/nonexistent"], 1, &["cannot read /nonexistent"]);
+
+    check(&["group", "list"], 0, &["tools", "internal", "Ours"]);
+    check(
+        &["project", "list", "--group", "tools"],
+        0,
+        &["tools/app", "What everybody uses"],
+    );
+    check(&["member", "list", "--group", "tools"], 0, &["ann", "maintainer"]);
+    check(&["member", "list"], 2, &["--project", "--group"]);
+    check(
+        &["member", "set", "nobody", "guest", "--group", "tools"],
+        5,
+        &["there is no user nobody"],
+    );
+    check(&["user", "list", "--search", "ann"], 0, &["ann", "Ann"]);
+    check(
+        &["token", "list", "--project", "tools/app"],
+        0,
+        &["ci", "runner", "read_package_registry"],
+    );
+
+    assert!(put(&env.nodes[0], &env.token, "hello").is_success());
+    let listed = check(
+        &["package", "list", "--project", "acme/demo"],
+        0,
+        &["generic", "hello", "1.0.0"],
+    );
+    let id = listed.lines().nth(1).unwrap().split(' ').next().unwrap();
+    check(
+        &["package", "files", id, "--project", "acme/demo"],
+        0,
+        &["hello.txt"],
+    );
+    check(
+        &["package", "delete", id, "--project", "acme/demo"],
+        0,
+        &["deleted version"],
+    );
+    check(
+        &["package", "list", "--project", "acme/demo"],
+        0,
+        &["there is nothing"],
+    );
+
+    let (_, ann) = cairn(&dev, &["token", "new", "laptop", "--user", "ann", "-o", "json"]);
+    let ann: serde_json::Value = serde_json::from_str(&ann).unwrap();
+    let (number, secret) = (ann["id"].to_string(), ann["token"].as_str().unwrap());
+    let as_ann = ["group", "list", "--token", secret];
+    check(&as_ann, 0, &["tools"]);
+    check(&["token", "rotate", &number], 0, &["made token laptop", "cnp-"]);
+    check(&as_ann, 4, &["next: set CAIRN_TOKEN"]);
+    check(&["user", "block", "ann"], 0, &["blocked ann"]);
+    check(
+        &["member", "remove", "ann", "--project", "tools/app"],
+        0,
+        &["has no role of its own"],
+    );
+    check(&["project", "delete", "tools/app"], 2, &["--with-packages"]);
+    check(
+        &["project", "delete", "tools/app", "--with-packages"],
+        0,
+        &["deleted project tools/app"],
+    );
+    check(&["group", "delete", "tools"], 0, &["deleted group tools"]);
+
+    let told = ["audit", "list", "--limit", "100"];
+    let told = check(
+        &told,
+        0,
+        &[
+            "group.deleted",
+            "user.blocked",
+            "token.rotated",
+            "deploy_token.created",
+        ],
+    );
+    assert!(!told.contains(&deploy) && !told.contains(secret), "{told}");
+    check(&["audit", "verify"], 0, &["follow from each other"]);
+    let completion = Command::new(env!("CARGO_BIN_EXE_cairn"))
+        .args(["completion", "bash"])
+        .output();
+    assert!(
+        String::from_utf8(completion.unwrap().stdout)
+            .unwrap()
+            .contains("_cairn()")
+    );
+    dev.stop_cleanly();
+}
+
 #[test]
 fn a_node_that_was_removed_is_left_out_from_then_on() {
     let parent = tempfile::tempdir().unwrap();

@@ -246,6 +246,7 @@ impl Departures {
             let member = Member {
                 up: self.peers.liveness(node) == Liveness::Up,
                 leaving: record.leaving.is_some(),
+                replaced: record.leaving.is_some_and(|leaving| leaving.successor.is_some()),
                 votes: view.voters.contains(&node),
                 leads: view.leader == Some(node),
                 holds: layout

@@ -81,7 +81,8 @@ pub(crate) async fn departures(
                 if tally.holding.shards > 0 {
                     wait(format!("{} shards", tally.holding.shards));
                 }
-                if tally.holding.uploads > 0 {
+                // Those that need a dead node are lost.
+                if tally.holding.uploads > 0 && leaving.successor.is_none() {
                     wait(format!("{} segments of uploads under way", tally.holding.uploads));
                 }
             }

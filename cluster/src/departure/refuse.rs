@@ -16,6 +16,8 @@ pub(super) struct Member {
     pub(super) up: bool,
     /// It is to give up what it has.
     pub(super) leaving: bool,
+    /// It is dead, and another one takes its places.
+    pub(super) replaced: bool,
     pub(super) votes: bool,
     pub(super) leads: bool,
     /// New shards are put on it.
@@ -291,7 +293,9 @@ pub(super) fn remove(facts: &Facts, node: NodeId, holding: &Holding) -> Result<(
     if member.leaving && member.holds {
         return Err(Refusal::InUse { node });
     }
-    if !holding.is_nothing() {
+    // What is under way and cannot be read without a dead node would be waited for in vain.
+    let waits = holding.shards > 0 || (holding.uploads > 0 && !member.replaced);
+    if waits {
         return Err(Refusal::Holds {
             node,
             shards: holding.shards,
@@ -306,8 +310,8 @@ pub(super) fn remove(facts: &Facts, node: NodeId, holding: &Holding) -> Result<(
 mod tests {
     use super::*;
 
-    /// Nodes are described by words: an id, then `down`, `leaving`, `votes`, `leads`, `holds` or
-    /// `roomN`.
+    /// Nodes are described by words: an id, then `down`, `leaving`, `replaced`, `votes`, `leads`,
+    /// `holds` or `roomN`.
     fn facts(description: &str) -> Facts {
         let mut facts = Facts {
             members: BTreeMap::new(),
@@ -320,7 +324,8 @@ mod tests {
             let room = words.iter().find_map(|word| word.strip_prefix("room"));
             let member = Member {
                 up: !has("down"),
-                leaving: has("leaving"),
+                leaving: has("leaving") || has("replaced"),
+                replaced: has("replaced"),
                 votes: has("votes"),
                 leads: has("leads"),
                 holds: has("holds"),
@@ -476,6 +481,12 @@ mod tests {
             "1, 2, 3, 4 leaving",
             &uploads,
             "0 shards (0 B) still count on node 4, and 2 segments of uploads under way need it",
+        );
+        check("1, 2, 3, 4 replaced down", &uploads, "");
+        check(
+            "1, 2, 3, 4 replaced down",
+            &some,
+            "5 shards (2.0 KiB) still count on node 4",
         );
         check("1, 2, 3, 4 leaving votes", &nothing, "node 4 still votes");
         check("1, 2, 3, 4 leaving leads votes", &nothing, "node 4 still votes");

@@ -18,8 +18,10 @@ use crate::node_id::NodeId;
 /// How often it is looked whether there is something to count.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Counting goes over all metadata: it rests so many times as long as it took.
+/// Counting goes over all metadata: it rests so many times as long as it took, but no longer than
+/// this.
 const REST: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// How soon a node that had nothing any more is counted again, if the layout stays.
 const COUNT_AGAIN: Duration = Duration::from_secs(30);
@@ -38,22 +40,22 @@ impl Departures {
             if !self.control.view().is_leader() || Instant::now() < rest_until {
                 continue;
             }
-            let began = Instant::now();
             let looked = tokio::select! {
                 () = shutdown.cancelled() => return,
                 looked = self.look() => looked,
             };
-            if let Err(error) = looked {
-                warn!(
+            match looked {
+                Ok(counted_for) => rest_until = Instant::now() + (counted_for * REST).min(LONGEST_REST),
+                Err(error) => warn!(
                     error = format!("{error:#}"),
                     "count what nodes that are leaving have"
-                );
+                ),
             }
-            rest_until = Instant::now() + began.elapsed() * REST;
         }
     }
 
-    async fn look(&self) -> anyhow::Result<()> {
+    /// Says how long it took to count.
+    async fn look(&self) -> anyhow::Result<Duration> {
         let local = self.kv.local();
         let records = NodeRecord::all(&local).await?;
         let present = records.into_iter().filter(|(_, record)| record.removed.is_none());
@@ -61,10 +63,10 @@ impl Departures {
             .filter_map(|(node, record)| Some((node, record.leaving?)))
             .collect();
         if leaving.is_empty() {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let Some(layout) = Blobs::layout(&local).await? else {
-            return Ok(());
+            return Ok(Duration::ZERO);
         };
         let tallies = tally::all(&local).await?;
         let now = self.seams.clock.now();
@@ -74,13 +76,16 @@ impl Departures {
                 !rests || tally.since != leaving.since || tally.layout != layout.version
             })
         };
-        let due: Vec<&(NodeId, Leaving)> = leaving.iter().filter(is_due).collect();
-        if !due.is_empty() {
+        let mut counted_for = Duration::ZERO;
+        if leaving.iter().any(|of| is_due(&of)) {
             // All of them: what one has counts as needed if the others leave as well.
             let nodes: BTreeSet<NodeId> = leaving.iter().map(|(node, _)| *node).collect();
             let snapshot = self.kv.latest().await?;
             let version = Blobs::layout(&snapshot).await?.map_or(0, |layout| layout.version);
+            let began = Instant::now();
             let holdings = self.upkeep.holdings(&snapshot, &nodes).await?;
+            // Not how long the cluster took to take a note of it, as while it elects a leader.
+            counted_for = began.elapsed();
             let now = self.seams.clock.now();
             let note = async |mut txn: Txn| {
                 for (node, leaving) in &leaving {
@@ -96,13 +101,13 @@ impl Departures {
         for (node, _) in leaving.iter().filter(|(_, leaving)| leaving.successor.is_some()) {
             self.remove_if_replaced(*node).await?;
         }
-        Ok(())
+        Ok(counted_for)
     }
 
     /// Removes a node that was replaced, once that costs nothing.
     async fn remove_if_replaced(&self, node: NodeId) -> anyhow::Result<()> {
         let tallies = tally::all(&self.kv.local()).await?;
-        if !tallies.get(&node).is_some_and(|tally| tally.holding.is_nothing()) {
+        if tallies.get(&node).is_none_or(|tally| tally.holding.shards > 0) {
             return Ok(());
         }
         match self.remove(node, Intent::Do).await {

@@ -18,6 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// What is large takes its time; whoever reads it looks whether it still comes.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Rows of a list that are asked for at a time: as many as there are at most.
+const ROWS: usize = 100;
+
 /// What is said of a name that something else has.
 const TAKEN: &str = "already been taken";
 
@@ -156,6 +159,31 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Failure> {
         self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// Changes something and gets the answer.
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    /// Gets all rows of a list of the REST API, page by page.
+    pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
+        let mut rows = Vec::new();
+        let separator = if path.contains('?') { '&' } else { '?' };
+        for page in 1.. {
+            let path = format!("{path}{separator}per_page={ROWS}&page={page}");
+            let some: Vec<T> = self.get(&path).await?;
+            let is_last = some.len() < ROWS;
+            rows.extend(some);
+            if is_last {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     /// Removes something and gets the answer.

@@ -3,29 +3,36 @@
 //! Commands that administer speak HTTP with any node, as other clients do; only `serve`, `dev`,
 //! `restore`, `cluster init` and `cluster join` touch a node's own data.
 
+mod apply;
 mod audit;
 mod backup;
 mod client;
 mod cluster;
+mod completion;
 mod departure;
 mod dev;
 mod disk;
 mod failure;
 mod group;
+mod member;
 mod output;
+mod package;
+mod place;
 mod project;
 mod restore;
+mod rows;
 mod serve;
 mod table;
 mod token;
 mod upgrade;
 mod upkeep;
+mod user;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cairn_cluster::Build;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use failure::{Failure, OrFail as _};
 use output::Output;
@@ -81,12 +88,25 @@ enum Command {
     /// Projects, which hold packages and images
     #[command(subcommand)]
     Project(project::Command),
+    /// Users: who there is
+    #[command(subcommand)]
+    User(user::Command),
+    /// Members of groups and projects: who may do what
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Packages: what was published
+    #[command(subcommand)]
+    Package(package::Command),
     /// Tokens, with which clients sign in
     #[command(subcommand)]
     Token(token::Command),
     /// Who changed what: shows it, exports it, checks it
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Makes groups, projects, members and tokens be as a file declares
+    Apply(apply::Arguments),
+    /// Prints what a shell needs to complete commands
+    Completion(completion::Arguments),
 }
 
 /// Runs the command that the arguments of this process name.
@@ -121,6 +141,14 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Group(command) => on_this_thread(group::run(command, output)),
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),
+        Command::User(command) => on_this_thread(user::run(command, output)),
+        Command::Member(command) => on_this_thread(member::run(command, output)),
+        Command::Package(command) => on_this_thread(package::run(command, output)),
+        Command::Apply(arguments) => on_this_thread(apply::run(arguments, output)),
+        Command::Completion(arguments) => {
+            completion::print(&arguments, &mut Arguments::command());
+            Ok(())
+        }
         Command::Audit(command) => on_this_thread(audit::run(command, output)),
     }
 }
@@ -148,8 +176,6 @@ fn on_this_thread(command: impl Future<Output = Result<(), Failure>>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! `cairn token`: makes tokens for people and for deployments.
+//! `cairn token`: tokens of people and for deployments.
 
 use std::fmt;
 
@@ -9,17 +9,105 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::client::{Client, Connection, encode_path};
+use super::client::Connection;
 use super::failure::{Code, Failure};
 use super::output::Output;
-use super::project;
+use super::place::Place;
+use super::rows::{Column, Done, Rows};
+use super::{project, user};
 use crate::auth::scopes::TokenScope;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Makes a token and shows it, once
     New(New),
+    /// Shows tokens: one's own, or those of a user, a project or a group
+    List(List),
+    /// Lets a token hold no more, on every node at once
+    Revoke(Revoke),
+    /// Puts a new token in the place of a personal one, and shows it, once
+    Rotate(Rotate),
+}
+
+#[derive(Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    whose: Whose,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Whose tokens; without any of these, the caller's own.
+#[derive(Args)]
+#[group(multiple = false)]
+struct Whose {
+    /// Those of this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// Deploy tokens of this project
+    #[arg(long, value_name = "PATH")]
+    project: Option<String>,
+
+    /// Deploy tokens of this group
+    #[arg(long, value_name = "PATH")]
+    group: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct Revoke {
+    /// The number of the token, as `cairn token list` shows it
+    id: u64,
+
+    #[command(flatten)]
+    whose: Whose,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Args)]
+pub(super) struct Rotate {
+    /// The number of the token, as `cairn token list` shows it
+    id: u64,
+
+    /// Last day of the new token, as `cairn token new` takes it
+    #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
+    expires: Option<Expiry>,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("USERNAME", "username"),
+    ("SCOPES", "scopes"),
+    ("UNTIL", "expires_at"),
+    ("LAST USED", "last_used_at"),
+    ("REVOKED", "revoked"),
+];
+
+impl Whose {
+    /// The path of their list, of which a token is an item.
+    fn list(&self) -> &'static str {
+        match self.project.is_some() || self.group.is_some() {
+            true => "deploy_tokens",
+            false => "personal_access_tokens",
+        }
+    }
+
+    fn path(&self, what: &str) -> String {
+        let place = match (&self.project, &self.group) {
+            (Some(path), _) => Some(Place::project(path)),
+            (None, path) => path.as_deref().map(Place::group),
+        };
+        place.map_or_else(|| format!("/api/v4/{what}"), |place| place.api(what))
+    }
 }
 
 #[derive(Args)]
@@ -113,7 +201,45 @@ impl fmt::Display for NewToken {
 }
 
 pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure> {
-    let Command::New(new) = command;
+    match command {
+        Command::New(new) => make(new, output).await,
+        Command::List(arguments) => {
+            let client = arguments.connection.open()?;
+            let whose = &arguments.whose;
+            let list = match &whose.user {
+                Some(name) => format!("{}?user_id={}", whose.list(), user::find(&client, name).await?),
+                None => whose.list().into(),
+            };
+            output.show(&Rows::new(COLUMNS, client.all(&whose.path(&list)).await?));
+            Ok(())
+        }
+        Command::Revoke(arguments) => {
+            let client = arguments.connection.open()?;
+            let item = format!("{}/{}", arguments.whose.list(), arguments.id);
+            client.give_up(&arguments.whose.path(&item)).await?;
+            output.show(&Done::new(
+                format!("token {} holds no more", arguments.id),
+                json!({}),
+            ));
+            Ok(())
+        }
+        Command::Rotate(arguments) => {
+            let client = arguments.connection.open()?;
+            let path = format!("/api/v4/personal_access_tokens/{}/rotate", arguments.id);
+            let until = arguments.expires.map(|expiry| expiry.date(now())).transpose()?;
+            let token: NewToken = client.post(&path, &json!({ "expires_at": until })).await?;
+            output.show_secret(&token, &token.token);
+            Ok(())
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millisecond(Seams::system().clock.now().0 as i64)
+        .expect("the clock shows a year that has four digits")
+}
+
+async fn make(new: New, output: Output) -> Result<(), Failure> {
     let client = new.connection.open()?;
     let path = match &new.project {
         Some(project) => {
@@ -121,23 +247,24 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
             format!("/api/v4/projects/{}/deploy_tokens", project.id)
         }
         None => {
-            let user = find_user(&client, new.user.as_deref()).await?;
-            format!("/api/v4/users/{}/personal_access_tokens", user.id)
+            let id = match &new.user {
+                Some(name) => user::find(&client, name).await?,
+                None => client.get::<User>("/api/v4/user").await?.id,
+            };
+            format!("/api/v4/users/{id}/personal_access_tokens")
         }
     };
     let default_scope = match new.project {
         Some(_) => "read_package_registry",
         None => "api",
     };
-    let now = Timestamp::from_millisecond(Seams::system().clock.now().0 as i64)
-        .expect("the clock shows a year that has four digits");
     let body = Body {
         name: &new.name,
         scopes: match &new.scopes[..] {
             [] => vec![default_scope],
             scopes => scopes.iter().map(String::as_str).collect(),
         },
-        expires_at: new.expires.map(|expiry| expiry.date(now)).transpose()?,
+        expires_at: new.expires.map(|expiry| expiry.date(now())).transpose()?,
     };
     let token: NewToken = client
         .post(&path, &body)
@@ -158,20 +285,6 @@ struct Body<'a> {
 #[derive(Deserialize)]
 struct User {
     id: u64,
-}
-
-/// Finds a user by name, or the caller.
-async fn find_user(client: &Client, name: Option<&str>) -> Result<User, Failure> {
-    let Some(name) = name else {
-        return client.get("/api/v4/user").await;
-    };
-    let mut found: Vec<User> = client
-        .get(&format!("/api/v4/users?username={}", encode_path(name)))
-        .await?;
-    found.pop().ok_or_else(|| {
-        Failure::new(Code::NotFound, format!("there is no user {name}"))
-            .next("check the name; an administrator makes users with POST /api/v4/users")
-    })
 }
 
 #[cfg(test)]
