@@ -31,6 +31,7 @@ const EXPLAINED: &[(&str, &[Kind])] = &[
     ("a segment does not have its hash", &[Kind::RottenShards]),
     // Consensus says so too of what it then could not write or open.
     ("Too many open files", &[Kind::Descriptors]),
+    ("No space left on device", &[Kind::DiskFull]),
     // A leader that was changing who votes is one no more; the next one goes on with it.
     (
         "log entry discarded on leader change",

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Blobs;
@@ -44,6 +45,11 @@ const AT_ONCE: usize = 4;
 
 /// How soon what could not be done is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(20);
+
+/// While other nodes are at work, it is looked again whether they are done after so many times as
+/// long as it took to look everywhere, but no later than after this.
+const REST: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_secs(10 * 60);
 
 /// The repair of one node.
 pub(crate) struct RepairTask {
@@ -67,6 +73,8 @@ struct State {
 struct Left {
     /// For nodes that may come back.
     waiting: u64,
+    /// For other nodes to do.
+    elsewhere: u64,
     /// For want of a node to put a shard on.
     homeless: u64,
     failed: u64,
@@ -106,11 +114,18 @@ impl Task for RepairTask {
                 .is_some_and(|settled| settled.holds(&view, now))
         };
         let everywhere = !settled(&self.state());
+        let began = Instant::now();
         let left = self.repair(&view, everywhere, work).await?;
         metrics::left(&left);
         self.note_recovery().await?;
         if left.waiting + left.failed > 0 {
             return Ok(Next::Within(TRY_AGAIN));
+        }
+        if everywhere && left.elsewhere > 0 {
+            // Who builds a shard depends on where the others lie, and that may change before it is
+            // built: then it would be for a node that has gone over everything already.
+            let rest = (began.elapsed() * REST).clamp(TRY_AGAIN, LONGEST_REST);
+            return Ok(Next::Within(rest));
         }
         if everywhere {
             self.state().settled = Some(Settled::new(&view, now));
@@ -135,8 +150,10 @@ impl RepairTask {
                     Assessment::Repairable {
                         spare,
                         jobs,
+                        elsewhere,
                         homeless,
                     } => {
+                        left.elsewhere += elsewhere;
                         left.homeless += homeless;
                         if !jobs.is_empty() {
                             *levels.entry(spare).or_default() += 1;

@@ -28,6 +28,8 @@ pub(super) enum Assessment {
         spare: usize,
         /// What this node does.
         jobs: Vec<Job>,
+        /// Shards that other nodes build.
+        elsewhere: u64,
         /// Shards that there is no node for.
         homeless: u64,
     },
@@ -64,7 +66,7 @@ pub(super) fn assess(view: &View, segment: &Located) -> Assessment {
         .filter(|(_, home)| view.is_home(*home))
         .map(|(_, home)| home)
         .collect();
-    let (mut jobs, mut homeless) = (Vec::new(), 0);
+    let (mut jobs, mut elsewhere, mut homeless) = (Vec::new(), 0, 0);
     for (index, from) in lacking {
         // One that is leaving gives back what it has, and gets nothing new; one that is full gets it
         // back only if there is no other.
@@ -76,13 +78,14 @@ pub(super) fn assess(view: &View, segment: &Located) -> Assessment {
         taken.extend(to);
         match to {
             Some(to) if to == view.me => jobs.push(Job { index, from }),
-            Some(_) => {}
+            Some(_) => elsewhere += 1,
             None => homeless += 1,
         }
     }
     Assessment::Repairable {
         spare: available - data,
         jobs,
+        elsewhere,
         homeless,
     }
 }
@@ -189,6 +192,7 @@ mod tests {
                 spare,
                 jobs,
                 homeless,
+                ..
             } => (spare, jobs, homeless),
             other => panic!("{other:?}"),
         }

@@ -404,3 +404,61 @@ async fn while_nodes_are_away_what_they_hold_is_listed() {
         assert_eq!(cluster.placement(&ids[0]).await.form, Form::Shards);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_is_built_even_if_who_builds_it_changes_after_others_have_looked_everywhere() {
+    let cluster = Cluster::of(6).await;
+    let id = keep(cluster.blobs(0), &content(10_000)).await;
+    let each = cluster
+        .nodes
+        .iter()
+        .map(|node| RepairTask::new(node.upkeep.clone()));
+    let tasks: Vec<RepairTask> = each.collect();
+    let round = async |nodes: &[usize]| {
+        for node in nodes {
+            let work = cluster.work(TaskKind::Repair, *node);
+            tasks[*node].round(&work).await.unwrap();
+        }
+    };
+    round(&[0, 1, 2, 3, 4, 5]).await;
+    let homes = cluster.placement(&id).await.homes;
+    let lost = cluster.nodes.iter().position(|node| node.id == homes[0]).unwrap();
+    cluster.kill(lost);
+    cluster.give_up(lost);
+    let known = Known {
+        space: SPACE,
+        owner: Owner::Blob(id),
+        segment: cluster.record(&id).await.located().remove(0),
+        offset: 0,
+    };
+    let mut builder = None;
+    let mut others = Vec::new();
+    for node in (0..6).filter(|node| *node != lost) {
+        let view = cluster.nodes[node].upkeep.view().await.unwrap();
+        match assess(&view, &known.segment) {
+            Assessment::Repairable { jobs, .. } if !jobs.is_empty() => builder = Some(node),
+            _ => others.push(node),
+        }
+    }
+    let builder = builder.unwrap();
+    round(&others).await;
+    // Before it does, another copy is moved to it: the lost one is for somebody else now.
+    let Upkeep { coded, stores, .. } = &cluster.nodes[builder].upkeep;
+    let copied = coded.rebuild(stores, &known.segment, 0, Some(id), 1).await;
+    copied.unwrap();
+    let moved = Job {
+        index: 1,
+        from: homes[1],
+    };
+    let to = cluster.nodes[builder].id;
+    let liars = BTreeSet::new();
+    let settled = record::settle(cluster.blobs(builder), &known, &id, moved, to, &liars);
+    assert!(settled.await.unwrap());
+    round(&[builder]).await;
+    round(&others).await;
+    let placement = cluster.placement(&id).await;
+    assert!(
+        !placement.homes.contains(&homes[0]) && placement.missing.is_empty(),
+        "{placement:?}"
+    );
+}
