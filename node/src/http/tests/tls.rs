@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::time::Duration;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::config::Http;
@@ -239,20 +240,13 @@ async fn the_client_is_whom_a_proxy_names() {
     assert!(server.stop(LONG).await);
 }
 
-#[tokio::test]
-async fn a_proxy_that_hands_on_tls_names_the_client_before_it() {
-    let authority = Authority::new();
-    let folder = authority.issue().into_files();
-    let (server, address) = serve_addresses(Some(&folder)).await;
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"PROXY TCP4 203.0.113.5 192.0.2.1 1 2\r\n")
-        .await
-        .unwrap();
+/// Connects by TLS, behind what comes before it.
+async fn connect(server: SocketAddr, before: &[u8], authority: &Authority) -> TlsStream<TcpStream> {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    stream.write_all(before).await.unwrap();
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap())
-        .unwrap();
+    let root = CertificateDer::from_pem_slice(authority.certificate.as_bytes());
+    roots.add(root.unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -260,10 +254,17 @@ async fn a_proxy_that_hands_on_tls_names_the_client_before_it() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .unwrap();
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    connecting.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_proxy_that_hands_on_tls_names_the_client_before_it() {
+    let authority = Authority::new();
+    let folder = authority.issue().into_files();
+    let (server, address) = serve_addresses(Some(&folder)).await;
+    let header = b"PROXY TCP4 203.0.113.5 192.0.2.1 1 2\r\n";
+    let mut stream = connect(address, header, &authority).await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -284,4 +285,35 @@ async fn nobody_but_a_proxy_names_a_client() {
         "{answer}"
     );
     assert!(edge.server.stop(LONG).await);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off_behind_tls_too() {
+    const LARGE: usize = 64 << 20;
+    let authority = Authority::new();
+    let folder = authority.issue().into_files();
+    let http = Http {
+        tls_certificate: Some(folder.certificate()),
+        tls_key: Some(folder.key()),
+        ..Http::default()
+    };
+    let entrance = Entrance::load(&http, Seams::system().clock).await.unwrap();
+    let large = async || vec![0; LARGE];
+    let router = axum::Router::new().route("/", axum::routing::get(large));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let limits = Limits {
+        idle_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let server = Server::start(listener, entrance, router, &limits).unwrap();
+    let mut client = connect(server.address(), b"", &authority).await;
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let mut begun = [0; 12];
+    client.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
+    // A request under way is let finish; this one ends because the client takes nothing of it.
+    assert!(server.stop(LONG).await);
+    let mut taken = Vec::new();
+    let _ = client.read_to_end(&mut taken).await;
+    assert!(taken.len() < LARGE, "{}", taken.len());
 }
