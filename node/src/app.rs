@@ -11,6 +11,7 @@ use crate::http::buffers::ReadBuffers;
 use crate::http::parsing::ParserThreads;
 use crate::http::rates::Rates;
 use crate::http::settings::HttpSettings;
+use crate::oidc::Issuers;
 use crate::registry::audit::Denials;
 use crate::registry::store::Store;
 
@@ -29,6 +30,7 @@ struct Inner {
     rates: Rates,
     throttle: Throttle,
     denials: Denials,
+    issuers: Issuers,
     parser_threads: ParserThreads,
     read_buffers: ReadBuffers,
     draining: CancellationToken,
@@ -55,6 +57,7 @@ impl App {
             http,
             throttle: Throttle::default(),
             denials: Denials::default(),
+            issuers: Issuers::default(),
             parser_threads: ParserThreads::default(),
             read_buffers: ReadBuffers::default(),
             draining: CancellationToken::new(),
@@ -107,6 +110,11 @@ impl App {
     /// Who was refused something.
     pub(crate) fn denials(&self) -> &Denials {
         &self.inner.denials
+    }
+
+    /// What is known of those who say what jobs are.
+    pub(crate) fn issuers(&self) -> &Issuers {
+        &self.inner.issuers
     }
 
     /// Where bodies are parsed while they come in.

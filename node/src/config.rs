@@ -20,6 +20,8 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::registry::trust::Expected;
+
 /// What begins the name of each environment variable that overrides a key.
 const PREFIX: &str = "CAIRN_";
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// How much a client may ask for.
     pub limits: Limits,
+    /// Who is believed.
+    pub trust: Trust,
     /// What the node says of itself.
     pub log: Log,
 }
@@ -209,6 +213,24 @@ impl Default for Limits {
             changes_per_minute: 0,
             anonymous_per_minute: 0,
             request_burst: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Who is believed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trust {
+    /// The issuers that trust rules may name; a `*` at the end stands for any rest.
+    pub issuers: Vec<Expected>,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self {
+            // Whose jobs publish is for the maintainers of a project to say. What is asked on this
+            // machine itself is not.
+            issuers: vec!["https://*".parse().expect("the beginning of a URL is a pattern")],
         }
     }
 }

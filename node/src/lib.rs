@@ -14,6 +14,7 @@ pub mod config;
 pub mod formats;
 pub mod http;
 pub mod lock;
+pub mod oidc;
 pub mod registry;
 #[cfg(test)]
 #[path = "../../cluster/src/samples/mod.rs"]

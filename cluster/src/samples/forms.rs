@@ -29,6 +29,7 @@ const TEXTS: &[&str] = &[
     "2026-07-01T12:00:00.000Z",
     "private",
     "{}",
+    "https://ci.example",
 ];
 
 /// What numbers may have to be.

@@ -47,7 +47,7 @@ pub(super) fn routes() -> Router<App> {
 fn shown(record: &TokenRecord, now: Timestamp) -> Value {
     let username = match &record.holder {
         Holder::Deploy { username, .. } => username.as_str(),
-        Holder::User { .. } => "",
+        Holder::User { .. } | Holder::Job { .. } => "",
     };
     json!({
         "id": record.number,

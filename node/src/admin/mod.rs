@@ -22,6 +22,8 @@ mod settings;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod token_exchange;
+mod trust_rules;
 pub mod upkeep;
 mod users;
 
@@ -57,6 +59,8 @@ pub(crate) fn routes() -> Router<App> {
         .merge(audit_events::log_routes())
         .merge(backups::routes())
         .merge(cleanup::own_routes())
+        .merge(trust_rules::routes())
+        .merge(token_exchange::routes())
         .merge(cluster::routes())
         .merge(upkeep::routes())
 }

@@ -149,6 +149,7 @@ async fn shown(row: &Row, of_group: bool) -> Result<Value, ApiError> {
         "created_at": iso(version.created_at),
         "last_downloaded_at": time(project.downloaded_at(listed).await?),
         "creator_id": version.creator,
+        "published_by": project.published_by(listed).await?,
         "tags": [],
         "pipelines": [],
     });

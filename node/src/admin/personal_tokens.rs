@@ -35,7 +35,7 @@ pub(super) fn routes() -> Router<App> {
 pub(super) fn shown(record: &TokenRecord, used_at: Timestamp, now: Timestamp) -> Value {
     let user = match record.holder {
         Holder::User { id } => Some(id),
-        Holder::Deploy { .. } => None,
+        Holder::Deploy { .. } | Holder::Job { .. } => None,
     };
     json!({
         "id": record.number,

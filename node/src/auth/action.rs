@@ -101,9 +101,9 @@ pub enum Standing {
         /// Whether the user administers the instance.
         admin: bool,
     },
-    /// A deploy token.
+    /// A deploy token, or a job.
     Deploy {
-        /// Whether the token belongs to the project or to a group above it.
+        /// Whether it is for the project, or for a group above it.
         inside: bool,
         /// What the token is for.
         scopes: Scopes,
@@ -186,8 +186,8 @@ fn user_scopes(verb: Verb) -> &'static [TokenScope] {
     }
 }
 
-/// One of these scopes lets a deploy token do `verb`.
-fn deploy_scopes(verb: Verb) -> &'static [TokenScope] {
+/// One of these scopes lets a deploy token, or a job, do `verb`.
+pub(crate) fn deploy_scopes(verb: Verb) -> &'static [TokenScope] {
     match verb {
         Verb::See => &[
             TokenScope::ReadPackageRegistry,

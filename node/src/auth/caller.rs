@@ -6,6 +6,7 @@ use crate::auth::derived::Grants;
 use crate::auth::scopes::{Scopes, TokenScope};
 use crate::auth::token::TokenId;
 use crate::registry::place::Place;
+use crate::registry::trust::Job;
 use crate::registry::user::User;
 
 /// Who sends a request, as its credentials say. Cheap to clone.
@@ -34,7 +35,12 @@ pub enum Identity {
         /// The group or project it was made for.
         place: Place,
     },
+    /// A job of a continuous integration service.
+    Job(Job),
 }
+
+/// The username that goes with the token of a job.
+pub(crate) const JOB_USERNAME: &str = "gitlab-ci-token";
 
 impl Caller {
     /// Somebody without credentials.
@@ -59,6 +65,19 @@ impl Caller {
             token: self.0.token.clone(),
             grants: Some(grants),
         }))
+    }
+
+    /// The same caller at the routes of a format.
+    pub(crate) fn at(self, format: &'static str) -> Self {
+        match &self.0.identity {
+            Identity::Job(job) => Self(Arc::new(Inner {
+                identity: Identity::Job(job.clone().at(format)),
+                scopes: self.0.scopes,
+                token: self.0.token.clone(),
+                grants: self.0.grants.clone(),
+            })),
+            _ => self,
+        }
     }
 
     /// Whom the credentials stand for.
@@ -94,12 +113,21 @@ impl Caller {
         }
     }
 
+    /// The job, if it is one.
+    pub fn job(&self) -> Option<&Job> {
+        match &self.0.identity {
+            Identity::Job(job) => Some(job),
+            _ => None,
+        }
+    }
+
     /// The name that the caller signs in with; none for anonymous ones.
     pub fn username(&self) -> Option<&str> {
         match &self.0.identity {
             Identity::Anonymous => None,
             Identity::User(user) => Some(user.username.as_str()),
             Identity::Deploy { username, .. } => Some(username),
+            Identity::Job(_) => Some(JOB_USERNAME),
         }
     }
 

@@ -71,6 +71,14 @@ impl TokenScope {
         Self::WriteVirtualRegistry,
     ];
 
+    /// Those that a trust rule may give to a job.
+    pub const JOB: &[TokenScope] = &[
+        Self::ReadRegistry,
+        Self::WriteRegistry,
+        Self::ReadPackageRegistry,
+        Self::WritePackageRegistry,
+    ];
+
     /// Its name in requests and answers.
     pub fn name(self) -> &'static str {
         match self {
@@ -113,6 +121,16 @@ impl Scopes {
     /// Whether any of `scopes` is in the set.
     pub fn has_any(self, scopes: &[TokenScope]) -> bool {
         scopes.iter().any(|scope| self.has(*scope))
+    }
+
+    /// The scopes that are in either set.
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The scopes that are in both sets.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether there is no scope in the set.

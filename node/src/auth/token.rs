@@ -5,7 +5,7 @@
 //! |   |           |                               CRC-32 of all before it, 6 digits
 //! |   |           secret: 32 digits, 190 bits
 //! |   id: 12 digits, 71 bits
-//! kind: cnp- of a user, cnd- for deploying
+//! kind: cnp- of a user, cnd- for deploying, cnj- of a job
 //! ```
 //!
 //! Digits are base 62. The checksum lets Cairn refuse junk, and scanners recognise leaked
@@ -33,13 +33,18 @@ pub enum TokenKind {
     Personal,
     /// Of a project or group, for deploying.
     Deploy,
+    /// Of a job that trust rules let in.
+    Job,
 }
 
 impl TokenKind {
+    const ALL: [Self; 3] = [Self::Personal, Self::Deploy, Self::Job];
+
     fn prefix(self) -> &'static str {
         match self {
             Self::Personal => "cnp-",
             Self::Deploy => "cnd-",
+            Self::Job => "cnj-",
         }
     }
 }
@@ -119,7 +124,7 @@ impl FromStr for Token {
     type Err = MalformedToken;
 
     fn from_str(text: &str) -> Result<Self, MalformedToken> {
-        let kind = [TokenKind::Personal, TokenKind::Deploy]
+        let kind = TokenKind::ALL
             .into_iter()
             .find(|kind| text.starts_with(kind.prefix()))
             .ok_or(MalformedToken)?;
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn a_token_survives_being_shown_and_typed() {
         let seams = Seams::system();
-        for kind in [TokenKind::Personal, TokenKind::Deploy] {
+        for kind in TokenKind::ALL {
             let token = Token::generate(kind, &seams);
             assert_eq!(token.reveal().parse(), Ok(token.clone()));
             assert!(!format!("{token:?}").contains(&token.secret));

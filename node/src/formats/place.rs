@@ -137,13 +137,15 @@ impl Place<Pull> {
         }
     }
 
-    /// Every project here that the caller may pull from.
+    /// Every project here of which the caller may pull all packages: for lists, which are kept in
+    /// memory and so are the same for all who get them.
     pub(crate) async fn scopes(&self) -> Result<Vec<Scope>, ApiError> {
-        let projects = match &self.at {
-            At::Project(project) => return Ok(vec![project.scope(self.format)]),
-            At::Group(group) => group.projects().await?,
-            At::Instance(instance) => instance.projects().await?,
+        let mut scopes = match &self.at {
+            At::Project(project) => vec![project.scope(self.format)],
+            At::Group(group) => self.scopes_of(&group.projects().await?),
+            At::Instance(instance) => self.scopes_of(&instance.projects().await?),
         };
-        Ok(self.scopes_of(&projects))
+        scopes.retain(Scope::covers_all);
+        Ok(scopes)
     }
 }

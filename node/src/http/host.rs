@@ -30,6 +30,14 @@ impl BaseUrl {
             .split_once("://")
             .map_or(&self.0, |(_, authority)| authority)
     }
+
+    /// The host, without a port.
+    pub fn host(&self) -> &str {
+        let authority = self.authority();
+        // The colons of an address in brackets are before their end.
+        let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+        &authority[..port.unwrap_or(authority.len())]
+    }
 }
 
 impl Default for BaseUrl {
@@ -186,6 +194,18 @@ mod tests {
 
     use super::*;
     use crate::http::settings::ExternalUrl;
+
+    #[test]
+    fn a_host_is_what_comes_before_its_port() {
+        for (url, expected) in [
+            ("https://cairn.example", "cairn.example"),
+            ("https://cairn.example:8443", "cairn.example"),
+            ("http://[::1]:80", "[::1]"),
+            ("http://[::1]", "[::1]"),
+        ] {
+            assert_eq!(BaseUrl(url.into()).host(), expected);
+        }
+    }
 
     fn seen(settings: &HttpSettings, peer: &str, headers: &[(&str, &str)]) -> Result<(String, String), u16> {
         let mut request = Request::builder().uri("/api/v4/version");

@@ -96,7 +96,7 @@ where
 
 /// Around the routes of one format: errors in its words.
 pub(crate) async fn speak(format: &'static dyn Format, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Surface::Packages);
+    request.extensions_mut().insert(Surface::Packages(format.name()));
     let (parts, body) = request.into_parts();
     // The challenge may name what was asked for.
     let head = parts.clone();

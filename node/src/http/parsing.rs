@@ -26,7 +26,7 @@ pub(crate) struct ParserThreads(Shares<Key>);
 enum Key {
     Anonymous,
     User(u64),
-    Deploy(Option<TokenId>),
+    Token(Option<TokenId>),
 }
 
 impl Key {
@@ -34,7 +34,7 @@ impl Key {
         match caller.identity() {
             Identity::Anonymous => Self::Anonymous,
             Identity::User(user) => Self::User(user.id),
-            Identity::Deploy { .. } => Self::Deploy(caller.token().cloned()),
+            Identity::Deploy { .. } | Identity::Job(_) => Self::Token(caller.token().cloned()),
         }
     }
 }

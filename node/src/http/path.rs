@@ -7,7 +7,13 @@
 use percent_encoding::percent_decode;
 
 /// Prefixes of routes whose next segment names a group or project, by its encoded path.
-const NAMED_BY_PATH: [&str; 3] = ["/api/v4/projects/", "/api/v4/groups/", "/api/packages/"];
+const NAMED_BY_PATH: [&str; 5] = [
+    "/api/v4/projects/",
+    "/api/v4/groups/",
+    "/api/cairn/v1/projects/",
+    "/api/cairn/v1/groups/",
+    "/api/packages/",
+];
 
 /// A path that is refused, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

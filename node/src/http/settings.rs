@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::config::Config;
+use crate::oidc::Issuer;
+use crate::registry::trust::Expected;
 
 /// What clients are told and what is asked of them.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether `?private_token=` and `?job_token=` are taken as credentials.
     pub query_tokens: bool,
+    /// The issuers that trust rules may name.
+    pub issuers: Vec<Expected>,
     /// Limits on what clients send.
     pub limits: Limits,
     /// Limits on how often they ask.
@@ -86,6 +90,7 @@ impl HttpSettings {
             allowed_hosts: http.allowed_hosts.clone(),
             trusted_proxies: http.trusted_proxies.clone(),
             query_tokens: http.query_tokens,
+            issuers: config.trust.issuers.clone(),
             limits: Limits {
                 target_bytes: 8 << 10,
                 headers: 100,
@@ -110,6 +115,13 @@ impl HttpSettings {
                 burst: limits.request_burst,
             },
         }
+    }
+}
+
+impl HttpSettings {
+    /// Whether trust rules may name an issuer.
+    pub(crate) fn may_be_trusted(&self, issuer: &Issuer) -> bool {
+        self.issuers.iter().any(|expected| expected.is(issuer.as_str()))
     }
 }
 

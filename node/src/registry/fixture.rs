@@ -10,6 +10,7 @@ use crate::auth::scopes::{Scopes, TokenScope};
 use crate::auth::token::Token;
 use crate::http::error::ApiError;
 use crate::registry::cleanup;
+use crate::registry::ending;
 use crate::registry::group::{self, Group, NewGroup};
 use crate::registry::keys;
 use crate::registry::member::{self, Membership};
@@ -196,6 +197,27 @@ pub(crate) async fn begin_cleanup(app: &App) {
 pub(crate) async fn write_usage(app: &App) {
     let store = app.store();
     store.usage().write(store.kv()).await.unwrap();
+}
+
+/// Forgets what has ended.
+pub(crate) async fn forget_what_ended(app: &App) {
+    ending::forget_all(app.store()).await.unwrap();
+}
+
+/// How many records there are of jobs: what is to be forgotten, and what is remembered of `token`.
+pub(crate) async fn records_of_job(app: &App, token: &str) -> (usize, bool) {
+    let snapshot = app.store().kv().local();
+    let endings = snapshot.scan(Scan::of(&keys::endings())).await.unwrap().len();
+    let token: Token = token.parse().unwrap();
+    let key = keys::token(token.id());
+    (endings, snapshot.get(&key).await.unwrap().is_some())
+}
+
+/// How many trust rules are found by their issuer.
+pub(crate) async fn rules_by(app: &App, issuer: &str) -> usize {
+    let snapshot = app.store().kv().local();
+    let rules = keys::trust_rules_by(issuer);
+    snapshot.scan(Scan::of(&rules)).await.unwrap().len()
 }
 
 /// How many files there are in project 1, by their numbers and by their names.

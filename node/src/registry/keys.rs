@@ -13,6 +13,10 @@
 //! ├── token            token id              → Token
 //! ├── token-number     number of a user's    → token id
 //! ├── token-used       token id              → when it was last used (raised)
+//! ├── trust            rule number           → TrustRule
+//! ├── trust-by / {issuer}   rule number      → TrustRule (the same, found by whom it believes)
+//! ├── id-token         what tells it apart   → () (an ID token that was used)
+//! ├── ending           ends at, what         → Ending (what is forgotten then)
 //! ├── path             folded full path      → Place
 //! ├── root-group       group id              → ()
 //! ├── audit            (a chain)             → Event
@@ -25,11 +29,13 @@
 //! │   └── {group id}
 //! │       ├── child    "g" or "p", id        → ()
 //! │       ├── member   user id               → Member
-//! │       └── deploy   token number          → Deploy (a list entry)
+//! │       ├── deploy   token number          → Deploy (a list entry)
+//! │       └── trust    rule number           → ()
 //! ├── project          project id            → Project
 //! │   └── {project id}
 //! │       ├── member   user id               → Member
 //! │       ├── deploy   token number          → Deploy (a list entry)
+//! │       ├── trust    rule number           → ()
 //! │       ├── name     format, 0, name       → Package
 //! │       ├── version / {package key}   version        → Version
 //! │       ├── tomb    / {format} / {name}  version     → Tombstone
@@ -41,6 +47,7 @@
 //! │       ├── pulled   version id            → when it was last downloaded (raised)
 //! │       ├── protection  kind of rules → Rules
 //! │       ├── cleanup  kind              → a policy by which something is let go
+//! │       ├── by       version id            → Origin (the job that published it, if it was one)
 //! │       └── format / {format}         the format's own records
 //! ├── named / {format} / {name}   project id → ()
 //! ├── purge            purge id              → Purge (what is deleted and still to be taken apart)
@@ -163,6 +170,22 @@ pub(in crate::registry) fn token_used(id: &TokenId) -> Key {
     instance("token-used").key(id.as_str())
 }
 
+pub(in crate::registry) fn trust_rule(number: u64) -> Key {
+    instance("trust").key(number)
+}
+
+pub(in crate::registry) fn trust_rules_by(issuer: &str) -> Collection {
+    instance("trust-by").at(issuer)
+}
+
+pub(in crate::registry) fn id_token(proof: &[u8; 32]) -> Key {
+    instance("id-token").key(proof.as_slice())
+}
+
+pub(in crate::registry) fn endings() -> Collection {
+    instance("ending")
+}
+
 pub(in crate::registry) fn paths() -> Collection {
     instance("path")
 }
@@ -210,6 +233,10 @@ pub(in crate::registry) fn members(root: u64, of: Member) -> Collection {
 
 pub(in crate::registry) fn deploy_tokens(root: u64, of: Member) -> Collection {
     of.base(root).at("deploy")
+}
+
+pub(in crate::registry) fn trust_rules_of(root: u64, of: Member) -> Collection {
+    of.base(root).at("trust")
 }
 
 fn in_project(root: u64, project: u64, name: &str) -> Collection {
@@ -294,6 +321,10 @@ pub(in crate::registry) fn cleanups(root: u64) -> Collection {
 /// The item of a policy in [`cleanups`].
 pub(in crate::registry) fn cleanup_item(project: u64, kind: &str) -> Vec<u8> {
     [&project.to_be_bytes(), kind.as_bytes()].concat()
+}
+
+pub(in crate::registry) fn published_by(root: u64, project: u64, version_id: u64) -> Key {
+    in_project(root, project, "by").key(version_id)
 }
 
 /// Where a format keeps records of its own in a project.

@@ -8,6 +8,7 @@ pub mod blob_names;
 pub mod bootstrap;
 pub(crate) mod cleanup;
 pub mod door;
+mod ending;
 pub(crate) mod expression;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -30,6 +31,7 @@ pub(crate) mod store;
 pub mod tasks;
 pub mod time;
 pub mod token;
+pub mod trust;
 mod usage;
 pub mod user;
 pub(crate) mod walk;

@@ -19,6 +19,7 @@ use crate::registry::project;
 use crate::registry::protection;
 use crate::registry::store::Store;
 use crate::registry::token::{self, TokenEntry};
+use crate::registry::trust;
 use crate::registry::user;
 
 /// How many items one transaction removes; with their blobs it stays far below its limit.
@@ -242,6 +243,7 @@ fn drop_indexes(txn: &mut Txn, root: u64, project: u64, version: &Version) {
     let time = keys::time_item(version.created_at.0, version.id);
     txn.delete(&keys::version_times(root, project).key(time));
     txn.delete(&keys::pulled(root, project, version.id));
+    txn.delete(&keys::published_by(root, project, version.id));
 }
 
 /// Takes apart a piece of what a deleted project had.
@@ -294,7 +296,7 @@ async fn drop_group(txn: &mut Txn, root: u64, group: u64) -> Result<Progress, Ap
     Ok(progress)
 }
 
-/// Removes some members and deploy tokens.
+/// Removes some members, deploy tokens and trust rules.
 async fn drop_people(txn: &mut Txn, place: Place) -> Result<Progress, ApiError> {
     let members = keys::members(place.root, place.member());
     let members = txn.scan(Scan::of(&members).limit(STEP)).await?;
@@ -308,7 +310,8 @@ async fn drop_people(txn: &mut Txn, place: Place) -> Result<Progress, ApiError> 
         token::forget(txn, &entry.record::<TokenEntry>()?);
         txn.delete(&deploy.key(&entry.item));
     }
-    Ok(match members.len().max(tokens.len()) {
+    let rules = trust::drop_some(txn, place, STEP).await?;
+    Ok(match members.len().max(tokens.len()).max(rules) {
         STEP.. => Progress::More,
         _ => Progress::Done,
     })

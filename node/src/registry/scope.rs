@@ -113,6 +113,25 @@ impl Scope {
         })
     }
 
+    /// Whether the caller may do to the package of this normalised name what it came for. A job
+    /// may be let in for some packages alone.
+    pub(crate) fn covers(&self, name: &str) -> bool {
+        self.lets(Some(name))
+    }
+
+    /// The same of all packages of the format, those to come included.
+    pub(crate) fn covers_all(&self) -> bool {
+        self.lets(None)
+    }
+
+    fn lets(&self, name: Option<&str>) -> bool {
+        let Some(job) = self.caller().job() else {
+            return true;
+        };
+        let reads = matches!(self.verb, Verb::See | Verb::Pull | Verb::PullImage);
+        (reads && self.project.is_open()) || job.may(self.verb, &self.project, self.format, name)
+    }
+
     /// What happens to duplicates: the nearest setting of the project or a group above it, with
     /// the nearest exceptions that are not further away.
     pub(crate) async fn duplicates(&self, default: DuplicatePolicy) -> Result<Duplicates, ApiError> {

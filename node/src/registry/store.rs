@@ -18,6 +18,7 @@ pub(crate) struct Store {
     seams: Seams,
     version_ids: Block,
     file_ids: Block,
+    job_numbers: Block,
     secrets: OnceCell<Secrets>,
     usage: Usage,
     purge: Notify,
@@ -39,6 +40,7 @@ impl Store {
             seams,
             version_ids: Block::new("package"),
             file_ids: Block::new("file"),
+            job_numbers: Block::new("job-token"),
             secrets: OnceCell::new(),
             usage: Usage::default(),
             purge: Notify::new(),
@@ -93,6 +95,11 @@ impl Store {
     /// A number for a file.
     pub(in crate::registry) async fn file_id(&self) -> Result<u64, ApiError> {
         self.file_ids.next(&self.kv).await
+    }
+
+    /// A number for the token of a job.
+    pub(in crate::registry) async fn job_number(&self) -> Result<u64, ApiError> {
+        self.job_numbers.next(&self.kv).await
     }
 
     /// The keys of this cluster, once it has been set up.

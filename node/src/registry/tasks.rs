@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::App;
-use crate::registry::{audit, cleanup, purge, usage};
+use crate::registry::{audit, cleanup, ending, purge, usage};
 
 /// How often a node looks for deleted things that another one left behind.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
@@ -14,15 +14,19 @@ const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// How often a node looks for cleanup policies that are due.
 const CLEANUP_EVERY: Duration = Duration::from_secs(60);
 
+/// How often a node looks for what has ended.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 /// Runs until `stop`: writes when tokens and packages were last used and who was refused, takes apart
-/// what was deleted, and gives cleanup policies their turns. Each goes on after a failure, at its next
-/// time; nothing depends on any being prompt.
+/// what was deleted, gives cleanup policies their turns, and forgets what has ended. Each goes on after
+/// a failure, at its next time; nothing depends on any being prompt.
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         write_usage(&app, &stop),
         tell_denials(&app, &stop),
         take_apart(&app, &stop),
-        clean_up(&app, &stop)
+        clean_up(&app, &stop),
+        forget(&app, &stop)
     );
 }
 
@@ -35,6 +39,19 @@ async fn clean_up(app: &App, stop: &CancellationToken) {
         // A turn that is cut off here is taken up by the next node that looks when it has run out.
         if let Some(Err(error)) = stop.run_until_cancelled(cleanup::run(app)).await {
             warn!(error = ?error, "could not look for cleanup policies that are due; trying again later");
+        }
+    }
+}
+
+async fn forget(app: &App, stop: &CancellationToken) {
+    let round = async || {
+        tokio::time::sleep(FORGET_EVERY).await;
+        ending::forget_all(app.store()).await
+    };
+    // A round that is cut off changed nothing, or all of some steps.
+    while let Some(done) = stop.run_until_cancelled(round()).await {
+        if let Err(error) = done {
+            warn!(error = ?error, "could not forget what has ended; trying again later");
         }
     }
 }

@@ -16,13 +16,18 @@ pub(crate) struct StoppedClock(AtomicU64);
 impl StoppedClock {
     /// A node that lives by such a clock.
     pub(crate) async fn node() -> (TestNode, Arc<Self>) {
+        Self::node_with(HttpSettings::default()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn node_with(settings: HttpSettings) -> (TestNode, Arc<Self>) {
         let system = Seams::system();
         let clock = Arc::new(Self(AtomicU64::new(system.clock.now().0)));
         let seams = Seams {
             clock: clock.clone(),
             ..system
         };
-        (TestNode::with_seams(HttpSettings::default(), seams).await, clock)
+        (TestNode::with_seams(settings, seams).await, clock)
     }
 
     pub(crate) fn advance(&self, time: Duration) {

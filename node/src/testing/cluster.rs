@@ -151,6 +151,7 @@ fn config(folder: &TempDir, at: usize, address: SocketAddr) -> Config {
     config.node.data = folder.path().join(format!("node-{}", at + 1));
     config.node.reserve = ByteSize::b(0);
     config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    config.trust.issuers = vec!["*".parse().unwrap()];
     config.cluster.listen = address;
     config
 }
@@ -230,6 +231,26 @@ impl TestCluster {
             .as_str()
             .unwrap_or_else(|| panic!("{answer}"))
             .to_owned()
+    }
+
+    /// A new trust rule of `acme/demo`; its number.
+    pub(crate) async fn trust(&self, rule: Value) -> u64 {
+        let path = "/api/cairn/v1/projects/1/trust_rules";
+        let made = self
+            .ask(reqwest::Method::POST, path, &self.root, Some(rule))
+            .await;
+        made["id"].as_u64().unwrap_or_else(|| panic!("{made}"))
+    }
+
+    /// Removes a trust rule of `acme/demo`.
+    pub(crate) async fn distrust(&self, rule: u64) {
+        let url = format!(
+            "http://{}/api/cairn/v1/projects/1/trust_rules/{rule}",
+            self.balanced
+        );
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.delete(url).bearer_auth(&self.root).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
     }
 
     async fn username_of(&self, token: &str) -> String {

@@ -118,32 +118,36 @@ async fn publish_generic(node: &TestNode, project: u64) {
 
 /// Deploy tokens 4 and 5, access tokens 9 and 10 of the users 8 and 9, who are bots, and user 10
 /// as a member of project 1; a rule of each kind that protects names, numbers 1 to 3, and cleanup
-/// policies that are switched on.
+/// policies that are switched on; the trust rules 1 of project 1 and 2 of its group.
 async fn add_tokens_and_a_member(node: &TestNode) {
     let deploy = r#"{"name":"x","scopes":["read_registry"]}"#;
     let access = r#"{"name":"x","scopes":["api"],"access_level":30}"#;
     let member = r#"{"user_id":10,"access_level":10}"#;
+    let trust =
+        r#"{"name":"x","issuer":"https://ci.example","claims":{"sub":"x"},"scopes":["read_registry"]}"#;
     for (target, body) in [
-        ("projects/1/deploy_tokens", deploy),
-        ("groups/1/deploy_tokens", deploy),
-        ("projects/1/access_tokens", access),
-        ("groups/1/access_tokens", access),
-        ("users", r#"{"username":"extra"}"#),
-        ("projects/1/members", member),
+        ("v4/projects/1/deploy_tokens", deploy),
+        ("v4/groups/1/deploy_tokens", deploy),
+        ("v4/projects/1/access_tokens", access),
+        ("v4/groups/1/access_tokens", access),
+        ("v4/users", r#"{"username":"extra"}"#),
+        ("v4/projects/1/members", member),
         (
-            "projects/1/packages/protection/rules",
+            "v4/projects/1/packages/protection/rules",
             r#"{"package_name_pattern":"p*","package_type":"generic","minimum_access_level_for_push":"owner"}"#,
         ),
         (
-            "projects/1/registry/protection/repository/rules",
+            "v4/projects/1/registry/protection/repository/rules",
             r#"{"repository_path_pattern":"acme/demo/p*","minimum_access_level_for_push":"owner"}"#,
         ),
         (
-            "projects/1/registry/protection/tag/rules",
+            "v4/projects/1/registry/protection/tag/rules",
             r#"{"tag_name_pattern":"p"}"#,
         ),
+        ("cairn/v1/projects/1/trust_rules", trust),
+        ("cairn/v1/groups/1/trust_rules", trust),
     ] {
-        let request = node.post(format!("/api/v4/{target}")).by("root");
+        let request = node.post(format!("/api/{target}")).by("root");
         let request = request.header("content-type", "application/json");
         request.body(body).send().await.expect(201);
     }

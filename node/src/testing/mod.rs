@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 #[cfg(feature = "real-clients")]
 pub(crate) mod cluster;
+pub(crate) mod issuer;
 mod matrix;
 #[cfg(feature = "real-clients")]
 pub(crate) mod readme;
@@ -112,7 +113,11 @@ impl TestNode {
 
     /// Another node of the same cluster.
     pub(crate) fn sibling(&self) -> Self {
-        let settings = self.app.http().clone();
+        self.sibling_with(self.app.http().clone())
+    }
+
+    /// The same with other settings.
+    pub(crate) fn sibling_with(&self, settings: HttpSettings) -> Self {
         let app = App::new(self.kv.clone(), self.blobs.clone(), self.seams.clone(), settings);
         Self {
             kv: self.kv.clone(),

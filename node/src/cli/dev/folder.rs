@@ -171,6 +171,8 @@ impl Folder {
         config.node.data = self.path.join(format!("node-{number}"));
         config.http.listen = http;
         config.cluster.listen = cluster;
+        // An issuer for trying out is on this machine too.
+        config.trust.issuers = vec!["*".parse().expect("a star is a pattern")];
         NodeFiles::new(&self.path, number, config)
     }
 }
@@ -210,7 +212,8 @@ fn config_path(folder: &Path, number: usize) -> PathBuf {
     folder.join(format!("node-{number}.toml"))
 }
 
-/// The keys that differ between nodes; all others keep their defaults.
+/// The keys that differ between nodes or from what suits production; all others keep their
+/// defaults.
 fn render(config: &Config) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     format!(
@@ -220,10 +223,20 @@ fn render(config: &Config) -> String {
          [http]\n\
          listen = {}\n\
          [cluster]\n\
-         listen = {}\n",
+         listen = {}\n\
+         [trust]\n\
+         issuers = {}\n",
         quoted(&config.node.data.to_string_lossy()),
         quoted(&config.http.listen.to_string()),
         quoted(&config.cluster.listen.to_string()),
+        toml::Value::from(
+            config
+                .trust
+                .issuers
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        ),
     )
 }
 

@@ -18,7 +18,8 @@
 //! me                                              how to get a token
 //! ```
 //!
-//! Groups have the routes that read. The index as a git repository, which cargo before 1.68
+//! Groups have the routes that read. At the host root, `api/v1/trusted_publishing/tokens` lets jobs
+//! in ([`trusted`]). The index as a git repository, which cargo before 1.68
 //! needs, is not offered.
 
 mod artifact;
@@ -39,6 +40,7 @@ mod source;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trusted;
 
 use axum::Router;
 use axum::extract::OriginalUri;
@@ -67,8 +69,9 @@ impl Format for Cargo {
     fn routes(&self, level: Level) -> Router<App> {
         match level {
             Level::Project | Level::Group => routes::routes(level),
+            Level::Host => trusted::routes(),
             // A name alone does not say whose crate is meant.
-            Level::Instance | Level::Host => Router::new(),
+            Level::Instance => Router::new(),
         }
     }
 

@@ -8,6 +8,7 @@ mod berry;
 mod classic;
 mod npm;
 mod pnpm;
+mod trusted;
 
 use std::path::{Path, PathBuf};
 

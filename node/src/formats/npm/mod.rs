@@ -16,7 +16,8 @@
 //! -/npm/v1/…                                audits, attestations, profile, tokens
 //! ```
 //!
-//! Groups and the instance have the routes that read.
+//! Groups and the instance have the routes that read. At the host root, `-/npm/v1/oidc/…` lets jobs
+//! in ([`trusted`]).
 
 mod account;
 mod artifact;
@@ -40,6 +41,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tokens;
+mod trusted;
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -64,7 +66,7 @@ impl Format for Npm {
     fn routes(&self, level: Level) -> Router<App> {
         match level {
             Level::Project | Level::Group | Level::Instance => routes::routes(level),
-            Level::Host => Router::new(),
+            Level::Host => trusted::routes(),
         }
     }
 

@@ -126,6 +126,11 @@ impl Draft {
     }
 }
 
+/// The document that npm sends to publish a version.
+pub(crate) fn document(name: &str, version: &str) -> Value {
+    Draft::new(name, version).document()
+}
+
 /// Publishes `hello` 1.0.0 to a project.
 pub(crate) async fn furnish(node: &TestNode, project: u64) {
     let target = format!("/api/v4/projects/{project}/packages/npm/hello");

@@ -14,6 +14,7 @@
 //!     ├── tagged   / {digest}    tag         -> ()   the tags of a manifest
 //!     ├── used     / {digest}    digest      -> ()   the manifests that name a blob or manifest
 //!     ├── referrer / {subject}   digest      -> Referrer: a manifest that refers to another
+//!     ├── by         digest                  -> Origin: the job that pushed a manifest, if it was one
 //!     ├── kept       digest                  -> until when it was promised to stay (raised)
 //!     └── cleaned    ""                      -> when tags were last deleted in bulk (raised)
 //! ```
@@ -113,6 +114,10 @@ impl RepositoryKeys {
 
     pub(super) fn referrers(&self, subject: &Digest) -> Collection {
         self.0.at("referrer").at(subject.to_key())
+    }
+
+    pub(super) fn pushed_by(&self, manifest: &Digest) -> Key {
+        self.0.at("by").key(manifest.to_key())
     }
 
     pub(super) fn kept(&self, content: &Digest) -> Key {

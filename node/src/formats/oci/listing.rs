@@ -243,6 +243,9 @@ async fn repositories(
     limit: usize,
 ) -> Result<Vec<String>, ApiError> {
     let scope = project.scope(super::NAME);
+    if !scope.covers_all() {
+        return Ok(Vec::new());
+    }
     // One more tells that there are more; and the name without an image may be left out.
     let mut scan = Scan::of(&ProjectKeys::new(scope.collection()).images()).limit(limit + 2);
     match last.strip_prefix(path) {

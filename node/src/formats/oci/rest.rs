@@ -33,6 +33,7 @@ use crate::registry::project::Project;
 use crate::registry::protection::{ContainerGuard, Right};
 use crate::registry::reader::next_entries;
 use crate::registry::time::iso;
+use crate::registry::trust::Origin;
 
 /// Manifests that one answer adds up for the size of a tag.
 const MAX_MANIFESTS: usize = 200;
@@ -384,6 +385,11 @@ async fn show_tag(
     shown["revision"] = revision.into();
     shown["short_revision"] = revision.get(..9).unwrap_or_default().into();
     shown["digest"] = record.digest.to_string().into();
+    let by: Option<Origin> = found
+        .snapshot()
+        .record(&found.keys.pushed_by(&record.digest))
+        .await?;
+    shown["published_by"] = json!(by);
     shown["created_at"] = iso(manifest.pushed_at).into();
     shown["total_size"] = total_size(&found, record.digest).await?.into();
     Ok(Json(shown))

@@ -334,6 +334,9 @@ impl<'a> Change<'a> {
                 pushed_by: self.user(),
             };
             self.txn.put_record(&key, &record);
+            if let Some(job) = self.scope.caller().job() {
+                self.txn.put_record(&keys.pushed_by(&new.digest), job.origin());
+            }
         }
         self.keep(keys, &new.digest);
         for tag in tags {
@@ -632,6 +635,7 @@ async fn forget_manifest(
     if let Body::Blob(blob) = &record.body {
         blobs.release(txn, space, blob, key.as_bytes()).await?;
     }
+    txn.delete(&keys.pushed_by(digest));
     txn.delete(&keys.kept(digest));
     txn.delete(&key);
     Ok(())

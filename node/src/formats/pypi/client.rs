@@ -7,6 +7,7 @@
 mod manual;
 mod pip;
 mod poetry;
+mod trusted;
 mod uv;
 
 use std::path::{Path, PathBuf};

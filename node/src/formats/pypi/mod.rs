@@ -15,7 +15,7 @@
 //! integrity/{project}/{version}/{file}/provenance
 //! ```
 //!
-//! Groups have the routes that read.
+//! Groups have the routes that read. At the host root, `_/oidc/…` lets jobs in ([`trusted`]).
 
 mod artifact;
 mod attestations;
@@ -31,6 +31,7 @@ mod simple;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trusted;
 mod upload;
 
 use axum::Router;
@@ -61,7 +62,8 @@ impl Format for Pypi {
     fn routes(&self, level: Level) -> Router<App> {
         match level {
             Level::Project | Level::Group => routes::routes(level),
-            Level::Instance | Level::Host => Router::new(),
+            Level::Host => trusted::routes(),
+            Level::Instance => Router::new(),
         }
     }
 

@@ -57,6 +57,13 @@ pub(crate) enum Author {
     },
     /// Cairn itself, as a policy says.
     Cairn,
+    /// A job of a CI service.
+    Job {
+        /// What its issuer calls it.
+        name: String,
+        /// The id of the token that it was given.
+        token: Option<String>,
+    },
 }
 
 impl Author {
@@ -65,7 +72,7 @@ impl Author {
         match self {
             Self::Nobody => "nobody",
             Self::Cairn => "cairn",
-            Self::User { name, .. } | Self::Deploy { name, .. } => name,
+            Self::User { name, .. } | Self::Deploy { name, .. } | Self::Job { name, .. } => name,
         }
     }
 
@@ -76,6 +83,7 @@ impl Author {
             Self::Cairn => "Gitlab::Audit::NullAuthor",
             Self::User { .. } => "User",
             Self::Deploy { .. } => "DeployToken",
+            Self::Job { .. } => "Job",
         }
     }
 
@@ -83,7 +91,9 @@ impl Author {
     pub(crate) fn token(&self) -> Option<&str> {
         match self {
             Self::Nobody | Self::Cairn => None,
-            Self::User { token, .. } | Self::Deploy { token, .. } => token.as_deref(),
+            Self::User { token, .. } | Self::Deploy { token, .. } | Self::Job { token, .. } => {
+                token.as_deref()
+            }
         }
     }
 

@@ -9,12 +9,15 @@ mod denials;
 mod event;
 mod read;
 
-use cairn_cluster::{Txn, record};
+use std::net::IpAddr;
+
+use cairn_cluster::{Timestamp, Txn, record};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::auth::action::Own;
 use crate::auth::caller::{Caller, Identity};
+use crate::auth::token::TokenId;
 use crate::http::error::ApiError;
 use crate::registry::door::{Access, Authorised, Instance, Resource, transact};
 use crate::registry::group::Group;
@@ -119,6 +122,39 @@ pub(in crate::registry) fn tell<L: Located>(txn: &mut Txn, access: &Access, plac
     append(txn, &event);
 }
 
+/// Where somebody comes from who has no caller yet: a job that is let in.
+pub(in crate::registry) struct Newcomer<'a> {
+    pub(in crate::registry) at: Timestamp,
+    pub(in crate::registry) subject: &'a str,
+    pub(in crate::registry) token: &'a TokenId,
+    pub(in crate::registry) from: Option<IpAddr>,
+    pub(in crate::registry) trail: Option<&'a Trail>,
+}
+
+/// Tells that a job is let in, as a part of the transaction that does it.
+pub(in crate::registry) fn tell_of_newcomer<L: Located>(
+    txn: &mut Txn,
+    newcomer: &Newcomer<'_>,
+    place: &L,
+    act: Act,
+) {
+    let event = Event {
+        at: newcomer.at,
+        by: Author::Job {
+            name: cut(newcomer.subject.into()),
+            token: Some(newcomer.token.as_str().into()),
+        },
+        from: newcomer.from,
+        request: newcomer.trail.and_then(Trail::request),
+        name: act.name.into(),
+        place: place.whereabouts(),
+        target: act.target,
+        changes: act.changes,
+        refused: None,
+    };
+    append(txn, &event);
+}
+
 impl Authorised<Instance, Own> {
     /// Tells what is about to be done to the cluster itself, which has transactions of its own. If
     /// it cannot be told, it is not to be done.
@@ -157,6 +193,10 @@ fn author(caller: &Caller) -> Author {
         },
         Identity::Deploy { username, .. } => Author::Deploy {
             name: username.clone(),
+            token,
+        },
+        Identity::Job(job) => Author::Job {
+            name: cut(job.origin().subject.clone()),
             token,
         },
     }

@@ -98,6 +98,10 @@ impl Resource for Project {
                 inside: self.is_inside(place),
                 scopes: caller.scopes(),
             },
+            Identity::Job(job) => Standing::Deploy {
+                inside: job.is_inside(self),
+                scopes: job.scopes_in(self),
+            },
         };
         // What of the project the verb is about has a switch of its own.
         let access = match verb {
@@ -144,6 +148,10 @@ impl Resource for Group {
             },
             Identity::Deploy { place, .. } => Standing::Deploy {
                 inside: place.kind == PlaceKind::Group && self.chain().contains(&place.id),
+                scopes: caller.scopes(),
+            },
+            Identity::Job(job) => Standing::Deploy {
+                inside: job.is_over(&self.chain()),
                 scopes: caller.scopes(),
             },
         };

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use cairn_cluster::{Snapshot, Timestamp};
 
 use crate::app::App;
-use crate::auth::caller::{Caller, Identity};
+use crate::auth::caller::{Caller, Identity, JOB_USERNAME};
 use crate::auth::credentials::Presented;
 use crate::auth::token::{Token, TokenId};
 use crate::http::error::{ApiError, ErrorKind};
@@ -15,10 +15,8 @@ use crate::registry::door::trace::Trace;
 use crate::registry::keys;
 use crate::registry::reader::Reader;
 use crate::registry::token::{self, Holder, TokenRecord};
+use crate::registry::trust::{self, Job};
 use crate::registry::user::{self, UserState};
-
-/// The username that marks a CI job's token in Basic authentication.
-const JOB_USERNAME: &str = "gitlab-ci-token";
 
 /// Finds whom a credential stands for; none if it does not hold.
 pub(super) async fn identify(
@@ -29,9 +27,6 @@ pub(super) async fn identify(
 ) -> Result<Option<Caller>, ApiError> {
     let store = app.store();
     let now = store.now();
-    if presented.username.as_deref() == Some(JOB_USERNAME) {
-        return Ok(None);
-    }
     let secrets = store.secrets().await?;
     if let Ok(token) = presented.secret.parse::<Token>() {
         let record = token::by_id(snapshot, token.id()).await?;
@@ -85,12 +80,14 @@ async fn parent_caller<R: Reader>(
 /// What clients of Python packages send where a server wants a token and no username.
 const ANY_USERNAME: &str = "__token__";
 
-/// A deploy token goes with its username wherever one is sent; a personal one with any.
+/// Wherever a username is sent, a deploy token goes with its own, the token of a job with that of
+/// jobs, and a personal one with any other.
 fn username_fits(record: &TokenRecord, sent: Option<&str>) -> bool {
     match (&record.holder, sent) {
-        (_, Some(ANY_USERNAME)) => true,
+        (_, None | Some(ANY_USERNAME)) => true,
         (Holder::Deploy { username, .. }, Some(sent)) => username == sent,
-        _ => true,
+        (Holder::Job { .. }, Some(sent)) => sent == JOB_USERNAME,
+        (Holder::User { .. }, Some(sent)) => sent != JOB_USERNAME,
     }
 }
 
@@ -101,6 +98,14 @@ async fn caller_of<R: Reader>(reader: &mut R, record: TokenRecord) -> Result<Opt
             _ => return Ok(None),
         },
         Holder::Deploy { username, place } => Identity::Deploy { username, place },
+        Holder::Job {
+            rules,
+            within,
+            origin,
+        } => match trust::all_of(reader, &rules).await? {
+            Some(rules) => Identity::Job(Job::new(rules, record.scopes, within, origin)),
+            None => return Ok(None),
+        },
     };
     Ok(Some(Caller::new(identity, record.scopes, Some(record.id))))
 }

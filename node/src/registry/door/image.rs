@@ -1,8 +1,8 @@
 //! Projects as container clients name them: by the beginning of an image's name.
 
 use crate::auth::action::{Action, Decision, Verb};
+use crate::formats::oci;
 use crate::http::error::ApiError;
-use crate::registry::door::decide::Resource;
 use crate::registry::door::{Access, Authorised};
 use crate::registry::names::{FullPath, MAX_DEPTH, Reference};
 use crate::registry::project::{self, Project};
@@ -26,15 +26,16 @@ impl Access {
                 return Err(ApiError::unauthorized());
             }
         }
-        match self.find_image(name).await? {
-            Some((project, rest)) => {
-                let project: Authorised<Project, A> = self.decided(project).await?;
-                match self.is_protected::<A>(project.project(), name).await? {
-                    false => Ok((project, rest)),
-                    true => Err(ApiError::forbidden(format!("repository {name} is protected"))),
-                }
-            }
-            None => Err(self.unknown::<Project>()),
+        let Some((project, rest)) = self.find_image(name).await? else {
+            return Err(self.unknown::<Project>());
+        };
+        let project: Authorised<Project, A> = self.decided(project).await?;
+        if !project.scope(oci::NAME).covers(&rest) {
+            return Err(self.refuse::<Project>(A::VERB, Decision::Forbidden));
+        }
+        match self.is_protected::<A>(project.project(), name).await? {
+            false => Ok((project, rest)),
+            true => Err(ApiError::forbidden(format!("repository {name} is protected"))),
         }
     }
 
@@ -42,10 +43,12 @@ impl Access {
     /// token for what is allowed of what was asked for.
     pub async fn may_touch_image<A: Action>(&self, name: &str) -> Result<bool, ApiError> {
         match self.find_image(name).await? {
-            Some((project, _)) => {
-                let reader = &mut self.snapshot().clone();
-                let decision = project.decide(reader, self.caller(), A::VERB, self.now()).await?;
-                Ok(decision == Decision::Allowed && !self.is_protected::<A>(&project, name).await?)
+            Some((project, rest)) => {
+                let Some(project) = self.readable::<A>(project).await? else {
+                    return Ok(false);
+                };
+                let covered = project.scope(oci::NAME).covers(&rest);
+                Ok(covered && !self.is_protected::<A>(project.project(), name).await?)
             }
             None => Ok(false),
         }

@@ -55,8 +55,9 @@ use trace::Trace;
 pub(crate) enum Surface {
     /// The REST API.
     Management,
-    /// The routes of a package format: its clients wait for a 401 to send their credentials.
-    Packages,
+    /// The routes of the package format of this name: its clients wait for a 401 to send their
+    /// credentials.
+    Packages(&'static str),
 }
 
 /// One request at the door: who it is, and the one snapshot that it is decided and answered on.
@@ -146,6 +147,10 @@ impl Access {
             .get::<Surface>()
             .copied()
             .unwrap_or(Surface::Management);
+        let caller = match surface {
+            Surface::Packages(format) => caller.at(format),
+            Surface::Management => caller,
+        };
         let base_url = parts.extensions.get::<BaseUrl>().cloned().unwrap_or_default();
         Ok(Self {
             app: app.clone(),
@@ -292,7 +297,7 @@ impl Access {
     /// packages, 404 to all others.
     pub fn missing(&self, message: &str) -> ApiError {
         match self.surface {
-            Surface::Packages if self.caller.is_anonymous() => ApiError::unauthorized(),
+            Surface::Packages(_) if self.caller.is_anonymous() => ApiError::unauthorized(),
             _ => ApiError::not_found(message),
         }
     }
@@ -341,15 +346,15 @@ impl Access {
         }
     }
 
-    /// Deploy tokens, and tokens that a protocol derived, are for package clients alone.
+    /// Deploy tokens, jobs, and tokens that a protocol derived are for package clients alone.
     pub(in crate::registry) fn check_surface(&self) -> Result<(), ApiError> {
-        let for_packages_only =
-            self.caller.grants().is_some() || matches!(self.caller.identity(), Identity::Deploy { .. });
         let derived = self.caller.grants().is_some();
+        let for_packages_only =
+            derived || matches!(self.caller.identity(), Identity::Deploy { .. } | Identity::Job(_));
         match self.surface {
             Surface::Management if for_packages_only => Err(ApiError::unauthorized()),
             // Images are come to by `image`, which looks at what the token grants.
-            Surface::Packages if derived => Err(ApiError::unauthorized()),
+            Surface::Packages(_) if derived => Err(ApiError::unauthorized()),
             _ => Ok(()),
         }
     }
@@ -376,7 +381,7 @@ impl Access {
     fn refuse<T: Resource>(&self, verb: Verb, decision: Decision) -> ApiError {
         let anonymous = self.caller.is_anonymous();
         match (self.surface, decision) {
-            (Surface::Packages, _) if anonymous => ApiError::unauthorized(),
+            (Surface::Packages(_), _) if anonymous => ApiError::unauthorized(),
             (Surface::Management, Decision::Forbidden) if anonymous => ApiError::unauthorized(),
             (_, Decision::Hidden) => {
                 self.trail.iter().for_each(Trail::hid);

@@ -12,6 +12,7 @@ use crate::registry::package::{Edit, View};
 use crate::registry::project::Project;
 use crate::registry::protection::{PackageGuard, Right};
 use crate::registry::scope::Scope;
+use crate::registry::trust::Origin;
 
 /// How many rows of an index are read at a time.
 const PAGE: usize = 1000;
@@ -180,6 +181,12 @@ impl Authorised<Project, Pull> {
         let reader = &mut self.snapshot().clone();
         let guard = PackageGuard::of(reader, self.project(), self.caller(), self.now()).await?;
         Ok(guard.allows(&of.format, &of.package.name, Right::Delete))
+    }
+
+    /// The job that published a version, as its issuer described it; none if it was no job.
+    pub(crate) async fn published_by(&self, of: &Listed) -> Result<Option<Origin>, ApiError> {
+        let key = keys::published_by(self.project().root(), self.project().id, of.version.id);
+        Ok(self.snapshot().record(&key).await?)
     }
 
     /// When a file of a version was last downloaded, to about ten minutes.

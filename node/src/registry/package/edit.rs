@@ -198,6 +198,11 @@ impl<'a> Edit<'a> {
     }
 
     async fn package_or_its_trace(&mut self, name: &str) -> Result<Option<Package>, ApiError> {
+        if !self.scope.covers(name) {
+            return Err(ApiError::forbidden(format!(
+                "403 Forbidden: the trust rules of this job do not let it do this to {name}"
+            )));
+        }
         self.guard().await?;
         let key = keys::package(self.root(), self.project(), self.scope.format(), name);
         Ok(self.txn.record(&key).await?)
@@ -299,6 +304,10 @@ impl<'a> Edit<'a> {
             .put_record(&keys::version_times(root, project).key(time), &location);
         let act = Act::new("package.version_created").to(location.to_string());
         self.scope.tell(self.txn, act);
+        if let Some(job) = self.scope.caller().job() {
+            let by = keys::published_by(root, project, version.id);
+            self.txn.put_record(&by, job.origin());
+        }
         Ok(version)
     }
 
@@ -527,6 +536,7 @@ impl<'a> Edit<'a> {
         let time = keys::time_item(version.created_at.0, version.id);
         self.txn.delete(&keys::version_times(root, project).key(time));
         self.txn.delete(&keys::pulled(root, project, version.id));
+        self.txn.delete(&keys::published_by(root, project, version.id));
         let ids = keys::file_ids(root, project, version.id);
         let files = self
             .txn

@@ -32,8 +32,11 @@ impl<'a> View<'a> {
         self.scope.project().id
     }
 
-    /// The package of this normalised name.
+    /// The package of this normalised name, if the caller may know it.
     pub async fn package(&self, name: &str) -> Result<Option<Package>, ReadError> {
+        if !self.scope.covers(name) {
+            return Ok(None);
+        }
         let key = keys::package(self.root(), self.project(), self.scope.format(), name);
         let found: Option<Package> = self.snapshot.record(&key).await?;
         Ok(found.filter(|package| package.deleted_at.is_none()))
@@ -74,7 +77,7 @@ impl<'a> View<'a> {
             position = Some(last.item.to_vec());
             for entry in &entries {
                 let package: Package = entry.record()?;
-                if package.deleted_at.is_none() {
+                if package.deleted_at.is_none() && self.scope.covers(&package.name) {
                     found.push(package);
                 }
             }

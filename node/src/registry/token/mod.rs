@@ -14,11 +14,13 @@ use crate::auth::token::{HashKey, SecretHash, Token, TokenId, TokenKind};
 use crate::http::error::ApiError;
 use crate::registry::audit::Act;
 use crate::registry::door::Authorised;
+use crate::registry::ending::{self, Ending};
 use crate::registry::group::Group;
 use crate::registry::place::Place;
 use crate::registry::project::Project;
 use crate::registry::reader::{Reader, next_entries};
 use crate::registry::time::iso;
+use crate::registry::trust::{Origin, Within};
 use crate::registry::{keys, sequence};
 
 /// A token, as it is stored.
@@ -69,6 +71,15 @@ pub enum Holder {
         /// Where it may be used.
         place: Place,
     },
+    /// A job that trust rules let in.
+    Job {
+        /// The numbers of the rules; when one is removed, the token holds no more.
+        rules: Vec<u64>,
+        /// What of that it was asked for.
+        within: Within,
+        /// What its issuer said of the job.
+        origin: Origin,
+    },
 }
 
 impl Record for TokenRecord {}
@@ -104,8 +115,8 @@ pub(in crate::registry) async fn create_personal(
     user: u64,
     new: NewToken,
 ) -> Result<(TokenRecord, Token), ApiError> {
-    let (record, token) = create(txn, seams, key, TokenKind::Personal, new, |_| Holder::User {
-        id: user,
+    let (record, token) = create(txn, seams, key, (TokenKind::Personal, "token"), new, |_| {
+        Holder::User { id: user }
     })
     .await?;
     let entry = TokenEntry(record.id.clone());
@@ -123,28 +134,71 @@ pub(in crate::registry) async fn create_deploy(
     username: Option<String>,
     new: NewToken,
 ) -> Result<(TokenRecord, Token), ApiError> {
-    let (record, token) = create(txn, seams, key, TokenKind::Deploy, new, |number| Holder::Deploy {
-        username: username.unwrap_or_else(|| format!("gitlab+deploy-token-{number}")),
-        place,
-    })
+    let (record, token) = create(
+        txn,
+        seams,
+        key,
+        (TokenKind::Deploy, "deploy-token"),
+        new,
+        |number| Holder::Deploy {
+            username: username.unwrap_or_else(|| format!("gitlab+deploy-token-{number}")),
+            place,
+        },
+    )
     .await?;
     let entry = keys::deploy_tokens(place.root, place.member()).key(record.number);
     txn.put_record(&entry, &TokenEntry(record.id.clone()));
     Ok((record, token))
 }
 
+/// A job's token to be made.
+#[derive(Clone, Debug)]
+pub(in crate::registry) struct NewJobToken {
+    pub(in crate::registry) number: u64,
+    pub(in crate::registry) name: String,
+    pub(in crate::registry) scopes: Scopes,
+    pub(in crate::registry) rules: Vec<u64>,
+    pub(in crate::registry) within: Within,
+    pub(in crate::registry) origin: Origin,
+    pub(in crate::registry) expires_at: Timestamp,
+}
+
+/// Makes the token of a job, which is forgotten when its time is over.
+pub(in crate::registry) fn create_job(
+    txn: &mut Txn,
+    seams: &Seams,
+    key: &HashKey,
+    new: NewJobToken,
+) -> Token {
+    let token = Token::generate(TokenKind::Job, seams);
+    let record = TokenRecord {
+        number: new.number,
+        id: token.id().clone(),
+        hash: token.hash(key),
+        name: new.name,
+        scopes: new.scopes,
+        holder: Holder::Job {
+            rules: new.rules,
+            within: new.within,
+            origin: new.origin,
+        },
+        created_at: seams.clock.now(),
+        expires_at: Some(new.expires_at),
+        revoked_at: None,
+    };
+    txn.put_record(&keys::token(token.id()), &record);
+    ending::order(txn, new.expires_at, &Ending::Token(record.id));
+    token
+}
+
 async fn create(
     txn: &mut Txn,
     seams: &Seams,
     key: &HashKey,
-    kind: TokenKind,
+    (kind, sequence_name): (TokenKind, &str),
     new: NewToken,
     holder: impl FnOnce(u64) -> Holder,
 ) -> Result<(TokenRecord, Token), ApiError> {
-    let sequence_name = match kind {
-        TokenKind::Personal => "token",
-        TokenKind::Deploy => "deploy-token",
-    };
     let number = sequence::next(txn, sequence_name).await?;
     let token = Token::generate(kind, seams);
     let record = TokenRecord {
@@ -204,6 +258,7 @@ fn told(what: &'static str, record: &TokenRecord) -> Act {
     match &record.holder {
         Holder::User { id } => act = act.with("user", id),
         Holder::Deploy { username, .. } => act = act.with("username", username),
+        Holder::Job { origin, .. } => act = act.with("job", &origin.subject),
     }
     match record.expires_at {
         Some(end) => act.with("expires at", iso(end)),

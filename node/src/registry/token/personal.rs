@@ -144,6 +144,6 @@ impl Authorised<Instance, ManageSelf> {
 fn user_of(record: &TokenRecord) -> Result<u64, ApiError> {
     match record.holder {
         Holder::User { id } => Ok(id),
-        Holder::Deploy { .. } => Err(unknown()),
+        Holder::Deploy { .. } | Holder::Job { .. } => Err(unknown()),
     }
 }
