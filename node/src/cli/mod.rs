@@ -24,6 +24,7 @@ mod rows;
 mod serve;
 mod table;
 mod token;
+mod trust;
 mod upgrade;
 mod upkeep;
 mod user;
@@ -107,6 +108,9 @@ enum Command {
     Apply(apply::Arguments),
     /// Prints what a shell needs to complete commands
     Completion(completion::Arguments),
+    /// Trust rules, by which CI jobs get in without a secret
+    #[command(subcommand)]
+    Trust(trust::Command),
 }
 
 /// Runs the command that the arguments of this process name.
@@ -150,6 +154,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
             Ok(())
         }
         Command::Audit(command) => on_this_thread(audit::run(command, output)),
+        Command::Trust(command) => on_this_thread(trust::run(command, output)),
     }
 }
 

@@ -38,9 +38,18 @@ impl Place {
 
     /// The path of something of it in the REST API, or its own for nothing.
     pub(super) fn api(&self, what: &str) -> String {
+        self.below("/api/v4", what)
+    }
+
+    /// The same in Cairn's own part of the API.
+    pub(super) fn own_api(&self, what: &str) -> String {
+        self.below("/api/cairn/v1", what)
+    }
+
+    fn below(&self, api: &str, what: &str) -> String {
         let (kind, path) = self.parts();
         let separator = if what.is_empty() { "" } else { "/" };
-        format!("/api/v4/{kind}s/{}{separator}{what}", encode_path(path))
+        format!("{api}/{kind}s/{}{separator}{what}", encode_path(path))
     }
 
     fn parts(&self) -> (&'static str, &str) {
