@@ -578,6 +578,78 @@ fn groups_projects_people_and_tokens_are_administered_by_commands_and_by_a_file(
     dev.stop_cleanly();
 }
 
+/// The commands of the manual, one a line, without the name of the program.
+fn manual(text: &str) -> Vec<Vec<String>> {
+    let blocks = text.split("```console\n").skip(1);
+    let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines());
+    let commands = lines.map(|line| line.strip_prefix("$ cairn ").unwrap());
+    let words = |command: &str| command.split(' ').map(str::to_owned).collect();
+    commands.map(words).collect()
+}
+
+#[test]
+fn the_command_line_lets_jobs_in_as_the_manual_says() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&parent.path().join("data"), &["--port", "0", "--nodes", "1"]);
+    dev.ready();
+    let check = |arguments: &[&str], code: i32, parts: &[&str]| {
+        let (status, printed) = cairn(&dev, arguments);
+        assert_eq!(status, code, "{arguments:?}: {printed}");
+        for part in parts {
+            assert!(printed.contains(part), "{arguments:?}: {printed}");
+        }
+    };
+    let commands = manual(include_str!("../../docs/ci-without-secrets.md"));
+    let said: [&[&str]; 3] = [
+        &["made trust rule release (id 1)", "repository=acme/demo"],
+        &[
+            "ID  NAME",
+            "1   release",
+            "ref=refs/tags/* repository=acme/demo",
+            "900s",
+        ],
+        &[],
+    ];
+    assert_eq!(commands.len(), said.len());
+    for (command, parts) in commands.iter().zip(said) {
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        check(&command, 0, parts);
+    }
+    check(
+        &["trust", "remove", "1", "--project", "acme/demo"],
+        5,
+        &["Trust Rule Not Found"],
+    );
+    let of_group = [
+        "trust",
+        "add",
+        "all",
+        "--group",
+        "acme",
+        "--issuer",
+        "https://ci.example",
+    ];
+    let made = [
+        &of_group[..],
+        &["--claim", "sub=x", "--scope", "read_registry", "--lifetime", "1h"],
+    ]
+    .concat();
+    check(&made, 0, &["made trust rule all (id 2)"]);
+    check(
+        &["trust", "list", "--group", "acme"],
+        0,
+        &["3600s", "read_registry"],
+    );
+    check(&of_group, 2, &["--claim"]);
+    check(
+        &[&of_group[..], &["--claim", "sub=*"]].concat(),
+        1,
+        &["must ask for something"],
+    );
+    check(&["trust", "list"], 2, &["--project"]);
+    dev.stop_cleanly();
+}
+
 #[test]
 fn a_node_that_was_removed_is_left_out_from_then_on() {
     let parent = tempfile::tempdir().unwrap();

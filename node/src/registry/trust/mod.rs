@@ -5,6 +5,9 @@
 //! - [`exchange`]: from an ID token to a token of ours, and giving that up early;
 //! - [`job`]: whom such a token stands for.
 
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+mod client;
 mod exchange;
 mod job;
 mod rule;
