@@ -112,6 +112,7 @@ mod tests {
             "/v2/acme/demo/img/blobs/uploads/",
             "/api/v4/projects/acme%2Fdemo/packages/npm/@acme%2ffoo",
             "/api/v4/projects/acme%2Ftools%2fdemo",
+            "/api/cairn/v1/projects/acme%2Fdemo/packages/cleanup_policy",
             "/api/packages/acme%2Fdemo/generic/a/1/f",
             "/api/v4/groups/acme%2Ftools/-/packages/npm/%40acme%2Ffoo/-/foo-1.0.0.tgz",
             "/api/v4/projects/1/packages/generic/a%2bb/1.0.0/x~1@y.tgz",

@@ -109,8 +109,7 @@ refused(404, lambda: one.projects.get(project.id).packages.get(package.id))
 rule = project.package_protection_rules.create({
     "package_name_pattern": "too*", "package_type": "generic", "minimum_access_level_for_push": "owner",
 })
-message = refused(403, lambda: target.generic_packages.upload("tool", "2.0.0", "tool.bin", content))
-assert "Package protected." in message, message
+refused(403, lambda: target.generic_packages.upload("tool", "2.0.0", "tool.bin", content))
 rule.minimum_access_level_for_push = "maintainer"
 rule.save()
 target.generic_packages.upload("tool", "2.0.0", "tool.bin", content)
