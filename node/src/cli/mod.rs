@@ -6,6 +6,7 @@
 mod apply;
 mod audit;
 mod backup;
+mod cleanup;
 mod client;
 mod cluster;
 mod completion;
@@ -19,6 +20,7 @@ mod output;
 mod package;
 mod place;
 mod project;
+mod protect;
 mod restore;
 mod rows;
 mod serve;
@@ -98,6 +100,12 @@ enum Command {
     /// Packages: what was published
     #[command(subcommand)]
     Package(package::Command),
+    /// Rules that protect packages, container repositories and tags
+    #[command(subcommand)]
+    Protect(protect::Command),
+    /// What projects let go by themselves
+    #[command(subcommand)]
+    Cleanup(cleanup::Command),
     /// Tokens, with which clients sign in
     #[command(subcommand)]
     Token(token::Command),
@@ -144,6 +152,8 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Restore(arguments) => on_all_threads(restore::run(arguments, output)),
         Command::Group(command) => on_this_thread(group::run(command, output)),
         Command::Project(command) => on_this_thread(project::run(command, output)),
+        Command::Protect(command) => on_this_thread(protect::run(command, output)),
+        Command::Cleanup(command) => on_this_thread(cleanup::run(command, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),
         Command::User(command) => on_this_thread(user::run(command, output)),
         Command::Member(command) => on_this_thread(member::run(command, output)),
