@@ -160,12 +160,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kv::{CommitError, Kv, Txn};
-    use crate::seams::Seams;
-
-    fn chain() -> Chain {
-        Chain::new(Collection::new("tests").at("chain"))
-    }
 
     fn checked(links: &[Link]) -> Result<(), BrokenChain> {
         let mut before = None;
@@ -174,63 +168,6 @@ mod tests {
             before = Some(link.hash);
         }
         Ok(())
-    }
-
-    #[tokio::test]
-    async fn what_is_appended_is_numbered_listed_and_vouched_for() {
-        let kv = Kv::in_memory(Seams::system());
-        let (even, odd) = (Collection::new("even"), Collection::new("odd"));
-        for round in 0u8..3 {
-            let append = async |mut txn: Txn| {
-                assert!(!txn.appends_to(&chain()));
-                txn.append(&chain(), vec![round], &[]);
-                txn.append(&chain(), vec![round; 2], std::slice::from_ref(&even));
-                assert!(txn.appends_to(&chain()));
-                Ok::<_, CommitError>((txn, ()))
-            };
-            kv.transact(append).await.unwrap();
-        }
-        let view = kv.local();
-        assert_eq!(view.links(&chain()).await.unwrap(), 6);
-        let all = view.links_after(&chain(), 0, 100).await.unwrap();
-        let shown: Vec<_> = all
-            .iter()
-            .map(|link| (link.number, link.content.to_vec()))
-            .collect();
-        let expected = [
-            (1, vec![0]),
-            (2, vec![0; 2]),
-            (3, vec![1]),
-            (4, vec![1; 2]),
-            (5, vec![2]),
-            (6, vec![2; 2]),
-        ];
-        assert_eq!(shown, expected);
-        assert_eq!(checked(&all), Ok(()));
-        assert_eq!(view.links_after(&chain(), 2, 2).await.unwrap(), all[2..4]);
-        assert_eq!(view.link(&chain(), 5).await.unwrap().as_ref(), Some(&all[4]));
-        assert_eq!(view.link(&chain(), 7).await.unwrap(), None);
-        let listed = view.scan(Scan::of(&even)).await.unwrap();
-        let listed: Vec<_> = listed.iter().map(|entry| entry.item.to_vec()).collect();
-        assert_eq!(listed, [2u64, 4, 6].map(|number| number.to_be_bytes().to_vec()));
-        assert!(view.scan(Scan::of(&odd)).await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn those_who_append_at_a_time_do_not_conflict() {
-        let kv = Kv::in_memory(Seams::system());
-        let begin = async || kv.begin().await.unwrap();
-        let (mut one, mut other) = (begin().await, begin().await);
-        one.append(&chain(), "one", &[]);
-        other.append(&chain(), "other", &[]);
-        other.commit().await.unwrap();
-        one.commit().await.unwrap();
-        let all = kv.local().links_after(&chain(), 0, 10).await.unwrap();
-        assert_eq!(
-            all.iter().map(|link| &link.content[..]).collect::<Vec<_>>(),
-            [&b"other"[..], b"one"]
-        );
-        assert_eq!(checked(&all), Ok(()));
     }
 
     proptest! {

@@ -175,3 +175,21 @@ impl Store for MemoryStore {
         Ok(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::kv::Kv;
+    use crate::kv::suite::{Stage, run_suite};
+    use crate::seams::Seams;
+
+    async fn stage() -> Stage {
+        let kv = Kv::in_memory(Seams::system());
+        Stage {
+            one: kv.clone(),
+            other: kv,
+            _running: Box::new(()),
+        }
+    }
+
+    run_suite!(stage());
+}

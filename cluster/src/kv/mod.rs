@@ -12,6 +12,8 @@ mod key;
 mod memory;
 mod rocks;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod suite;
 mod txn;
 mod view;
 
@@ -242,103 +244,5 @@ impl Kv {
                 reason: "the answer came too late to tell".into(),
             }),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn assert_send<T: Send>(value: T) -> T {
-        value
-    }
-
-    #[tokio::test]
-    async fn a_transaction_runs_again_when_what_it_read_has_changed() {
-        let kv = Kv::in_memory(Seams::system());
-        let key = Collection::new("counters").key("a");
-        let runs = std::sync::atomic::AtomicU32::new(0);
-        let read_back = assert_send(kv.transact(async |mut txn| {
-            let before = txn.get(&key).await.map_err(|_| CommitError::Conflict)?;
-            if runs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
-                let mut other = kv.begin().await?;
-                other.put(&key, "theirs");
-                other.commit().await?;
-            }
-            txn.put(&key, "ours");
-            Ok::<_, CommitError>((txn, before))
-        }))
-        .await
-        .unwrap();
-        assert_eq!(read_back.as_deref(), Some(b"theirs".as_slice()));
-        assert_eq!(kv.local().get(&key).await.unwrap().unwrap().value, "ours");
-    }
-
-    #[tokio::test]
-    async fn nothing_can_appear_in_a_collection_that_was_scanned() {
-        let kv = Kv::in_memory(Seams::system());
-        let collection = Collection::new("names");
-        let mut scanner = kv.begin().await.unwrap();
-        assert!(scanner.scan(Scan::of(&collection)).await.unwrap().is_empty());
-        let mut other = kv.begin().await.unwrap();
-        other.put(&collection.key("new"), "x");
-        other.commit().await.unwrap();
-        scanner.put(&Collection::new("elsewhere").key("y"), "z");
-        assert!(matches!(scanner.commit().await, Err(CommitError::Conflict)));
-    }
-
-    #[tokio::test]
-    async fn what_no_log_entry_can_carry_is_refused_before_it_is_one() {
-        let kv = Kv::in_memory(Seams::system());
-        let collection = Collection::new("names");
-        // Zeros take two bytes each.
-        let mut txn = kv.begin().await.unwrap();
-        txn.put(&collection.at([0; MAX_KEY_BYTES / 2]).key("x"), "y");
-        assert!(matches!(txn.commit().await, Err(CommitError::KeyTooLong { .. })));
-
-        let mut txn = kv.begin().await.unwrap();
-        for number in 0..3000u64 {
-            let long = [number.to_be_bytes(); 200].concat();
-            txn.get(&collection.key(long)).await.unwrap();
-        }
-        txn.put(&collection.key("x"), "y");
-        assert!(matches!(txn.commit().await, Err(CommitError::TooLarge { .. })));
-    }
-
-    #[tokio::test]
-    async fn scans_go_both_ways_from_a_position() {
-        let kv = Kv::in_memory(Seams::system());
-        let collection = Collection::new("letters");
-        let mut txn = kv.begin().await.unwrap();
-        for letter in ["a", "b", "c", "d"] {
-            txn.put(&collection.key(letter), letter);
-        }
-        txn.put(&collection.at("b").key("below"), "not an item");
-        txn.commit().await.unwrap();
-        let items = async |scan: Scan| {
-            let found = kv.local().scan(scan).await.unwrap();
-            found
-                .iter()
-                .map(|entry| String::from_utf8(entry.item.to_vec()).unwrap())
-                .collect::<String>()
-        };
-        assert_eq!(items(Scan::of(&collection)).await, "abcd");
-        assert_eq!(items(Scan::of(&collection).after("b")).await, "cd");
-        assert_eq!(items(Scan::of(&collection).after("c").backwards()).await, "ba");
-        assert_eq!(items(Scan::of(&collection).limit(1).backwards()).await, "d");
-        assert_eq!(items(Scan::of(&collection).prefix("c")).await, "c");
-    }
-
-    #[tokio::test]
-    async fn counters_never_conflict() {
-        let kv = Kv::in_memory(Seams::system());
-        let key = Collection::new("counters").key("hits");
-        let mut one = kv.begin().await.unwrap();
-        let mut other = kv.begin().await.unwrap();
-        one.add(&key, 2);
-        other.add(&key, 3);
-        one.commit().await.unwrap();
-        other.commit().await.unwrap();
-        assert_eq!(kv.local().number(&key).await.unwrap(), 5);
     }
 }

@@ -1,4 +1,5 @@
-//! openraft's own storage suite on our stores, and groups of real replicas in one process.
+//! openraft's own storage suite on our stores, and groups of real replicas in one process, which
+//! pass the suite of all metadata stores.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
@@ -267,6 +268,26 @@ impl Group {
         let any = self.nodes.values().next().unwrap();
         any.replica.group_state().leader.expect("there is a leader")
     }
+}
+
+mod suite {
+    use super::*;
+    use crate::kv::suite::{Stage, run_suite};
+
+    /// Two nodes of three that do not lead.
+    async fn stage() -> Stage {
+        let group = Group::start(3, test_config()).await;
+        let leader = group.leader();
+        let mut others = (1..=3).filter(|node| *node != leader);
+        let mut other = || group.kv(others.next().unwrap()).clone();
+        Stage {
+            one: other(),
+            other: other(),
+            _running: Box::new(group),
+        }
+    }
+
+    run_suite!(stage());
 }
 
 async fn put(kv: &Kv, item: &str, value: &str) -> Result<(), CommitError> {
