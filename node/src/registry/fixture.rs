@@ -7,7 +7,7 @@ use cairn_cluster::{Scan, Timestamp, Txn};
 use crate::app::App;
 use crate::auth::role::Role;
 use crate::auth::scopes::{Scopes, TokenScope};
-use crate::auth::token::Token;
+use crate::auth::token::{Token, TokenKind};
 use crate::http::error::ApiError;
 use crate::registry::cleanup;
 use crate::registry::ending;
@@ -96,6 +96,14 @@ async fn fill(txn: &mut Txn, app: &App) -> Result<BTreeMap<&'static str, String>
         let (_, token) = token::create_deploy(txn, seams, key, place, username, scoped(scopes)).await?;
         tokens.insert(name, token.reveal());
     }
+    let maintainer = user::by_name(txn, &"maintainer".parse().unwrap()).await?.unwrap();
+    let ended = NewToken {
+        expires_at: Some(Timestamp(1)),
+        ..scoped(&[TokenScope::Api])
+    };
+    let (_, token) = token::create_personal(txn, seams, key, maintainer.id, ended).await?;
+    tokens.insert("expired", token.reveal());
+    tokens.insert("wrong", Token::generate(TokenKind::Personal, seams).reveal());
     Ok(tokens)
 }
 

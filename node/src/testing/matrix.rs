@@ -116,7 +116,7 @@ async fn publish_generic(node: &TestNode, project: u64) {
     fixture::set_duplicates(node.app(), project, "generic", DuplicatePolicy::Replace).await;
 }
 
-/// Deploy tokens 4 and 5, access tokens 9 and 10 of the users 8 and 9, who are bots, and user 10
+/// Deploy tokens 4 and 5, access tokens 10 and 11 of the users 8 and 9, who are bots, and user 10
 /// as a member of project 1; a rule of each kind that protects names, numbers 1 to 3, and cleanup
 /// policies that are switched on; the trust rules 1 of project 1 and 2 of its group.
 async fn add_tokens_and_a_member(node: &TestNode) {
@@ -213,6 +213,23 @@ const ABOUT_NO_PROJECT: [&str; 7] = [
     "npm:/-/user/token/{token}",
     "cargo:/me",
 ];
+
+/// Credentials that do not hold open nothing, and are told so even on public data.
+#[test]
+fn the_table_turns_away_whatever_does_not_hold() {
+    let (_, rows) = table();
+    let column = |name: &str| CALLERS.iter().position(|caller| *caller == name).unwrap();
+    let mut let_in = Vec::new();
+    for row in &rows {
+        let (others, unsound) = row.statuses.split_at(column("expired"));
+        // What answers all alike asks nobody who they are.
+        let asks = others.iter().any(|status| *status != others[0]) || others[0] == 401;
+        if asks && unsound.iter().any(|status| *status != 401) {
+            let_in.push(row.show());
+        }
+    }
+    assert!(let_in.is_empty(), "{}", let_in.join("\n"));
+}
 
 /// Whoever has no right to something private learns nothing, not even that it is there.
 #[test]

@@ -36,7 +36,8 @@ use crate::registry::fixture;
 /// Every kind of caller that a route must know: `root` administers the instance, those named
 /// after a role have it in `acme`, `stranger` is a user without any, `reading` is the
 /// maintainer with a `read_api` token, the `deploy` ones are deploy tokens of `acme/demo`, and
-/// `foreign-deploy` is one of another root group.
+/// `foreign-deploy` is one of another root group; `expired` is a token of the maintainer whose time
+/// is over, and `wrong` one that was never made.
 pub(crate) const CALLERS: &[&str] = &[
     "anonymous",
     "stranger",
@@ -50,6 +51,8 @@ pub(crate) const CALLERS: &[&str] = &[
     "deploy-read",
     "deploy-write",
     "foreign-deploy",
+    "expired",
+    "wrong",
 ];
 
 /// A node and its callers.
