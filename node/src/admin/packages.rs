@@ -18,7 +18,7 @@ use crate::http::form::{self, Query};
 use crate::http::page::{Paging, Selection};
 use crate::http::{Served, media, serve_blob};
 use crate::registry::group::Group;
-use crate::registry::package::{File, Filter, Listed, Status};
+use crate::registry::package::{File, Filter, Listed, Status, Version};
 use crate::registry::project::Project;
 use crate::registry::time::{iso, parse_http_date};
 
@@ -150,7 +150,7 @@ async fn shown(row: &Row, of_group: bool) -> Result<Value, ApiError> {
         "last_downloaded_at": time(project.downloaded_at(listed).await?),
         "creator_id": version.creator,
         "published_by": project.published_by(listed).await?,
-        "tags": [],
+        "tags": shown_tags(listed, version)?,
         "pipelines": [],
     });
     Ok(match of_group {
@@ -234,23 +234,40 @@ async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let listed = project.version(target.package_id).await?;
     let siblings = project.siblings(&listed, MAX_VERSIONS).await?;
-    let versions: Vec<Value> = siblings
-        .iter()
-        .map(|version| {
-            json!({
-                "id": version.id,
-                "version": version.version,
-                "created_at": iso(version.created_at),
-                "tags": [],
-                "pipelines": [],
-            })
-        })
-        .collect();
+    let versions = siblings.iter().map(|version| {
+        Ok(json!({
+            "id": version.id,
+            "version": version.version,
+            "created_at": iso(version.created_at),
+            "tags": shown_tags(&listed, version)?,
+            "pipelines": [],
+        }))
+    });
+    let versions = versions.collect::<Result<Vec<Value>, ApiError>>()?;
     let row = Row { project, listed };
     Ok(Json(with(
         shown(&row, false).await?,
         json!({ "versions": versions }),
     )))
+}
+
+/// The tags of a version of what is listed. They have no numbers and no times of their own: they
+/// are shown with those of the version.
+fn shown_tags(listed: &Listed, version: &Version) -> Result<Vec<Value>, ApiError> {
+    let Some(format) = formats::by_name(&listed.format) else {
+        return Ok(Vec::new());
+    };
+    let tags = format.tags(&listed.package, version)?.into_iter();
+    let shown = tags.map(|name| {
+        json!({
+            "id": version.id,
+            "package_id": version.id,
+            "name": name,
+            "created_at": iso(version.created_at),
+            "updated_at": iso(version.created_at),
+        })
+    });
+    Ok(shown.collect())
 }
 
 fn shown_file(file: &File, package: u64) -> Value {

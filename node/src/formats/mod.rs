@@ -87,11 +87,16 @@ pub trait Format: Send + Sync {
         None
     }
 
-    /// Whether a version stays whatever a cleanup policy says, because something else of the
-    /// package leads to it.
-    fn is_led_to(&self, package: &Package, version: &Version) -> bool {
+    /// The names by which clients are led to a version, as dist-tags are, in their order.
+    fn tags(&self, package: &Package, version: &Version) -> Result<Vec<String>, ApiError> {
         let _ = (package, version);
-        false
+        Ok(Vec::new())
+    }
+
+    /// Whether a version stays whatever a cleanup policy says, because something else of the
+    /// package leads to it, or may do so.
+    fn is_led_to(&self, package: &Package, version: &Version) -> bool {
+        self.tags(package, version).map_or(true, |tags| !tags.is_empty())
     }
 
     /// Deletes the tags of container images that a policy lets go.

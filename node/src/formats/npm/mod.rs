@@ -79,13 +79,11 @@ impl Format for Npm {
         HeaderValue::from_static(r#"Bearer realm="cairn""#)
     }
 
-    fn is_led_to(&self, package: &Package, version: &Version) -> bool {
-        // Whoever installs by a dist-tag must find what it points to.
-        let is_this = |tagged: &names::Version| tagged.to_string() == version.version;
-        match store::head_of(package) {
-            Ok(head) => head.dist_tags.values().any(is_this),
-            Err(_) => true,
-        }
+    fn tags(&self, package: &Package, version: &Version) -> Result<Vec<String>, ApiError> {
+        let head = store::head_of(package)?;
+        let tags = head.dist_tags.into_iter();
+        let here = tags.filter(|(_, tagged)| tagged.to_string() == version.version);
+        Ok(here.map(|(tag, _)| tag.into()).collect())
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

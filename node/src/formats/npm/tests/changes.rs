@@ -251,6 +251,19 @@ async fn tags_are_listed_moved_and_removed() {
         json!({"latest": "1.1.0", "stable": "1.0.0", "beta": "1.1.0"})
     );
     assert_eq!(full(&node, "left").await["dist-tags"], list().await);
+    // The packages API shows them with the version that they lead to.
+    let packages = node
+        .get("/api/v4/projects/1/packages?order_by=version")
+        .by("reporter");
+    let packages = packages.send().await.expect(200).json();
+    let shown = |version: usize| {
+        let tags = packages[version]["tags"].as_array().unwrap();
+        tags.iter().map(|tag| tag["name"].clone()).collect::<Value>()
+    };
+    assert_eq!(
+        (shown(0), shown(1)),
+        (json!(["stable"]), json!(["beta", "latest"]))
+    );
     put("stable", json!("1.1.0"), "developer").await.expect(201);
     put("stable", json!("9.9.9"), "developer").await.expect(404);
     put("stable", json!("^1"), "developer").await.expect(400);
