@@ -3,6 +3,7 @@
 use std::io::{Read as _, Seek as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,15 +175,17 @@ impl Cluster {
     async fn command(&self, urls: &str, arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
         // In a file, so that what it has said is known even if it does not end.
         let mut said = tempfile::tempfile()?;
-        let output = tokio::process::Command::new(&self.program)
+        let child = tokio::process::Command::new(&self.program)
             .args(arguments)
             .args(["--output", "json"])
             .env("CAIRN_URL", urls)
             .env("CAIRN_TOKEN", self.token())
             .kill_on_drop(true)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(said.try_clone()?)
-            .output();
-        let output = timeout(WATCHDOG, output).await;
+            .spawn()?;
+        let output = timeout(WATCHDOG, child.wait_with_output()).await;
         let mut words = String::new();
         said.rewind()?;
         said.read_to_string(&mut words)?;
