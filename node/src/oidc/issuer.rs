@@ -14,7 +14,7 @@ const MAX_ISSUER_BYTES: usize = 255;
 /// Who says of a job what it is: the URL below which its keys are found, written as it writes it
 /// into its tokens.
 ///
-/// Invariant: 1 to 255 bytes; https, or http on this machine; no user, query or fragment; a host
+/// Invariant: 1 to 255 bytes; https elsewhere, or http on this machine; no user, query or fragment; a host
 /// that can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -105,10 +105,12 @@ impl FromStr for Issuer {
         let can_be_asked = match url.host() {
             Some(Host::Ipv4(address)) => may_be_asked(address.into()),
             Some(Host::Ipv6(address)) => may_be_asked(address.into()),
-            Some(Host::Domain(_)) => true,
+            Some(Host::Domain(_)) => !is_here(&url),
             None => false,
         };
-        if !can_be_asked && !is_here(&url) {
+        // Whoever may name every issuer with https must not reach what listens on this machine.
+        let is_tried_out = url.scheme() == "http";
+        if !can_be_asked && !is_tried_out {
             return wrong("is at an address that is never asked");
         }
         Ok(Self(text.into()))
@@ -165,6 +167,9 @@ mod tests {
             "https://ci.example#x",
             "https://ci.example/a b",
             "https:\\\\ci.example",
+            "https://127.0.0.1:9000",
+            "https://[::1]:9000",
+            "https://localhost:9000",
             "https://169.254.169.254",
             "https://[fe80::1]",
             "https://0.0.0.0",
