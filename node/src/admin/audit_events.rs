@@ -1,6 +1,8 @@
 //! `/audit_events` of projects, groups and the instance, as GitLab shows them; and the audit log as
 //! it is stored, for whoever wants to keep it elsewhere or to check it.
 
+use std::time::Duration;
+
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,7 +16,7 @@ use crate::app::App;
 use crate::auth::{Action, Authorised, Instance, Manage, Own};
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
-use crate::http::page::Paging;
+use crate::http::page::{Paging, Selection};
 use crate::registry::audit::{self, Event, Numbered, ReadsAudit};
 use crate::registry::door::Resource;
 use crate::registry::group::Group;
@@ -39,6 +41,9 @@ pub(super) fn routes() -> Router<App> {
 pub(super) fn log_routes() -> Router<App> {
     Router::new().route("/api/cairn/v1/audit_log", get(log))
 }
+
+/// The most events that one request goes over.
+const MAX_LOOKED_AT: usize = 50_000;
 
 /// Which events are asked for.
 #[derive(Debug, Deserialize)]
@@ -80,7 +85,7 @@ impl Filter {
     /// Whether all older ones were made before what is asked for. Clocks of nodes differ, but not
     /// by this much.
     fn is_past(&self, event: &Event) -> bool {
-        const SKEW: std::time::Duration = std::time::Duration::from_secs(3600);
+        const SKEW: Duration = Duration::from_secs(3600);
         self.after.is_some_and(|after| event.at.plus(SKEW) < after)
     }
 
@@ -173,16 +178,10 @@ where
     Authorised<T, A>: ReadsAudit<T>,
 {
     let filter = Filter::of(wanted)?;
-    let mut selection = newest_first(paging)?;
-    let before = selection.begins_after();
-    audit::each(&of, before, |found| {
-        if filter.takes(&found.event) {
-            selection.offer([], found.number, shown(&found));
-        }
-        !selection.is_settled() && !filter.is_past(&found.event)
-    })
-    .await?;
-    Ok(selection.finish().into_json(|row| row))
+    let mut search = Search::new(filter, paging)?;
+    let before = search.selection.begins_after();
+    audit::each(&of, before, |found| search.goes_on_after(&found)).await?;
+    search.finish()
 }
 
 async fn list_all(
@@ -191,26 +190,54 @@ async fn list_all(
     paging: Paging,
 ) -> Result<Response, ApiError> {
     let filter = Filter::of(wanted)?;
-    let mut selection = newest_first(paging)?;
-    let before = selection.begins_after();
-    of.each_audited(before, |found| {
-        if filter.takes(&found.event) {
-            selection.offer([], found.number, shown(&found));
-        }
-        !selection.is_settled() && !filter.is_past(&found.event)
-    })
-    .await?;
-    Ok(selection.finish().into_json(|row| row))
+    let mut search = Search::new(filter, paging)?;
+    let before = search.selection.begins_after();
+    of.each_audited(before, |found| search.goes_on_after(&found))
+        .await?;
+    search.finish()
 }
 
-fn newest_first(paging: Paging) -> Result<crate::http::page::Selection<Value>, ApiError> {
-    paging.order_by(&["id", "created_at"])?;
-    let selection = paging.select(false);
-    match selection.is_ascending() {
-        true => Err(ApiError::parameter(
-            "audit events are listed with the newest first",
-        )),
-        false => Ok(selection),
+/// One page of events, being looked for from the newest on.
+struct Search {
+    filter: Filter,
+    selection: Selection<Value>,
+    looked_at: usize,
+}
+
+impl Search {
+    fn new(filter: Filter, paging: Paging) -> Result<Self, ApiError> {
+        paging.order_by(&["id", "created_at"])?;
+        let selection = paging.select(false);
+        if selection.is_ascending() {
+            return Err(ApiError::parameter(
+                "audit events are listed with the newest first",
+            ));
+        }
+        Ok(Self {
+            filter,
+            selection,
+            looked_at: 0,
+        })
+    }
+
+    /// Takes the next older event; says whether it is to go on with those before it.
+    fn goes_on_after(&mut self, found: &Numbered) -> bool {
+        self.looked_at += 1;
+        if self.filter.takes(&found.event) {
+            self.selection.offer([], found.number, shown(found));
+        }
+        !self.selection.is_settled() && !self.filter.is_past(&found.event) && self.looked_at < MAX_LOOKED_AT
+    }
+
+    /// The page; an error if there may be more of it than was looked at.
+    fn finish(self) -> Result<Response, ApiError> {
+        if self.looked_at >= MAX_LOOKED_AT && !self.selection.is_settled() {
+            return Err(ApiError::parameter(format!(
+                "more than {MAX_LOOKED_AT} events would have to be looked at: set created_after, or go through all \
+                 of them with `cairn audit export`"
+            )));
+        }
+        Ok(self.selection.finish().into_json(|row| row))
     }
 }
 
