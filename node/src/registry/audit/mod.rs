@@ -211,9 +211,25 @@ fn shown(value: &impl Serialize) -> String {
     }
 }
 
+/// Text of strangers, of bounded length, and without what a terminal that shows it would obey.
 fn cut(text: String) -> String {
+    let text = text.replace(char::is_control, "\u{fffd}");
     match text.char_indices().nth(MAX_TEXT_CHARS) {
         None => text,
         Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_write_is_short_and_moves_no_cursor() {
+        assert_eq!(cut("über".into()), "über");
+        assert_eq!(cut("a\u{1b}[2J\nb".into()), "a\u{fffd}[2J\u{fffd}b");
+        let long = cut("é".repeat(MAX_TEXT_CHARS + 1));
+        assert_eq!(long.chars().count(), MAX_TEXT_CHARS + 1);
+        assert!(long.ends_with("é…"));
     }
 }
