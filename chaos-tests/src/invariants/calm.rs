@@ -32,6 +32,11 @@ const EXPLAINED: &[(&str, &[Kind])] = &[
     // Consensus says so too of what it then could not write or open.
     ("Too many open files", &[Kind::Descriptors]),
     ("No space left on device", &[Kind::DiskFull]),
+    // A disk without power answers so whatever is asked of it.
+    (
+        "Input/output error",
+        &[Kind::PowerOne, Kind::PowerAll, Kind::SyncError, Kind::ReadError],
+    ),
     // A leader that was changing who votes is one no more; the next one goes on with it.
     (
         "log entry discarded on leader change",
@@ -89,6 +94,9 @@ mod tests {
         let log = "2026-01-01T00:00:00Z ERROR openraft: RaftCore::main error: Too many open files\n";
         judge_log(0, log, |kind| kind == Kind::Descriptors).unwrap();
         judge_log(0, log, |kind| kind == Kind::PowerOne).unwrap_err();
+        let log = "2026-01-01T00:00:00Z ERROR openraft: RaftCore::main error: Input/output error\n";
+        judge_log(0, log, |kind| kind == Kind::PowerOne).unwrap();
+        judge_log(0, log, |kind| kind == Kind::KillOne).unwrap_err();
         let log = "2026-01-01T00:00:00Z ERROR openraft: the first step error: log entry discarded on leader \
              change; commit status unknown\n";
         judge_log(0, log, |kind| kind == Kind::Move).unwrap();
