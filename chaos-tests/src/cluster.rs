@@ -54,6 +54,8 @@ pub struct Launch {
     /// The size of a disk of its own for each node; without one its data lies in the folder.
     /// Disks need root.
     pub disk_bytes: Option<u64>,
+    /// How many further disks each node has for its shards, of the same size.
+    pub shard_disks: usize,
     /// Whether each node has a network namespace of its own, as [`isolate`](crate::isolate)
     /// makes possible. Without, they have addresses of the loopback.
     pub networks: bool,
@@ -76,6 +78,7 @@ impl Launch {
             nodes: FOUNDING,
             spares: 0,
             disk_bytes: None,
+            shard_disks: 0,
             networks: false,
             zones: 0,
             clocks: None,
@@ -103,11 +106,17 @@ impl Launch {
             return Ok(place);
         }
         let room = Arc::new(Room::new(self.networks).await?);
+        let (mut disk, mut shard_disks) = (None, Vec::new());
+        if let Some(size_bytes) = self.disk_bytes {
+            disk = Some(Arc::new(Disk::new(room.clone(), folder, size_bytes).await?));
+            for number in 1..=self.shard_disks {
+                let folder = folder.join(format!("shards-{number}"));
+                shard_disks.push(Arc::new(Disk::new(room.clone(), &folder, size_bytes).await?));
+            }
+        }
         Ok(Place {
-            disk: match self.disk_bytes {
-                Some(size_bytes) => Some(Arc::new(Disk::new(room.clone(), folder, size_bytes).await?)),
-                None => None,
-            },
+            disk,
+            shard_disks,
             cable: match self.networks {
                 true => Some(Arc::new(Cable::new(room.clone(), number).await?)),
                 false => None,
@@ -128,6 +137,16 @@ impl Cluster {
     pub async fn on_disks(disk_bytes: u64) -> anyhow::Result<Self> {
         Self::launch(Launch {
             disk_bytes: Some(disk_bytes),
+            ..Launch::of_tests()?
+        })
+        .await
+    }
+
+    /// The same with further disks beside it, over which the shards of the node are spread.
+    pub async fn on_several_disks(disk_bytes: u64, shard_disks: usize) -> anyhow::Result<Self> {
+        Self::launch(Launch {
+            disk_bytes: Some(disk_bytes),
+            shard_disks,
             ..Launch::of_tests()?
         })
         .await

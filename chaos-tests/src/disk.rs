@@ -47,7 +47,7 @@ impl Disk {
     }
 
     /// Where the disk is mounted, for processes of the node.
-    pub(crate) fn mount_point(&self) -> &Path {
+    pub fn mount_point(&self) -> &Path {
         &self.mount_point
     }
 
@@ -132,6 +132,12 @@ impl Disk {
         self.unmount().await?;
         self.make(&blank).await?;
         self.mount(&blank).await
+    }
+
+    /// Puts a blank disk in place of this one, which has lost its power, for good. The node may run:
+    /// fails if it still holds on to the old one.
+    pub async fn replace(&self, _cut: PowerCut) -> anyhow::Result<()> {
+        self.lose().await
     }
 
     /// Puts a blank disk in place of this one for good. No process may use the disk.

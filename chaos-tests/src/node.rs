@@ -58,6 +58,8 @@ pub(crate) struct Place {
     pub(crate) room: Option<Arc<Room>>,
     /// Where its data lies, if not in its folder.
     pub(crate) disk: Option<Arc<Disk>>,
+    /// Further disks, over which its shards are spread.
+    pub(crate) shard_disks: Vec<Arc<Disk>>,
     /// What connects it, if not the loopback of the tests.
     pub(crate) cable: Option<Arc<Cable>>,
     /// The zone that it is in, if there are zones.
@@ -116,9 +118,16 @@ impl Node {
     fn write_config(&self, ports: [u16; 2]) -> anyhow::Result<()> {
         let [client, peer] = ports.map(|port| SocketAddr::from((self.address, port)));
         let zone = self.place.zone.as_deref().unwrap_or("default");
+        let disks: Vec<_> = self
+            .place
+            .shard_disks
+            .iter()
+            .map(|disk| disk.mount_point())
+            .collect();
         let config = format!(
             "[node]\n\
              data = {:?}\n\
+             disks = {disks:?}\n\
              zone = {zone:?}\n\
              reserve = \"{RESERVE_BYTES} B\"\n\
              [http]\n\
@@ -154,6 +163,11 @@ impl Node {
     pub fn disk(&self) -> anyhow::Result<&Disk> {
         let disk = self.place.disk.as_deref();
         disk.context("the node has no disk of its own")
+    }
+
+    /// The disks over which its shards are spread, if it has any beside that of its data.
+    pub fn shard_disks(&self) -> &[Arc<Disk>] {
+        &self.place.shard_disks
     }
 
     /// Its cable, if it has one of its own.
