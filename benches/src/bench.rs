@@ -77,7 +77,8 @@ pub(crate) fn say(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "==> {what}");
 }
 
-fn host(url: &str) -> String {
+/// The host with its port of a base URL.
+pub(crate) fn host(url: &str) -> String {
     url.trim_start_matches("http://").to_owned()
 }
 

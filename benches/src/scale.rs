@@ -26,6 +26,8 @@ pub struct Scale {
     pub steady: (u32, u32),
     /// How many large files are stored meanwhile, and their size in bytes.
     pub stored: (u64, u64),
+    /// How much metadata a node catches up with, in bytes.
+    pub metadata_bytes: u64,
     /// How often the leader is killed.
     pub leaders_killed: usize,
 }
@@ -42,6 +44,7 @@ impl Scale {
             versions: 30,
             steady: (100, 20),
             stored: (32, 32 * MIB),
+            metadata_bytes: 5 * GIB,
             leaders_killed: 20,
         }
     }
@@ -57,6 +60,7 @@ impl Scale {
             versions: 10,
             steady: (50, 10),
             stored: (16, 8 * MIB),
+            metadata_bytes: 512 * MIB,
             leaders_killed: 3,
         }
     }
@@ -72,6 +76,7 @@ impl Scale {
             versions: 2,
             steady: (10, 5),
             stored: (4, 3 * MIB),
+            metadata_bytes: 16 * MIB,
             leaders_killed: 1,
         }
     }

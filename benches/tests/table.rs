@@ -82,3 +82,25 @@ async fn what_losses_and_changes_cost_is_measured() {
         .unwrap();
     assert!(joined.cairn.value() > 0.0, "{joined:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_takes_a_node_to_catch_up_is_measured() {
+    let table = measured(vec![Measure::CatchUp]).await;
+    let text = table.to_string();
+    for expected in [
+        "reads answered, a node catching up",
+        "writes answered, a node catching up",
+        "time until a node has caught up with",
+        "most memory of the node that caught up",
+        "most memory of a node that was there",
+    ] {
+        assert!(text.contains(expected), "no {expected} in:\n{text}");
+    }
+    let received = table
+        .rows
+        .iter()
+        .find(|row| row.what.starts_with("bytes received"))
+        .unwrap();
+    // It came by a snapshot, and not from the log.
+    assert!(received.cairn.value() > 1e6, "{received:?}");
+}

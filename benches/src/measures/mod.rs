@@ -1,6 +1,7 @@
 //! What is measured: one module for each question.
 
 mod blob;
+mod catch_up;
 mod heal;
 mod image;
 mod kv;
@@ -27,24 +28,27 @@ pub enum Measure {
     Blob,
     /// What losses and changes of nodes cost; only when it is asked for.
     Heal,
+    /// What it takes a node to catch up with a lot of metadata; only when it is asked for.
+    CatchUp,
 }
 
 impl Measure {
-    /// All, in the order in which they are run: `Blob` leaves a node dead, `Heal` has a cluster of
-    /// its own.
-    pub(crate) const ALL: [Self; 6] = [
+    /// All, in the order in which they are run: `Blob` leaves a node dead, `Heal` and `CatchUp` have
+    /// clusters of their own.
+    pub(crate) const ALL: [Self; 7] = [
         Self::Kv,
         Self::Npm,
         Self::Oci,
         Self::Upload,
         Self::Blob,
         Self::Heal,
+        Self::CatchUp,
     ];
 
     /// Whether it is to be run, when these are asked for.
     pub(crate) fn is_wanted(self, only: &[Self]) -> bool {
         match only.is_empty() {
-            true => self != Self::Heal,
+            true => !matches!(self, Self::Heal | Self::CatchUp),
             false => only.contains(&self),
         }
     }
@@ -59,6 +63,7 @@ impl Measure {
             Self::Upload => Box::pin(upload::measure(bench)).await,
             Self::Blob => Box::pin(blob::measure(bench)).await,
             Self::Heal => Box::pin(heal::measure(bench)).await,
+            Self::CatchUp => Box::pin(catch_up::measure(bench)).await,
         }
     }
 }

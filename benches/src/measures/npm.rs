@@ -112,7 +112,8 @@ async fn publish(bench: &Bench, number: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tarball(manifest: &Value, number: u64) -> anyhow::Result<Vec<u8>> {
+/// A tarball of one package, that no other number gives.
+pub(super) fn tarball(manifest: &Value, number: u64) -> anyhow::Result<Vec<u8>> {
     let content = Content {
         // Far from what others store.
         number: u64::MAX / 2 + number,

@@ -28,6 +28,8 @@ use crate::off_thread::off_thread;
 /// How many bytes of a snapshot file travel in one message.
 const CHUNK_BYTES: usize = 1 << 20;
 
+const RECEIVED_BYTES: &str = "cairn_raft_snapshot_received_bytes_total";
+
 /// How many messages of one stream of a peer are being answered at once; further ones wait on the
 /// connection.
 const REQUESTS_PER_STREAM: usize = 1024;
@@ -41,6 +43,10 @@ pub(crate) struct Service {
 impl Service {
     /// The service to mount, on every lane: callers choose the lane that fits the call.
     pub(crate) fn server(replica: Arc<Replica>, dial: Arc<dyn Dial>) -> raft_server::RaftServer<Self> {
+        metrics::describe_counter!(
+            RECEIVED_BYTES,
+            "bytes of snapshots that this node received from others"
+        );
         raft_server::RaftServer::new(Self { replica, dial })
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
@@ -360,6 +366,7 @@ async fn pull(
         if incoming.len() + chunk.data.len() as u64 > size_bytes {
             break;
         }
+        metrics::counter!(RECEIVED_BYTES).increment(chunk.data.len() as u64);
         incoming = off_thread(move || incoming.append(&chunk.data).map(|()| incoming)).await??;
         if !chunk.blake3.is_empty() {
             expected = Some(chunk.blake3);
