@@ -3,14 +3,14 @@
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use cairn_cluster::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::personal_tokens::{revealed, shown as shown_token};
-use crate::admin::shown::{Words, required, scopes, text, token_end, with};
+use crate::admin::personal_tokens::{Rotate, revealed, shown as shown_token};
+use crate::admin::shown::{Words, end, required, scopes, text, with};
 use crate::app::App;
 use crate::auth::role::Role;
 use crate::auth::scopes::TokenScope;
@@ -36,12 +36,20 @@ pub(super) fn routes() -> Router<App> {
             get(show::<Project, Manage>).delete(revoke::<Project, Manage>),
         )
         .route(
+            "/projects/{id}/access_tokens/{token_id}/rotate",
+            post(rotate::<Project, Manage>),
+        )
+        .route(
             "/groups/{id}/access_tokens",
             get(list::<Group, Own>).post(create::<Group, Own>),
         )
         .route(
             "/groups/{id}/access_tokens/{token_id}",
             get(show::<Group, Own>).delete(revoke::<Group, Own>),
+        )
+        .route(
+            "/groups/{id}/access_tokens/{token_id}/rotate",
+            post(rotate::<Group, Own>),
         )
 }
 
@@ -76,17 +84,8 @@ where
     A: Action,
     Authorised<T, A>: ManagesTokens<T>,
 {
-    let now = of.access().now();
-    let mut answer = None;
-    access::each(&of, |found| {
-        if found.token.record.number == token.token_id {
-            answer = Some(shown(&found, now));
-        }
-    })
-    .await?;
-    answer
-        .map(Json)
-        .ok_or_else(|| ApiError::not_found("404 Token Not Found"))
+    let found = access::one(&of, token.token_id).await?;
+    Ok(Json(shown(&found, of.access().now())))
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,7 +112,7 @@ where
             required("scopes", create.scopes)?.into_vec(),
             TokenScope::PERSONAL,
         )?,
-        expires_at: Some(token_end(create.expires_at.as_deref(), now)?),
+        expires_at: end(create.expires_at.as_deref(), now)?,
     };
     let (record, token) = access::new(&of, role, new).await?;
     let answer = with(
@@ -129,6 +128,25 @@ pub(super) fn role(level: u64) -> Result<Role, ApiError> {
         .ok()
         .and_then(|level| Role::try_from(level).ok())
         .ok_or_else(|| ApiError::parameter("access_level does not have a valid value"))
+}
+
+async fn rotate<T, A>(
+    of: Authorised<T, A>,
+    Path(token): Path<Token>,
+    Params(rotate): Params<Rotate>,
+) -> Result<Json<Value>, ApiError>
+where
+    T: Peopled,
+    A: Action,
+    Authorised<T, A>: ManagesTokens<T>,
+{
+    let now = of.access().now();
+    let end = end(rotate.expires_at.as_deref(), now)?;
+    let (record, role, token) = access::rotate(&of, token.token_id, end).await?;
+    Ok(Json(with(
+        revealed(&record, &token, now),
+        json!({ "access_level": role.level() }),
+    )))
 }
 
 async fn revoke<T, A>(of: Authorised<T, A>, Path(token): Path<Token>) -> Result<StatusCode, ApiError>

@@ -5,6 +5,7 @@
 //! do is in [`crate::registry`], behind the door.
 
 mod access_tokens;
+mod application_settings;
 mod audit_events;
 mod backups;
 mod cleanup;
@@ -49,6 +50,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(deploy_tokens::routes())
         .merge(access_tokens::routes())
         .merge(settings::routes())
+        .merge(application_settings::routes())
         .merge(audit_events::routes())
         .merge(packages::routes())
         .merge(protection::routes())

@@ -9,7 +9,7 @@ use cairn_cluster::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::shown::{Words, day, required, scopes, text, time, token_end, with};
+use crate::admin::shown::{Words, day, end, required, scopes, text, time, with};
 use crate::app::App;
 use crate::auth::scopes::TokenScope;
 use crate::auth::token::Token;
@@ -79,7 +79,7 @@ async fn create(
             required("scopes", create.scopes)?.into_vec(),
             TokenScope::PERSONAL,
         )?,
-        expires_at: Some(token_end(create.expires_at.as_deref(), now)?),
+        expires_at: end(create.expires_at.as_deref(), now)?,
     };
     let (record, token) = instance.new_personal(user, new).await?;
     Ok((StatusCode::CREATED, Json(revealed(&record, &token, now))).into_response())
@@ -150,8 +150,8 @@ async fn revoke(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rotate {
-    expires_at: Option<String>,
+pub(super) struct Rotate {
+    pub(super) expires_at: Option<String>,
 }
 
 async fn rotate_own(
@@ -176,7 +176,7 @@ async fn rotated(
     rotate: Rotate,
 ) -> Result<Json<Value>, ApiError> {
     let now = instance.access().now();
-    let end = token_end(rotate.expires_at.as_deref(), now)?;
-    let (record, token) = instance.rotate(number, Some(end)).await?;
+    let end = end(rotate.expires_at.as_deref(), now)?;
+    let (record, token) = instance.rotate(number, end).await?;
     Ok(Json(revealed(&record, &token, now)))
 }

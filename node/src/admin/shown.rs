@@ -1,7 +1,5 @@
 //! What several kinds of answers have in common: times, texts of bounded length, expiry dates.
 
-use std::time::Duration;
-
 use cairn_cluster::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,14 +9,6 @@ use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 use crate::registry::time::{date, iso, parse_date};
 use crate::registry::user::{User, UserState};
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long a token lives unless its maker says.
-const DEFAULT_DAYS: u32 = 365;
-
-/// The longest that a token may live.
-const MAX_DAYS: u32 = 400;
 
 /// The longest text of a field.
 const MAX_TEXT_BYTES: usize = 2000;
@@ -62,15 +52,6 @@ pub(super) fn end(expires_at: Option<&str>, now: Timestamp) -> Result<Option<Tim
         return Err(ApiError::invalid_field("expires_at", "must be in the future"));
     }
     Ok(Some(end))
-}
-
-/// The day on which a personal or access token ends; every one does.
-pub(super) fn token_end(expires_at: Option<&str>, now: Timestamp) -> Result<Timestamp, ApiError> {
-    let end = end(expires_at, now)?.unwrap_or_else(|| now.plus(DAY * DEFAULT_DAYS));
-    if end > now.plus(DAY * MAX_DAYS) {
-        return Err(ApiError::invalid_field("expires_at", "must be within 400 days"));
-    }
-    Ok(end)
 }
 
 /// Scopes as they were sent, out of those that this kind of token may have.

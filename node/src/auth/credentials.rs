@@ -10,10 +10,11 @@ use data_encoding::{BASE64, BASE64_NOPAD};
 const MAX_SECRET_BYTES: usize = 16 << 10;
 
 /// The headers that carry a token and nothing else.
-pub(crate) const TOKEN_HEADERS: [HeaderName; 4] = [
+pub(crate) const TOKEN_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("private-token"),
     HeaderName::from_static("job-token"),
     HeaderName::from_static("deploy-token"),
+    HeaderName::from_static("x-nuget-apikey"),
     HeaderName::from_static("x-jfrog-art-api"),
 ];
 
@@ -45,8 +46,8 @@ pub enum BadCredentials {
 
 /// Reads the credential of a request; none if there is none.
 ///
-/// In order of precedence: `PRIVATE-TOKEN`, `JOB-TOKEN`, `DEPLOY-TOKEN`, `X-JFrog-Art-Api`,
-/// `Authorization` (Bearer, Basic, or the token alone as some clients send it), and the query
+/// In order of precedence: `PRIVATE-TOKEN`, `JOB-TOKEN`, `DEPLOY-TOKEN`, `X-NuGet-ApiKey`,
+/// `X-JFrog-Art-Api`, `Authorization` (Bearer, Basic, or the token alone as some clients send it), and the query
 /// parameters that GitLab takes.
 pub fn presented(
     headers: &HeaderMap,
@@ -183,6 +184,7 @@ mod tests {
         check(&[("private-token", "t")], None, Ok(Some((None, "t"))));
         check(&[("job-token", "t")], None, Ok(Some((None, "t"))));
         check(&[("deploy-token", "t")], None, Ok(Some((None, "t"))));
+        check(&[("x-nuget-apikey", "t")], None, Ok(Some((None, "t"))));
         check(&[("x-jfrog-art-api", "t")], None, Ok(Some((None, "t"))));
         check(&[("authorization", "Bearer t")], None, Ok(Some((None, "t"))));
         check(&[("authorization", "bearer  t ")], None, Ok(Some((None, "t"))));

@@ -37,6 +37,11 @@ impl Role {
         Role::Owner,
     ];
 
+    /// The role of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+
     /// GitLab's number for it.
     pub fn level(self) -> u8 {
         self as u8

@@ -130,10 +130,7 @@ pub(super) async fn set(
     until: Option<&str>,
 ) -> Result<Value, Failure> {
     let id = user::find(client, username).await?;
-    let level = Role::ALL
-        .into_iter()
-        .find(|known| known.name() == role)
-        .map(Role::level);
+    let level = Role::named(role).map(Role::level);
     let mut body = json!({ "access_level": level, "expires_at": until.unwrap_or_default() });
     match client.put(&place.api(&format!("members/{id}")), &body).await {
         Err(failure) if failure.code == Code::NotFound => {

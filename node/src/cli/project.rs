@@ -171,15 +171,3 @@ pub(super) async fn create(client: &Client, path: &str, visibility: Visibility) 
         .await
         .map_err(|failure| failure.context(doing))
 }
-
-/// Finds a project by its path.
-pub(super) async fn find(client: &Client, path: &str) -> Result<Project, Failure> {
-    client
-        .get(&format!("/api/v4/projects/{}", encode_path(path)))
-        .await
-        .map_err(|failure| match failure.code {
-            Code::NotFound => Failure::new(Code::NotFound, format!("there is no project {path}"))
-                .next(format!("make it with `cairn project create {path}`")),
-            _ => failure.context(format_args!("cannot look up project {path}")),
-        })
-}

@@ -9,14 +9,15 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::client::Connection;
 use super::failure::{Code, Failure};
 use super::output::Output;
 use super::place::Place;
 use super::rows::{Column, Done, Rows};
-use super::{project, user};
+use super::user;
+use crate::auth::role::Role;
 use crate::auth::scopes::TokenScope;
 
 #[derive(Subcommand)]
@@ -27,8 +28,10 @@ pub(super) enum Command {
     List(List),
     /// Lets a token hold no more, on every node at once
     Revoke(Revoke),
-    /// Puts a new token in the place of a personal one, and shows it, once
+    /// Puts a new token in the place of a personal one or a bot's, and shows it, once
     Rotate(Rotate),
+    /// Shows how long tokens may live at most, or sets it for those that are made from then on
+    Lifetimes(Lifetimes),
 }
 
 #[derive(Args)]
@@ -42,19 +45,22 @@ pub(super) struct List {
 
 /// Whose tokens; without any of these, the caller's own.
 #[derive(Args)]
-#[group(multiple = false)]
 struct Whose {
-    /// Those of this user
-    #[arg(long, value_name = "NAME")]
+    /// Of this user
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["project", "group"])]
     user: Option<String>,
 
-    /// Deploy tokens of this project
-    #[arg(long, value_name = "PATH")]
+    /// Of this project: deploy tokens, which belong to no user
+    #[arg(long, value_name = "PATH", conflicts_with = "group")]
     project: Option<String>,
 
-    /// Deploy tokens of this group
+    /// Of this group, for all that is below it: deploy tokens, which belong to no user
     #[arg(long, value_name = "PATH")]
     group: Option<String>,
+
+    /// Access tokens in the place of deploy tokens: each is that of a bot with a role there
+    #[arg(long, conflicts_with = "user")]
+    bots: bool,
 }
 
 #[derive(Args)]
@@ -79,7 +85,38 @@ pub(super) struct Rotate {
     expires: Option<Expiry>,
 
     #[command(flatten)]
+    whose: Whose,
+
+    #[command(flatten)]
     connection: Connection,
+}
+
+#[derive(Args)]
+pub(super) struct Lifetimes {
+    /// Tokens of users and bots end after so many days at most; `none` for what is possible at all
+    #[arg(long, value_name = "DAYS", value_parser = parse_days)]
+    personal: Option<Days>,
+
+    /// Deploy tokens end after so many days at most; `none` to let them live without end
+    #[arg(long, value_name = "DAYS", value_parser = parse_days)]
+    deploy: Option<Days>,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A number of days, or no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Days(Option<u32>);
+
+fn parse_days(text: &str) -> Result<Days, String> {
+    match text {
+        "none" => Ok(Days(None)),
+        _ => match text.parse() {
+            Ok(days) => Ok(Days(Some(days))),
+            Err(_) => Err("neither a number of days nor `none`".to_owned()),
+        },
+    }
 }
 
 const COLUMNS: &[Column] = &[
@@ -93,20 +130,29 @@ const COLUMNS: &[Column] = &[
 ];
 
 impl Whose {
-    /// The path of their list, of which a token is an item.
-    fn list(&self) -> &'static str {
-        match self.project.is_some() || self.group.is_some() {
-            true => "deploy_tokens",
-            false => "personal_access_tokens",
+    /// The group or project that the tokens are of.
+    fn place(&self) -> Option<Place> {
+        match (&self.project, &self.group) {
+            (Some(path), _) => Some(Place::project(path)),
+            (None, path) => path.as_deref().map(Place::group),
         }
     }
 
-    fn path(&self, what: &str) -> String {
-        let place = match (&self.project, &self.group) {
-            (Some(path), _) => Some(Place::project(path)),
-            (None, path) => path.as_deref().map(Place::group),
-        };
-        place.map_or_else(|| format!("/api/v4/{what}"), |place| place.api(what))
+    /// The path of their list, or of something of one of them.
+    fn path(&self, rest: &str) -> String {
+        match self.place() {
+            None => format!("/api/v4/personal_access_tokens{rest}"),
+            Some(place) if self.bots => place.api(&format!("access_tokens{rest}")),
+            Some(place) => place.api(&format!("deploy_tokens{rest}")),
+        }
+    }
+
+    /// Fails if bots are asked for, and not where.
+    fn check(&self) -> Result<(), Failure> {
+        match self.bots && self.place().is_none() {
+            true => Err(Failure::new(Code::Usage, "--bots needs --project or --group")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -115,7 +161,7 @@ pub(super) struct New {
     /// What the token is for; shown in lists
     name: String,
 
-    /// What the token may do; may be given several times. Without it, `api`; with --project,
+    /// What the token may do; may be given several times. Without it, `api`; for a deploy token,
     /// `read_package_registry`
     #[arg(
         long = "scope",
@@ -129,13 +175,12 @@ pub(super) struct New {
     #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
     expires: Option<Expiry>,
 
-    /// Whose token it is; the caller's own if neither this nor --project is given
-    #[arg(long, value_name = "NAME", conflicts_with = "project")]
-    user: Option<String>,
+    /// What the bot of an access token may do; `maintainer` unless it is given
+    #[arg(long, requires = "bots", value_parser = PossibleValuesParser::new(Role::ALL.map(Role::name)))]
+    role: Option<String>,
 
-    /// Makes a deploy token of this project, which belongs to no user
-    #[arg(long, value_name = "PATH")]
-    project: Option<String>,
+    #[command(flatten)]
+    whose: Whose,
 
     #[command(flatten)]
     connection: Connection,
@@ -206,17 +251,19 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
         Command::List(arguments) => {
             let client = arguments.connection.open()?;
             let whose = &arguments.whose;
-            let list = match &whose.user {
-                Some(name) => format!("{}?user_id={}", whose.list(), user::find(&client, name).await?),
-                None => whose.list().into(),
+            whose.check()?;
+            let of = match &whose.user {
+                Some(name) => format!("?user_id={}", user::find(&client, name).await?),
+                None => String::new(),
             };
-            output.show(&Rows::new(COLUMNS, client.all(&whose.path(&list)).await?));
+            output.show(&Rows::new(COLUMNS, client.all(&whose.path(&of)).await?));
             Ok(())
         }
         Command::Revoke(arguments) => {
             let client = arguments.connection.open()?;
-            let item = format!("{}/{}", arguments.whose.list(), arguments.id);
-            client.give_up(&arguments.whose.path(&item)).await?;
+            let whose = &arguments.whose;
+            whose.check()?;
+            client.give_up(&whose.path(&format!("/{}", arguments.id))).await?;
             output.show(&Done::new(
                 format!("token {} holds no more", arguments.id),
                 json!({}),
@@ -225,14 +272,51 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
         }
         Command::Rotate(arguments) => {
             let client = arguments.connection.open()?;
-            let path = format!("/api/v4/personal_access_tokens/{}/rotate", arguments.id);
+            let whose = &arguments.whose;
+            whose.check()?;
+            if whose.place().is_some() && !whose.bots {
+                let what = "deploy tokens are not rotated: make another one, then revoke this one; --bots rotates access tokens";
+                return Err(Failure::new(Code::Usage, what));
+            }
+            let path = whose.path(&format!("/{}/rotate", arguments.id));
             let until = arguments.expires.map(|expiry| expiry.date(now())).transpose()?;
             let token: NewToken = client.post(&path, &json!({ "expires_at": until })).await?;
             output.show_secret(&token, &token.token);
             Ok(())
         }
+        Command::Lifetimes(arguments) => {
+            let client = arguments.connection.open()?;
+            let mut change = Map::new();
+            for (field, days) in [(PERSONAL, arguments.personal), (DEPLOY, arguments.deploy)] {
+                if let Some(Days(days)) = days {
+                    change.insert(field.into(), days.into());
+                }
+            }
+            let settings: Value = match change.is_empty() {
+                true => client.get(SETTINGS).await?,
+                false => client.put(SETTINGS, &change).await?,
+            };
+            let most = |field: &str, unset: &str| match settings[field].as_u64() {
+                Some(days) => format!("{days} days"),
+                None => unset.to_owned(),
+            };
+            let (personal, deploy) = (
+                most(PERSONAL, "400 days"),
+                most(DEPLOY, "any time, or without end"),
+            );
+            output.show(&Done::new(
+                format!("tokens of users and bots live {personal} at most, deploy tokens {deploy}"),
+                settings,
+            ));
+            Ok(())
+        }
     }
 }
+
+/// Where the settings of the whole instance are, and what they call the longest lives.
+const SETTINGS: &str = "/api/v4/application/settings";
+const PERSONAL: &str = "max_personal_access_token_lifetime";
+const DEPLOY: &str = "max_deploy_token_lifetime";
 
 fn now() -> Timestamp {
     Timestamp::from_millisecond(Seams::system().clock.now().0 as i64)
@@ -241,23 +325,23 @@ fn now() -> Timestamp {
 
 async fn make(new: New, output: Output) -> Result<(), Failure> {
     let client = new.connection.open()?;
-    let path = match &new.project {
-        Some(project) => {
-            let project = project::find(&client, project).await?;
-            format!("/api/v4/projects/{}/deploy_tokens", project.id)
-        }
+    let whose = &new.whose;
+    whose.check()?;
+    let path = match whose.place() {
+        Some(_) => whose.path(""),
         None => {
-            let id = match &new.user {
+            let id = match &whose.user {
                 Some(name) => user::find(&client, name).await?,
                 None => client.get::<User>("/api/v4/user").await?.id,
             };
             format!("/api/v4/users/{id}/personal_access_tokens")
         }
     };
-    let default_scope = match new.project {
-        Some(_) => "read_package_registry",
-        None => "api",
+    let default_scope = match whose.place() {
+        Some(_) if !whose.bots => "read_package_registry",
+        _ => "api",
     };
+    let role = new.role.as_deref().and_then(Role::named);
     let body = Body {
         name: &new.name,
         scopes: match &new.scopes[..] {
@@ -265,6 +349,7 @@ async fn make(new: New, output: Output) -> Result<(), Failure> {
             scopes => scopes.iter().map(String::as_str).collect(),
         },
         expires_at: new.expires.map(|expiry| expiry.date(now())).transpose()?,
+        access_level: role.map(Role::level),
     };
     let token: NewToken = client
         .post(&path, &body)
@@ -280,6 +365,8 @@ struct Body<'a> {
     scopes: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_level: Option<u8>,
 }
 
 #[derive(Deserialize)]

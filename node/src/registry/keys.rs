@@ -13,6 +13,7 @@
 //! ├── token            token id              → Token
 //! ├── token-number     number of a user's    → token id
 //! ├── token-used       token id              → when it was last used (raised)
+//! ├── token-lifetimes  ""                    → Lifetimes (how long tokens may live)
 //! ├── trust            rule number           → TrustRule
 //! ├── trust-by / {issuer}   rule number      → TrustRule (the same, found by whom it believes)
 //! ├── id-token         what tells it apart   → () (an ID token that was used)
@@ -172,6 +173,10 @@ pub(in crate::registry) fn token_used(id: &TokenId) -> Key {
 
 pub(in crate::registry) fn trust_rule(number: u64) -> Key {
     instance("trust").key(number)
+}
+
+pub(in crate::registry) fn token_lifetimes() -> Key {
+    instance("token-lifetimes").key("")
 }
 
 pub(in crate::registry) fn trust_rules_by(issuer: &str) -> Collection {

@@ -337,3 +337,95 @@ async fn check_bot_stays(node: &TestNode, bot: u64, token: &str) {
             .expect(403);
     }
 }
+
+#[tokio::test]
+async fn the_token_of_a_bot_is_rotated_and_stays_its_own() {
+    let node = TestNode::start().await;
+    let tokens = "/api/v4/projects/1/access_tokens";
+    let wanted = json!({ "name": "ci", "scopes": ["read_api"], "access_level": 30 });
+    let made = node.post(tokens).by("maintainer").json(&wanted).send().await;
+    let made = made.expect(201).json();
+    let old = made["token"].as_str().unwrap();
+    let rotate = format!("{tokens}/{}/rotate", made["id"]);
+    node.post(&rotate).by("developer").send().await.expect(403);
+    let rotated = node
+        .post(&rotate)
+        .by("maintainer")
+        .send()
+        .await
+        .expect(200)
+        .json();
+    for same in ["user_id", "access_level", "scopes", "name"] {
+        assert_eq!(rotated[same], made[same], "{same}");
+    }
+    let project = |token: &str| node.get("/api/v4/projects/1").bearer(token).send();
+    project(old).await.expect(401);
+    project(rotated["token"].as_str().unwrap()).await.expect(200);
+    // The one that is gone cannot be rotated again, and what another place has is not there.
+    node.post(&rotate).by("maintainer").send().await.expect(400);
+    let elsewhere = format!("/api/v4/projects/2/access_tokens/{}/rotate", rotated["id"]);
+    node.post(&elsewhere).by("maintainer").send().await.expect(404);
+}
+
+#[tokio::test]
+async fn administrators_bound_how_long_tokens_live() {
+    let node = TestNode::start().await;
+    let settings = "/api/v4/application/settings";
+    let set = async |change: Value, status: u16| {
+        let answer = node.put(settings).by("root").json(&change).send().await;
+        answer.expect(status).json()
+    };
+    for wrong in [
+        json!({ "max_personal_access_token_lifetime": 401 }),
+        json!({ "max_personal_access_token_lifetime": 0 }),
+        json!({ "max_deploy_token_lifetime": -1 }),
+        json!({ "unknown": 1 }),
+    ] {
+        set(wrong, 400).await;
+    }
+    let both = json!({ "max_personal_access_token_lifetime": 30, "max_deploy_token_lifetime": 10 });
+    let now = set(both, 200).await;
+    assert_eq!(now["max_personal_access_token_lifetime"], 30);
+    // On every node at once, and for everything that makes tokens.
+    let sibling = node.sibling();
+    let user = node.get("/api/v4/user").by("developer").send().await.json()["id"].clone();
+    for (target, by, scope) in [
+        (
+            format!("/api/v4/users/{user}/personal_access_tokens"),
+            "root",
+            "api",
+        ),
+        ("/api/v4/projects/1/access_tokens".into(), "maintainer", "api"),
+        (
+            "/api/v4/projects/1/deploy_tokens".into(),
+            "maintainer",
+            "read_registry",
+        ),
+    ] {
+        let wanted = |end: Option<&str>| json!({ "name": "x", "scopes": [scope], "expires_at": end });
+        let make = async |end| sibling.post(&target).by(by).json(&wanted(end)).send().await;
+        let refused = make(Some("2999-01-01")).await.expect(400);
+        assert!(refused.text().contains("must be within"), "{}", refused.text());
+        let made = make(None).await.expect(201).json();
+        assert!(made["expires_at"].is_string(), "it ends: {made}");
+        if !target.ends_with("deploy_tokens") {
+            let rotate = match target.starts_with("/api/v4/users") {
+                true => format!("/api/v4/personal_access_tokens/{}/rotate", made["id"]),
+                false => format!("{target}/{}/rotate", made["id"]),
+            };
+            let far = json!({ "expires_at": "2999-01-01" });
+            node.post(&rotate).by(by).json(&far).send().await.expect(400);
+        }
+    }
+    let now = set(json!({ "max_deploy_token_lifetime": null }), 200).await;
+    assert_eq!(
+        now["max_personal_access_token_lifetime"], 30,
+        "what is absent stays"
+    );
+    let endless = json!({ "name": "x", "scopes": ["read_registry"] });
+    let made = node
+        .post("/api/v4/projects/1/deploy_tokens")
+        .by("maintainer")
+        .json(&endless);
+    assert_eq!(made.send().await.expect(201).json()["expires_at"], Value::Null);
+}

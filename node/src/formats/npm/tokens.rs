@@ -24,10 +24,6 @@ use crate::registry::token::{NewToken, ShownToken, TokenRecord};
 /// The largest request for a token.
 const MAX_REQUEST_BYTES: usize = 16 << 10;
 
-/// How long a token holds unless the client says so, and at most.
-const DEFAULT_DAYS: u64 = 365;
-const MAX_DAYS: u64 = 400;
-
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The most tokens of one answer; clients do not ask for a second page.
@@ -109,8 +105,8 @@ struct Wanted {
     name: Option<String>,
     #[serde(default)]
     readonly: bool,
-    /// Days.
-    expires: Option<u64>,
+    /// Days; as long as is usual unless the client says so.
+    expires: Option<u32>,
     #[serde(default)]
     cidr_whitelist: Vec<String>,
     #[serde(default)]
@@ -129,11 +125,6 @@ impl Wanted {
             return Err(ApiError::bad_request(
                 "a token cannot be limited to addresses, packages, scopes or organizations here",
             ));
-        }
-        if self.expires.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
-            return Err(ApiError::bad_request(format!(
-                "a token holds for between 1 and {MAX_DAYS} days"
-            )));
         }
         if self
             .name
@@ -165,11 +156,12 @@ async fn create(
         true => TokenScope::ReadApi,
         false => TokenScope::Api,
     };
-    let days = u32::try_from(wanted.expires.unwrap_or(DEFAULT_DAYS)).unwrap_or(u32::MAX);
     let new = NewToken {
         name: wanted.name.unwrap_or_else(|| "npm token".into()),
         scopes: Scopes::of(&[scope]),
-        expires_at: Some(instance.access().now().plus(DAY * days)),
+        expires_at: wanted
+            .expires
+            .map(|days| instance.access().now().plus(DAY * days)),
     };
     let (record, token) = instance.new_personal(user.id, new).await?;
     let mut answer = shown(&record);

@@ -1,10 +1,10 @@
 //! Access tokens of groups and projects: each is the token of a bot that is a member there.
 
-use cairn_cluster::Txn;
+use cairn_cluster::{Timestamp, Txn};
 
 use crate::auth::action::Action;
 use crate::auth::role::Role;
-use crate::auth::token::Token;
+use crate::auth::token::{Token, TokenKind};
 use crate::http::error::ApiError;
 use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Authorised, transact};
@@ -12,7 +12,8 @@ use crate::registry::keys;
 use crate::registry::member::{self, Membership, Peopled};
 use crate::registry::place::PlaceKind;
 use crate::registry::token::{
-    ManagesTokens, NewToken, ShownToken, TokenRecord, create_personal, each_in, told, unknown,
+    ManagesTokens, NewToken, ShownToken, TokenRecord, by_number, create_personal, each_in, replace_personal,
+    told, unknown,
 };
 use crate::registry::user::{self, NewUser};
 
@@ -53,7 +54,11 @@ where
             bot.id,
             &Membership::now(role, of.now()),
         );
-        let made = create_personal(&mut txn, store.seams(), key, bot.id, wanted.clone()).await?;
+        let new = wanted
+            .clone()
+            .within_lifetime(&mut txn, TokenKind::Personal, of.now())
+            .await?;
+        let made = create_personal(&mut txn, store.seams(), key, bot.id, new).await?;
         let act = told("access_token.created", &made.0).with("role", role.name());
         tell(&mut txn, of.access(), &what, act);
         Ok((txn, made))
@@ -98,6 +103,50 @@ where
     Ok(())
 }
 
+/// One access token of a group or project.
+pub(crate) async fn one<T, A>(of: &Authorised<T, A>, number: u64) -> Result<AccessToken, ApiError>
+where
+    T: Peopled,
+    A: Action,
+    Authorised<T, A>: ManagesTokens<T>,
+{
+    let mut found = None;
+    each(of, |access| {
+        if access.token.record.number == number {
+            found = Some(access);
+        }
+    })
+    .await?;
+    found.ok_or_else(unknown)
+}
+
+/// Replaces an access token of a group or project by a new one of the same bot; the old one holds no
+/// more. As when one is made, its role may not be above that of the caller.
+pub(crate) async fn rotate<T, A>(
+    of: &Authorised<T, A>,
+    number: u64,
+    expires_at: Option<Timestamp>,
+) -> Result<(TokenRecord, Role, Token), ApiError>
+where
+    T: Peopled,
+    A: Action,
+    Authorised<T, A>: ManagesTokens<T>,
+{
+    let found = one(of, number).await?;
+    let store = of.access().app().store();
+    let key = &store.secrets().await?.token_hash;
+    transact(of, async |mut txn: Txn, what: T| {
+        member::check_rank(&mut txn, of, &what, found.role).await?;
+        let old = by_number(&mut txn, number).await?;
+        let (record, token) =
+            replace_personal(&mut txn, store.seams(), key, found.user, old, expires_at).await?;
+        let act = told("access_token.rotated", &record).with("in place of token", number);
+        tell(&mut txn, of.access(), &what, act);
+        Ok((txn, (record, found.role, token)))
+    })
+    .await
+}
+
 /// Revokes an access token of a group or project, and removes its bot.
 pub(crate) async fn revoke<T, A>(of: &Authorised<T, A>, number: u64) -> Result<(), ApiError>
 where
@@ -105,14 +154,7 @@ where
     A: Action,
     Authorised<T, A>: ManagesTokens<T>,
 {
-    let mut bot = None;
-    each(of, |access| {
-        if access.token.record.number == number {
-            bot = Some(access.user);
-        }
-    })
-    .await?;
-    let bot = bot.ok_or_else(unknown)?;
+    let bot = one(of, number).await?.user;
     transact(of, async |mut txn: Txn, what: T| {
         let act = Act::new("access_token.revoked").to(format!("token {number}"));
         tell(&mut txn, of.access(), &what, act);

@@ -3,7 +3,7 @@
 use cairn_cluster::Txn;
 
 use crate::auth::action::{Action, Own};
-use crate::auth::token::Token;
+use crate::auth::token::{Token, TokenKind};
 use crate::http::error::ApiError;
 use crate::registry::audit::tell;
 use crate::registry::door::{Authorised, Instance, transact};
@@ -28,7 +28,11 @@ where
     let store = of.access().app().store();
     let key = &store.secrets().await?.token_hash;
     transact(of, async |mut txn: Txn, what: T| {
-        let (username, new) = (username.clone(), wanted.clone());
+        let username = username.clone();
+        let new = wanted
+            .clone()
+            .within_lifetime(&mut txn, TokenKind::Deploy, of.now())
+            .await?;
         let made = create_deploy(&mut txn, store.seams(), key, what.place(), username, new).await?;
         tell(
             &mut txn,

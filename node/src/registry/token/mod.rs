@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod deploy;
+pub(crate) mod lifetime;
 mod personal;
 
 use cairn_cluster::record::Record;
@@ -20,6 +21,7 @@ use crate::registry::place::Place;
 use crate::registry::project::Project;
 use crate::registry::reader::{Reader, next_entries};
 use crate::registry::time::iso;
+use crate::registry::token::lifetime::Lifetimes;
 use crate::registry::trust::{Origin, Within};
 use crate::registry::{keys, sequence};
 
@@ -103,8 +105,22 @@ pub struct NewToken {
     pub name: String,
     /// What it may be used for.
     pub scopes: Scopes,
-    /// From when on it does not hold.
+    /// From when on it does not hold; never if there is none.
     pub expires_at: Option<Timestamp>,
+}
+
+impl NewToken {
+    /// The same with an end, if tokens of this kind have to end and none was asked for. Refused if it
+    /// would live too long.
+    async fn within_lifetime(
+        mut self,
+        txn: &mut Txn,
+        kind: TokenKind,
+        now: Timestamp,
+    ) -> Result<Self, ApiError> {
+        self.expires_at = Lifetimes::of(txn).await?.end(kind, self.expires_at, now)?;
+        Ok(self)
+    }
 }
 
 /// Makes a personal access token of `user`. The token is returned once and kept nowhere.
@@ -123,6 +139,32 @@ pub(in crate::registry) async fn create_personal(
     txn.put_record(&keys::user_tokens(user).key(record.number), &entry);
     txn.put_record(&keys::token_numbers().key(record.number), &entry);
     Ok((record, token))
+}
+
+/// Makes a token of `user` in the place of an older one, with its name and scopes; that one holds no
+/// more.
+async fn replace_personal(
+    txn: &mut Txn,
+    seams: &Seams,
+    key: &HashKey,
+    user: u64,
+    mut old: TokenRecord,
+    expires_at: Option<Timestamp>,
+) -> Result<(TokenRecord, Token), ApiError> {
+    let now = seams.clock.now();
+    if !old.holds(now) {
+        return Err(ApiError::bad_request(
+            "400 Bad request: the token does not hold any more",
+        ));
+    }
+    let new = NewToken {
+        name: old.name.clone(),
+        scopes: old.scopes,
+        expires_at,
+    };
+    let new = new.within_lifetime(txn, TokenKind::Personal, now).await?;
+    revoke(txn, &mut old, now);
+    create_personal(txn, seams, key, user, new).await
 }
 
 /// Makes a deploy token of a group or project; its username is made up unless one is given.

@@ -3,13 +3,13 @@
 use cairn_cluster::{Timestamp, Txn};
 
 use crate::auth::action::{Action, ManageSelf, See};
-use crate::auth::token::Token;
+use crate::auth::token::{Token, TokenKind};
 use crate::http::error::ApiError;
 use crate::registry::audit::tell;
 use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::token::{
-    Holder, NewToken, ShownToken, TokenRecord, by_id, by_number, create_personal, each_in, revoke, shown,
-    told, unknown,
+    Holder, NewToken, ShownToken, TokenRecord, by_id, by_number, create_personal, each_in, replace_personal,
+    revoke, shown, told, unknown,
 };
 use crate::registry::{keys, user};
 
@@ -81,7 +81,8 @@ impl Authorised<Instance, ManageSelf> {
                 }
                 Some(_) => {}
             }
-            let made = create_personal(&mut txn, store.seams(), key, user, new.clone()).await?;
+            let new = new.clone().within_lifetime(&mut txn, TokenKind::Personal, self.now()).await?;
+            let made = create_personal(&mut txn, store.seams(), key, user, new).await?;
             tell(&mut txn, self.access(), &Instance, told("token.created", &made.0));
             Ok((txn, made))
         })
@@ -97,22 +98,11 @@ impl Authorised<Instance, ManageSelf> {
         let store = self.access().app().store();
         let key = &store.secrets().await?.token_hash;
         transact(self, async |mut txn: Txn, _| {
-            let mut old = by_number(&mut txn, number).await?;
+            let old = by_number(&mut txn, number).await?;
             let user = user_of(&old)?;
             self.check_own(user).map_err(|_| unknown())?;
-            if !old.holds(self.now()) {
-                return Err(ApiError::bad_request(
-                    "400 Bad request: the token does not hold any more",
-                ));
-            }
-            let new = NewToken {
-                name: old.name.clone(),
-                scopes: old.scopes,
-                expires_at,
-            };
-            revoke(&mut txn, &mut old, self.now());
-            let made = create_personal(&mut txn, store.seams(), key, user, new).await?;
-            let act = told("token.rotated", &made.0).with("in place of token", old.number);
+            let made = replace_personal(&mut txn, store.seams(), key, user, old, expires_at).await?;
+            let act = told("token.rotated", &made.0).with("in place of token", number);
             tell(&mut txn, self.access(), &Instance, act);
             Ok((txn, made))
         })
