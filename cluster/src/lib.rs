@@ -37,10 +37,10 @@ pub use blob::{
     BackupId, Bays, BlobConfig, BlobId, BlobInfo, BlobOpenError, BlobPeers, BlobReadError, BlobReader,
     BlobService, BlobTxnError, BlobWriter, Blobs, Code, DigestSet, Digests, Disk, DiskError, DiskFile,
     DiskId, DiskOwner, DiskState, DiskStatus, DiskSummary, DisksConfig, Folder, Folders, Hold, HoldError,
-    Holding, LayOutError, Layout, LayoutError, LeaseError, Member, ParseDiskIdError, ParseIdError,
-    Protection, ProtectionError, PutError, ReplaceError, Retention, RetentionError, Room, Space, StoredBlob,
-    Succession, UnderProtected, UnderProtectedPage, Upkeep, UploadError, UploadId, UploadStatus, Waste,
-    WasteStage, Wire, WriteError,
+    Holding, Kept, KeptError, LayOutError, Layout, LayoutError, LeaseError, Member, ParseDiskIdError,
+    ParseIdError, Protection, ProtectionError, PutError, ReplaceError, Retention, RetentionError, Room,
+    Space, StoredBlob, Succession, UnderProtected, UnderProtectedPage, Upkeep, UploadError, UploadId,
+    UploadStatus, Waste, WasteStage, Wire, WriteError,
 };
 pub use cluster::{Cluster, ClusterConfig, EnterError, ExportError, StartError};
 pub use departure::{Decision, Departure, DepartureError, Intent, Motion, Refusal};

@@ -7,6 +7,7 @@
 //! blobs/<space>/records                    blob id       BlobRecord
 //! blobs/<space>/segments/<generation>      number        SegmentRecord, of a blob with very many
 //! blobs/<space>/references/<blob id>       referrer      empty: that record names the blob
+//! blobs/<space>/kept                      class         number: bytes of all blobs that are named (added)
 //! blobs/<space>/leases                     blob id       number: kept until, in ms
 //! blobs/<space>/pending                    generation    PendingRecord: segments without a record yet
 //! blobs/<space>/debt                       blob id       DebtRecord: redundancy that is still to be made
@@ -21,6 +22,7 @@
 //! ```
 
 use super::id::{BackupId, BlobId, Generation, Space, UploadId};
+use super::kept::Class;
 use crate::kv::{Collection, Key};
 
 fn blobs() -> Collection {
@@ -54,6 +56,11 @@ pub(super) fn segment(space: Space, generation: &Generation, number: u64) -> Key
 
 pub(super) fn references(space: Space, id: &BlobId) -> Collection {
     below(space, "references").at(id)
+}
+
+/// How many bytes the named blobs of a class have.
+pub(super) fn kept(space: Space, class: Class) -> Key {
+    below(space, "kept").key(class.name())
 }
 
 pub(super) fn leases(space: Space) -> Collection {

@@ -30,6 +30,7 @@ mod holdings;
 mod id;
 mod incoming;
 mod inventory;
+mod kept;
 mod keys;
 mod leftover;
 mod memory;
@@ -89,6 +90,7 @@ pub use error::{BlobReadError, BlobTxnError, LeaseError, PutError, UploadError, 
 pub use hold::{Hold, HoldError};
 pub use holdings::Holding;
 pub use id::{BackupId, BlobId, ParseIdError, Space, UploadId};
+pub use kept::{Kept, KeptError};
 pub use open::{BlobConfig, BlobOpenError, LayOutError};
 pub use peers::{BlobPeers, Wire};
 pub use placement::{Layout, LayoutError, Member, Succession};

@@ -14,7 +14,7 @@ use super::error::{BlobTxnError, LeaseError};
 use super::id::{BlobId, Space};
 use super::record::{BlobRecord, BlobState, DebtRecord, Segmentation};
 use super::writer::{Nameable, StoredBlob};
-use super::{Blobs, keys};
+use super::{Blobs, kept, keys};
 use crate::kv::{ReadError, Scan, Txn};
 
 impl Blobs {
@@ -37,21 +37,22 @@ impl Blobs {
         }
         let key = keys::record(blob.space, &blob.id);
         match txn.record::<BlobRecord>(&key).await? {
-            Some(kept) => {
-                if kept.generation != blob.generation {
+            Some(present) => {
+                if present.generation != blob.generation {
                     // These bytes are kept already: the fresh ones need not wait for anybody.
                     self.discard(txn, blob.space, blob.garbage(now)).await?;
                 }
-                if kept.state != BlobState::Live {
+                if present.state != BlobState::Live {
                     txn.delete(&keys::orphan(blob.space, &blob.id));
+                    kept::begins(txn, blob.space, present.size);
                 }
                 // Another format may have asked for other digests of the same bytes.
-                let digests = kept.digests.union(&blob.digests);
-                if kept.state != BlobState::Live || digests != kept.digests {
+                let digests = present.digests.union(&blob.digests);
+                if present.state != BlobState::Live || digests != present.digests {
                     let revived = BlobRecord {
                         state: BlobState::Live,
                         digests,
-                        ..kept
+                        ..present
                     };
                     txn.put_record(&key, &revived);
                 }
@@ -66,6 +67,7 @@ impl Blobs {
                     state: BlobState::Live,
                 };
                 txn.put_record(&key, &record);
+                kept::begins(txn, blob.space, blob.size);
                 if let Segmentation::Apart(_) = blob.segments {
                     txn.delete(&keys::pending(blob.space, &blob.generation));
                 }
@@ -114,6 +116,7 @@ impl Blobs {
             BlobState::Live => {}
             BlobState::Orphan { .. } => {
                 let state = BlobState::Live;
+                kept::begins(txn, space, record.size);
                 txn.put_record(&key, &BlobRecord { state, ..record });
                 txn.delete(&keys::orphan(space, id));
             }
@@ -155,6 +158,9 @@ impl Blobs {
         if let Some(record) = txn.record::<BlobRecord>(&key).await? {
             let since = self.seams().clock.now();
             let state = BlobState::Orphan { since };
+            if record.state == BlobState::Live {
+                kept::ends(txn, space, record.size);
+            }
             txn.put_record(&key, &BlobRecord { state, ..record });
             txn.put(&keys::orphan(space, id), since.0.to_be_bytes().to_vec());
         }

@@ -14,7 +14,7 @@ use crate::kv::{Collection, Entry, ReadError, Scan, Snapshot, Txn};
 use crate::record::{DecodeError, Record, byte_string, number};
 
 /// How many records one page holds.
-const PAGE: usize = 128;
+pub(super) const PAGE: usize = 128;
 
 /// Who a segment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::admin::projects::{self, ListQuery as ProjectQuery};
-use crate::admin::shown::{required, text};
+use crate::admin::shown::{required, text, with};
+use crate::admin::usage;
 use crate::app::App;
 use crate::auth::{Access, Authorised, Instance, Own, See};
 use crate::http::body::Params;
@@ -127,8 +128,17 @@ async fn list_projects(
     }
 }
 
-async fn show(of: Authorised<Group, See>) -> Json<Value> {
-    Json(shown(of.group(), of.base_url()))
+async fn show(
+    of: Authorised<Group, See>,
+    Query(detail): Query<projects::Detail>,
+) -> Result<Json<Value>, ApiError> {
+    let mut answer = shown(of.group(), of.base_url());
+    if detail.statistics == Some(true)
+        && let Some(usage) = of.statistics().await?
+    {
+        answer = with(answer, json!({ "statistics": usage::statistics(&usage) }));
+    }
+    Ok(Json(answer))
 }
 
 #[derive(Debug, Deserialize)]

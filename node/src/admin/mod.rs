@@ -26,6 +26,7 @@ mod tests;
 mod token_exchange;
 mod trust_rules;
 pub mod upkeep;
+mod usage;
 mod users;
 
 use axum::routing::get;
@@ -61,6 +62,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(audit_events::log_routes())
         .merge(backups::routes())
         .merge(cleanup::own_routes())
+        .merge(usage::routes())
         .merge(trust_rules::routes())
         .merge(token_exchange::routes())
         .merge(cluster::routes())

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::admin::cleanup::shown_images;
 use crate::admin::shown::{required, text, with};
+use crate::admin::usage;
 use crate::app::App;
 use crate::auth::{Access, Authorised, Manage, Own, See};
 use crate::http::body::Params;
@@ -172,7 +173,14 @@ async fn list(access: Access, Query(query): Query<ListQuery>, paging: Paging) ->
     Ok(list.finish(&access))
 }
 
-async fn show(of: Authorised<Project, See>) -> Result<Json<Value>, ApiError> {
+/// What is to be shown beside what is always shown.
+#[derive(Debug, Deserialize)]
+pub(super) struct Detail {
+    #[serde(default, deserialize_with = "form::boolean")]
+    pub(super) statistics: Option<bool>,
+}
+
+async fn show(of: Authorised<Project, See>, Query(detail): Query<Detail>) -> Result<Json<Value>, ApiError> {
     let policy = shown_images(&of.cleanup_policy().await?);
     let mut answer = with(
         shown(of.project(), of.access()),
@@ -185,6 +193,11 @@ async fn show(of: Authorised<Project, See>) -> Result<Json<Value>, ApiError> {
         };
         let permissions = json!({ "project_access": level(project), "group_access": level(group) });
         answer = with(answer, json!({ "permissions": permissions }));
+    }
+    if detail.statistics == Some(true)
+        && let Some(usage) = of.statistics().await?
+    {
+        answer = with(answer, json!({ "statistics": usage::statistics(&usage) }));
     }
     Ok(Json(answer))
 }

@@ -7,6 +7,7 @@ mod people;
 mod protection;
 mod tokens;
 mod tree;
+mod usage;
 
 use serde_json::{Value, json};
 

@@ -29,6 +29,7 @@ mod token;
 mod trust;
 mod upgrade;
 mod upkeep;
+mod usage;
 mod user;
 
 use std::process::ExitCode;
@@ -106,6 +107,8 @@ enum Command {
     /// What projects let go by themselves
     #[command(subcommand)]
     Cleanup(cleanup::Command),
+    /// What is stored, by format, user or project
+    Usage(usage::Arguments),
     /// Tokens, with which clients sign in
     #[command(subcommand)]
     Token(token::Command),
@@ -154,6 +157,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Protect(command) => on_this_thread(protect::run(command, output)),
         Command::Cleanup(command) => on_this_thread(cleanup::run(command, output)),
+        Command::Usage(arguments) => on_this_thread(usage::run(arguments, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),
         Command::User(command) => on_this_thread(user::run(command, output)),
         Command::Member(command) => on_this_thread(member::run(command, output)),

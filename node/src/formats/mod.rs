@@ -12,7 +12,7 @@ use axum::Router;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use cairn_cluster::{Blobs, Collection, Key, Space, Txn};
+use cairn_cluster::{Blobs, Collection, Key, Snapshot, Space, Txn};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -24,6 +24,7 @@ use crate::registry::blob_names::{self, Piece};
 use crate::registry::cleanup::{ContainerPolicy, Turn};
 use crate::registry::package::{Edit, File, Package, Version};
 use crate::registry::settings::DuplicatePolicy;
+use crate::registry::storage::{Account, Sums};
 
 /// What Cairn must know of a package format.
 pub trait Format: Send + Sync {
@@ -116,6 +117,13 @@ pub trait Format: Send + Sync {
         Box::pin(async { Ok(Progress::Done) })
     }
 
+    /// Counts what the format stores in a project by records of its own, apart from the files of
+    /// packages.
+    fn count_stored<'a>(&'a self, stored: Stored<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = stored;
+        Box::pin(async { Ok(()) })
+    }
+
     /// Says what the format named a blob for by a record of its own, whose `key` lies below its
     /// `records` in a project.
     fn describe_blob(&self, records: &Collection, key: &Key) -> Vec<Piece> {
@@ -139,6 +147,20 @@ pub struct Removal<'a> {
     /// Which part of them, by the number that it was ordered with; none for all of them, because
     /// the project was deleted.
     pub part: Option<u64>,
+    /// As whose it counted.
+    pub(crate) account: Account,
+}
+
+/// What of a format's own records in a project is to be counted.
+pub struct Stored<'a> {
+    /// The view.
+    pub snapshot: &'a Snapshot,
+    /// The format's own records in the project.
+    pub records: Collection,
+    /// The parts of them that are still to be taken apart, by their numbers.
+    pub parts: Vec<u64>,
+    /// What is counted.
+    pub(crate) sums: &'a mut Sums,
 }
 
 /// What an answer is made for.

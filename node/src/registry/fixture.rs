@@ -18,6 +18,7 @@ use crate::registry::names::{Reference, Visibility};
 use crate::registry::project::{self, NewProject};
 use crate::registry::purge;
 use crate::registry::settings::{DuplicatePolicy, PackageAccess};
+use crate::registry::storage::{self, recount};
 use crate::registry::token::{self, NewToken};
 use crate::registry::user::{self, NewUser};
 
@@ -191,6 +192,35 @@ pub(crate) async fn purge(app: &App) {
     purge::run(app.store()).await.unwrap();
 }
 
+/// Takes away all counters of what project 1, 2 and their group store, as of a time when there were none.
+pub(crate) async fn forget_counters(app: &App) {
+    let work = async |mut txn: Txn| {
+        for place in [
+            keys::Member::Group(1),
+            keys::Member::Project(1),
+            keys::Member::Project(2),
+        ] {
+            storage::forget(&mut txn, 1, place, 1000).await?;
+        }
+        Ok::<_, ApiError>((txn, ()))
+    };
+    app.store().kv().transact(work).await.unwrap();
+}
+
+/// Counts anew what is stored, where that is to be done.
+pub(crate) async fn recount(app: &App) -> Result<(), ApiError> {
+    recount::run(app.store()).await
+}
+
+/// Makes sure that what a project, if it is still there, is said to store is what is there.
+pub(crate) async fn check_counters(app: &App, project: u64) {
+    let snapshot = app.store().kv().local();
+    let found = project::by_id(&mut snapshot.clone(), 1, project).await.unwrap();
+    if let Some(project) = found {
+        storage::check(&snapshot, &project).await;
+    }
+}
+
 /// Gives every cleanup policy that is due its turn.
 pub(crate) async fn clean_up(app: &App) {
     cleanup::run(app).await.unwrap();
@@ -285,6 +315,7 @@ pub(crate) async fn keys_of_project(app: &App, id: u64) -> usize {
         keys::protection(1, id),
         keys::cleanup_policies(1, id),
         keys::cleanups(1),
+        keys::stored(1, project),
     ];
     for name in ["tool", "gone"] {
         collections.push(keys::named(1, "generic", name));

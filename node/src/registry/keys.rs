@@ -31,12 +31,14 @@
 //! │       ├── child    "g" or "p", id        → ()
 //! │       ├── member   user id               → Member
 //! │       ├── deploy   token number          → Deploy (a list entry)
+//! │       ├── stored   see storage           → bytes, files or versions that count here (added)
 //! │       └── trust    rule number           → ()
 //! ├── project          project id            → Project
 //! │   └── {project id}
 //! │       ├── member   user id               → Member
 //! │       ├── deploy   token number          → Deploy (a list entry)
 //! │       ├── trust    rule number           → ()
+//! │       ├── stored   see storage           → bytes, files or versions that count here (added)
 //! │       ├── name     format, 0, name       → Package
 //! │       ├── version / {package key}   version        → Version
 //! │       ├── tomb    / {format} / {name}  version     → Tombstone
@@ -52,6 +54,7 @@
 //! │       └── format / {format}         the format's own records
 //! ├── named / {format} / {name}   project id → ()
 //! ├── purge            purge id              → Purge (what is deleted and still to be taken apart)
+//! ├── recount          ""                    → Recount (of what is stored)
 //! └── cleanup          project id, kind      → Schedule (of a cleanup policy that is switched on)
 //! ```
 //!
@@ -242,6 +245,16 @@ pub(in crate::registry) fn deploy_tokens(root: u64, of: Member) -> Collection {
 
 pub(in crate::registry) fn trust_rules_of(root: u64, of: Member) -> Collection {
     of.base(root).at("trust")
+}
+
+/// The counters of what a group or project stores.
+pub(in crate::registry) fn stored(root: u64, of: Member) -> Collection {
+    of.base(root).at("stored")
+}
+
+/// How far the recount of what a root group stores came.
+pub(in crate::registry) fn recount(root: u64) -> Key {
+    owned(root, "recount").key("")
 }
 
 fn in_project(root: u64, project: u64, name: &str) -> Collection {

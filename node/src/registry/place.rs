@@ -1,5 +1,6 @@
 //! Where something lies in the tree of groups and projects.
 
+use cairn_cluster::Space;
 use cairn_cluster::record::Record;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,28 @@ pub enum PlaceKind {
 impl Record for Place {}
 
 impl Place {
+    /// A project.
+    pub(in crate::registry) fn project(root: u64, id: u64) -> Self {
+        let kind = PlaceKind::Project;
+        Self { root, kind, id }
+    }
+
+    /// A group.
+    pub(in crate::registry) fn group(root: u64, id: u64) -> Self {
+        let kind = PlaceKind::Group;
+        Self { root, kind, id }
+    }
+
+    /// A root group.
+    pub(in crate::registry) fn root_group(id: u64) -> Self {
+        Self::group(id, id)
+    }
+
+    /// Where the blobs of what lies there are.
+    pub(in crate::registry) fn space(self) -> Space {
+        Space(self.root)
+    }
+
     pub(in crate::registry) fn member(self) -> Member {
         match self.kind {
             PlaceKind::Group => Member::Group(self.id),

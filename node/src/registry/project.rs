@@ -269,7 +269,11 @@ impl Authorised<Project, Own> {
             txn.delete(&keys::project(root, project.id));
             txn.delete(&keys::child(root, project.group(), Member::Project(project.id)));
             let store = self.access().app().store();
-            purge::order(&mut txn, store, root, &Purge::Project { project: project.id }).await?;
+            let work = Purge::Project {
+                project: project.id,
+                ancestors: project.ancestors,
+            };
+            purge::order(&mut txn, store, root, &work).await?;
             Ok((txn, ()))
         })
         .await

@@ -17,6 +17,7 @@ use crate::registry::package::{File, Package, Tombstone, Version};
 use crate::registry::place::{Place, PlaceKind};
 use crate::registry::project;
 use crate::registry::protection;
+use crate::registry::storage::{self, Account, Amount};
 use crate::registry::store::Store;
 use crate::registry::token::{self, TokenEntry};
 use crate::registry::trust;
@@ -25,12 +26,22 @@ use crate::registry::user;
 /// How many items one transaction removes; with their blobs it stays far below its limit.
 const STEP: usize = 64;
 
-/// Something that was deleted and is still to be taken apart.
+/// Something that was deleted and is still to be taken apart, with the groups above its project, which
+/// may be gone by then: none in orders of a time when nothing was counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::registry) enum Purge {
     /// The files of a version.
-    Version { project: u64, version: u64 },
+    Version {
+        project: u64,
+        version: u64,
+        #[serde(default)]
+        ancestors: Vec<u64>,
+        #[serde(default)]
+        format: String,
+        #[serde(default)]
+        creator: Option<u64>,
+    },
     /// The versions of a package.
     Package {
         project: u64,
@@ -38,9 +49,15 @@ pub(in crate::registry) enum Purge {
         name: String,
         key: u64,
         deleted_by: Option<u64>,
+        #[serde(default)]
+        ancestors: Vec<u64>,
     },
     /// All that a project had.
-    Project { project: u64 },
+    Project {
+        project: u64,
+        #[serde(default)]
+        ancestors: Vec<u64>,
+    },
     /// All that an empty group had.
     Group { group: u64 },
     /// A part of what a format keeps by records of its own; not before it is due, unless its
@@ -51,6 +68,8 @@ pub(in crate::registry) enum Purge {
         part: u64,
         #[serde(default)]
         due: Timestamp,
+        #[serde(default)]
+        ancestors: Vec<u64>,
     },
 }
 
@@ -100,12 +119,16 @@ pub(in crate::registry) async fn run(store: &Store) -> Result<(), ApiError> {
 
 async fn run_root(store: &Store, snapshot: &Snapshot, root: u64) -> Result<(), ApiError> {
     let orders = keys::purges(root);
+    let mut ordered = Vec::new();
     for entry in snapshot.scan(Scan::of(&orders)).await? {
-        let work: Purge = entry.record()?;
+        ordered.push((entry.record()?, orders.key(&entry.item)));
+    }
+    // A project comes after all that was ordered in it, with whose end its counters go.
+    ordered.sort_by_key(|(work, _)| matches!(work, Purge::Project { .. }));
+    for (work, order) in ordered {
         if is_for_later(store, snapshot, root, &work).await? {
             continue;
         }
-        let order = orders.key(&entry.item);
         loop {
             let step = async |mut txn: Txn| {
                 if txn.get(&order).await?.is_none() {
@@ -137,8 +160,21 @@ async fn is_for_later(store: &Store, snapshot: &Snapshot, root: u64, work: &Purg
 
 async fn step(txn: &mut Txn, store: &Store, root: u64, work: &Purge) -> Result<Progress, ApiError> {
     match work {
-        Purge::Version { project, version } => {
-            drop_files(txn, store.blobs(), root, *project, *version, STEP).await
+        Purge::Version {
+            project,
+            version,
+            ancestors,
+            format,
+            creator,
+        } => {
+            let files = Files {
+                root,
+                project: *project,
+                version: *version,
+                creator: *creator,
+                account: &Account::ordered(ancestors, *project, format),
+            };
+            drop_files(txn, store.blobs(), files, STEP).await
         }
         Purge::Package {
             project,
@@ -146,30 +182,59 @@ async fn step(txn: &mut Txn, store: &Store, root: u64, work: &Purge) -> Result<P
             name,
             key,
             deleted_by,
-        } => drop_package(txn, store, root, *project, (format, name), *key, *deleted_by).await,
-        Purge::Project { project } => drop_project(txn, store, root, *project).await,
+            ancestors,
+        } => {
+            let account = Account::ordered(ancestors, *project, format);
+            let package = (format.as_str(), name.as_str(), *key);
+            drop_package(txn, store, root, *project, package, *deleted_by, &account).await
+        }
+        Purge::Project { project, ancestors } => {
+            let account = Account::ordered(ancestors, *project, "");
+            drop_project(txn, store, root, *project, &account).await
+        }
         Purge::Group { group } => drop_group(txn, root, *group).await,
         Purge::Part {
             project,
             format,
             part,
+            ancestors,
             ..
         } => match formats::by_name(format) {
-            Some(format) => remove_records(txn, store, root, *project, format, Some(*part)).await,
+            Some(format) => {
+                let account = Account::ordered(ancestors, *project, format.name());
+                remove_records(txn, store, root, *project, format, Some(*part), account).await
+            }
             None => Ok(Progress::Done),
         },
     }
+}
+
+/// The files of a version.
+pub(in crate::registry) struct Files<'a> {
+    pub(in crate::registry) root: u64,
+    pub(in crate::registry) project: u64,
+    /// The number of the version.
+    pub(in crate::registry) version: u64,
+    /// Who published it.
+    pub(in crate::registry) creator: Option<u64>,
+    /// As whose they count.
+    pub(in crate::registry) account: &'a Account,
 }
 
 /// Lets go of up to `limit` files of a version; says whether that were all.
 pub(in crate::registry) async fn drop_files(
     txn: &mut Txn,
     blobs: &Blobs,
-    root: u64,
-    project: u64,
-    version: u64,
+    of: Files<'_>,
     limit: usize,
 ) -> Result<Progress, ApiError> {
+    let Files {
+        root,
+        project,
+        version,
+        creator,
+        account,
+    } = of;
     let ids = keys::file_ids(root, project, version);
     let files = keys::files(root, project, version);
     let older = keys::older_files(root, project, version);
@@ -191,6 +256,7 @@ pub(in crate::registry) async fn drop_files(
             }
         };
         if let Some(file) = file {
+            account.count(txn, creator, -Amount::file(file.size));
             blobs
                 .release(txn, Space(root), &file.blob, id_key.as_bytes())
                 .await?;
@@ -210,9 +276,9 @@ async fn drop_package(
     store: &Store,
     root: u64,
     project: u64,
-    (format, name): (&str, &str),
-    key: u64,
+    (format, name, key): (&str, &str, u64),
     deleted_by: Option<u64>,
+    account: &Account,
 ) -> Result<Progress, ApiError> {
     let versions = keys::versions(root, project, key);
     let Some(entry) = txn.scan(Scan::of(&versions).limit(1)).await?.pop() else {
@@ -224,7 +290,14 @@ async fn drop_package(
         return Ok(Progress::Done);
     };
     let version: Version = entry.record()?;
-    if drop_files(txn, store.blobs(), root, project, version.id, STEP).await? == Progress::More {
+    let files = Files {
+        root,
+        project,
+        version: version.id,
+        creator: version.creator,
+        account,
+    };
+    if drop_files(txn, store.blobs(), files, STEP).await? == Progress::More {
         return Ok(Progress::More);
     }
     let tombstone = Tombstone {
@@ -234,6 +307,7 @@ async fn drop_package(
     let tombstones = keys::tombstones(root, project, format, name);
     txn.put_record(&tombstones.key(&entry.item), &tombstone);
     txn.delete(&versions.key(&entry.item));
+    account.count(txn, version.creator, -Amount::version());
     drop_indexes(txn, root, project, &version);
     Ok(Progress::More)
 }
@@ -247,7 +321,13 @@ fn drop_indexes(txn: &mut Txn, root: u64, project: u64, version: &Version) {
 }
 
 /// Takes apart a piece of what a deleted project had.
-async fn drop_project(txn: &mut Txn, store: &Store, root: u64, project: u64) -> Result<Progress, ApiError> {
+async fn drop_project(
+    txn: &mut Txn,
+    store: &Store,
+    root: u64,
+    project: u64,
+    account: &Account,
+) -> Result<Progress, ApiError> {
     let place = Place {
         root,
         kind: PlaceKind::Project,
@@ -258,14 +338,13 @@ async fn drop_project(txn: &mut Txn, store: &Store, root: u64, project: u64) -> 
     }
     let packages = keys::packages(root, project);
     let Some(entry) = txn.scan(Scan::of(&packages).limit(1)).await?.pop() else {
-        return drop_records(txn, store, root, project).await;
+        return drop_records(txn, store, root, project, account).await;
     };
     let package: Package = entry.record()?;
     let format = keys::format_of_package(&entry.item);
     for key in package.former_keys.iter().chain([&package.key]) {
-        if drop_package(txn, store, root, project, (&format, &package.name), *key, None).await?
-            == Progress::More
-        {
+        let (account, package) = (account.in_format(&format), (&*format, &*package.name, *key));
+        if drop_package(txn, store, root, project, package, None, &account).await? == Progress::More {
             return Ok(Progress::More);
         }
     }
@@ -288,12 +367,17 @@ async fn drop_group(txn: &mut Txn, root: u64, group: u64) -> Result<Progress, Ap
         kind: PlaceKind::Group,
         id: group,
     };
-    let progress = drop_people(txn, place).await?;
-    if progress == Progress::Done && group == root {
+    if drop_people(txn, place).await? == Progress::More
+        || storage::forget(txn, root, place.member(), STEP).await? == STEP
+    {
+        return Ok(Progress::More);
+    }
+    if group == root {
+        txn.delete(&keys::recount(root));
         // Only now, because work is found by its root group.
         txn.delete(&keys::root_groups().key(root));
     }
-    Ok(progress)
+    Ok(Progress::Done)
 }
 
 /// Removes some members, deploy tokens and trust rules.
@@ -318,11 +402,21 @@ async fn drop_people(txn: &mut Txn, place: Place) -> Result<Progress, ApiError> 
 }
 
 /// Takes apart a piece of what the formats of a deleted project kept by records of their own.
-async fn drop_records(txn: &mut Txn, store: &Store, root: u64, project: u64) -> Result<Progress, ApiError> {
+async fn drop_records(
+    txn: &mut Txn,
+    store: &Store,
+    root: u64,
+    project: u64,
+    account: &Account,
+) -> Result<Progress, ApiError> {
     for format in FORMATS {
-        if remove_records(txn, store, root, project, *format, None).await? == Progress::More {
+        let account = account.in_format(format.name());
+        if remove_records(txn, store, root, project, *format, None, account).await? == Progress::More {
             return Ok(Progress::More);
         }
+    }
+    if storage::forget(txn, root, keys::Member::Project(project), STEP).await? == STEP {
+        return Ok(Progress::More);
     }
     protection::forget(txn, root, project);
     cleanup::forget(txn, root, project);
@@ -336,6 +430,7 @@ async fn remove_records(
     project: u64,
     format: &dyn Format,
     part: Option<u64>,
+    account: Account,
 ) -> Result<Progress, ApiError> {
     let removal = Removal {
         txn,
@@ -343,6 +438,7 @@ async fn remove_records(
         space: Space(root),
         records: keys::format(root, project, format.name()),
         part,
+        account,
     };
     format.remove(removal).await
 }

@@ -214,6 +214,7 @@ impl Scope {
             format: self.format.to_owned(),
             part,
             due,
+            ancestors: self.project.ancestors.clone(),
         };
         purge::order(txn, self.store(), self.project.root(), &work).await
     }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::App;
+use crate::registry::storage::recount;
 use crate::registry::{audit, cleanup, ending, purge, usage};
 
 /// How often a node looks for deleted things that another one left behind.
@@ -17,16 +18,20 @@ const CLEANUP_EVERY: Duration = Duration::from_secs(60);
 /// How often a node looks for what has ended.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
+/// How often a node looks for what is to be counted anew.
+const RECOUNT_EVERY: Duration = Duration::from_secs(60);
+
 /// Runs until `stop`: writes when tokens and packages were last used and who was refused, takes apart
-/// what was deleted, gives cleanup policies their turns, and forgets what has ended. Each goes on after
-/// a failure, at its next time; nothing depends on any being prompt.
+/// what was deleted, gives cleanup policies their turns, forgets what has ended, and counts anew what is
+/// stored where that was not counted yet. Each goes on after a failure, at its next time; nothing depends on any being prompt.
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         write_usage(&app, &stop),
         tell_denials(&app, &stop),
         take_apart(&app, &stop),
         clean_up(&app, &stop),
-        forget(&app, &stop)
+        forget(&app, &stop),
+        recount(&app, &stop)
     );
 }
 
@@ -39,6 +44,19 @@ async fn clean_up(app: &App, stop: &CancellationToken) {
         // A turn that is cut off here is taken up by the next node that looks when it has run out.
         if let Some(Err(error)) = stop.run_until_cancelled(cleanup::run(app)).await {
             warn!(error = ?error, "could not look for cleanup policies that are due; trying again later");
+        }
+    }
+}
+
+async fn recount(app: &App, stop: &CancellationToken) {
+    let round = async || {
+        tokio::time::sleep(RECOUNT_EVERY).await;
+        recount::run(app.store()).await
+    };
+    // What is cut off goes on with the project that it was at, on any node.
+    while let Some(done) = stop.run_until_cancelled(round()).await {
+        if let Err(error) = done {
+            warn!(error = ?error, "could not count anew what is stored; trying again later");
         }
     }
 }

@@ -8,9 +8,9 @@ use tracing::error;
 use super::{CLOCK_TOLERANCE, Collector, Pages};
 use crate::blob::hold::{is_held, is_held_in};
 use crate::blob::id::{BlobId, Generation, Space, UploadId};
-use crate::blob::keys;
 use crate::blob::record::{BlobRecord, BlobState, GarbageRecord, PendingRecord, SegmentRecord, UploadRecord};
 use crate::blob::walk::fixed;
+use crate::blob::{kept, keys};
 use crate::kv::{CommitError, ReadError, Scan, Txn};
 use crate::record::number;
 use crate::seams::Timestamp;
@@ -98,6 +98,7 @@ impl Collector<'_> {
         {
             error!(%space, blob = %id, "a blob that is named was taken for an orphan; it is kept");
             let state = BlobState::Live;
+            kept::begins(txn, space, record.size);
             txn.put_record(&key, &BlobRecord { state, ..record });
             txn.delete(&orphan);
             return Ok(false);

@@ -536,6 +536,7 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
         space,
         records,
         part,
+        account: _,
     } = removal;
     let keys = Keys(records);
     let number = match part {

@@ -42,7 +42,7 @@ use cairn_cluster::{Collection, Key};
 use futures::future::BoxFuture;
 
 use crate::app::App;
-use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead};
+use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead, Stored};
 use crate::http::error::ApiError;
 use crate::registry::blob_names::{self, Piece};
 use crate::registry::cleanup::{ContainerPolicy, Turn};
@@ -83,6 +83,10 @@ impl Format for Oci {
 
     fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
         Box::pin(store::remove(removal))
+    }
+
+    fn count_stored<'a>(&'a self, stored: Stored<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(store::count_stored(stored))
     }
 
     fn describe_blob(&self, records: &Collection, key: &Key) -> Vec<Piece> {

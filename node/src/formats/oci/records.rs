@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::Kind;
 use super::names::Digest;
+use crate::registry::storage::Amount;
 
 /// One repository of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +31,19 @@ pub(super) struct BlobLink {
     pub(super) blob: BlobId,
     pub(super) size: u64,
     pub(super) linked_at: Timestamp,
+    /// The user as whose it counts; none for a deploy token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) linked_by: Option<u64>,
 }
 
 impl Record for BlobLink {}
+
+impl BlobLink {
+    /// As what it counts.
+    pub(super) fn amount(&self) -> Amount {
+        Amount::file(self.size)
+    }
+}
 
 /// A repository holds a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +66,13 @@ pub(super) struct ManifestRecord {
 }
 
 impl Record for ManifestRecord {}
+
+impl ManifestRecord {
+    /// As what it counts, apart from what it names.
+    pub(super) fn amount(&self) -> Amount {
+        Amount::file(self.size) + Amount::version()
+    }
+}
 
 /// The config of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,13 +20,14 @@ use super::keys::{ProjectKeys, RepositoryKeys};
 use super::manifest::Manifest;
 use super::names::{Digest, Reference, Tag};
 use super::records::{BlobLink, Body, Config, LastNumber, ManifestRecord, Referrer, Repository, TagRecord};
-use super::{error, number};
-use crate::formats::{Progress, Removal};
+use super::{NAME, error, number};
+use crate::formats::{Progress, Removal, Stored};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::protection::{ContainerGuard, Right, TagChange};
-use crate::registry::reader::Reader;
+use crate::registry::reader::{Reader, next_entries};
 use crate::registry::sessions;
+use crate::registry::storage::Account;
 
 /// How long content stays that a client was told is there.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -251,8 +252,10 @@ impl<'a> Change<'a> {
             blob: blob.id(),
             size: blob.size(),
             linked_at: self.scope.now(),
+            linked_by: self.user(),
         };
         self.txn.put_record(&key, &link);
+        self.count_link(&link);
         self.scope
             .blobs()
             .reference(self.txn, blob, key.as_bytes())
@@ -281,6 +284,7 @@ impl<'a> Change<'a> {
             };
             let link = BlobLink {
                 linked_at: self.scope.now(),
+                linked_by: self.user(),
                 ..link
             };
             let (blobs, space) = (self.scope.blobs(), self.scope.space());
@@ -288,6 +292,7 @@ impl<'a> Change<'a> {
                 .reference_existing(self.txn, space, &link.blob, key.as_bytes())
                 .await?;
             self.txn.put_record(&key, &link);
+            self.count_link(&link);
         }
         self.keep(target, digest);
         Ok(true)
@@ -334,6 +339,8 @@ impl<'a> Change<'a> {
                 pushed_by: self.user(),
             };
             self.txn.put_record(&key, &record);
+            let account = self.account();
+            account.count(self.txn, record.pushed_by, record.amount());
             if let Some(job) = self.scope.caller().job() {
                 self.txn.put_record(&keys.pushed_by(&new.digest), job.origin());
             }
@@ -487,8 +494,8 @@ impl<'a> Change<'a> {
         digest: &Digest,
         record: &ManifestRecord,
     ) -> Result<(), ApiError> {
-        let (blobs, space) = (self.scope.blobs(), self.scope.space());
-        forget_manifest(self.txn, blobs, space, keys, digest, record).await?;
+        let (removing, account) = (self.removing(), self.account());
+        forget_manifest(self.txn, removing, &account, keys, digest, record).await?;
         for named in &record.references {
             self.keep(keys, named);
         }
@@ -537,10 +544,8 @@ impl<'a> Change<'a> {
         };
         self.refuse_if_used(keys, digest, "DENIED").await?;
         self.admit(Right::Delete).await?;
-        self.txn.delete(&key);
-        self.txn.delete(&keys.kept(digest));
-        let (blobs, space) = (self.scope.blobs(), self.scope.space());
-        blobs.release(self.txn, space, &link.blob, key.as_bytes()).await?;
+        let (removing, account) = (self.removing(), self.account());
+        forget_link(self.txn, removing, &account, keys, digest, &link).await?;
         Ok(true)
     }
 
@@ -559,6 +564,18 @@ impl<'a> Change<'a> {
                 Err(ApiError::new(ErrorKind::Conflict, message).with_code(code))
             }
         }
+    }
+
+    fn account(&self) -> Account {
+        Account::of(self.scope.project(), self.scope.format())
+    }
+
+    fn count_link(&mut self, link: &BlobLink) {
+        self.account().count(self.txn, link.linked_by, link.amount());
+    }
+
+    fn removing(&self) -> (&'a Blobs, Space) {
+        (self.scope.blobs(), self.scope.space())
     }
 
     fn user(&self) -> Option<u64> {
@@ -619,12 +636,13 @@ async fn is_kept<R: Reader>(
 /// Removes the record of a manifest and what other records say of it, apart from its tags.
 async fn forget_manifest(
     txn: &mut Txn,
-    blobs: &Blobs,
-    space: Space,
+    (blobs, space): (&Blobs, Space),
+    account: &Account,
     keys: &RepositoryKeys,
     digest: &Digest,
     record: &ManifestRecord,
 ) -> Result<(), ApiError> {
+    account.count(txn, record.pushed_by, -record.amount());
     let key = keys.manifest(digest);
     for named in &record.references {
         txn.delete(&keys.used(named).key(digest.to_key()));
@@ -641,6 +659,23 @@ async fn forget_manifest(
     Ok(())
 }
 
+/// Removes the record of a blob.
+async fn forget_link(
+    txn: &mut Txn,
+    (blobs, space): (&Blobs, Space),
+    account: &Account,
+    keys: &RepositoryKeys,
+    digest: &Digest,
+    link: &BlobLink,
+) -> Result<(), ApiError> {
+    account.count(txn, link.linked_by, -link.amount());
+    let key = keys.blob(digest);
+    blobs.release(txn, space, &link.blob, key.as_bytes()).await?;
+    txn.delete(&keys.kept(digest));
+    txn.delete(&key);
+    Ok(())
+}
+
 /// Removes a piece of a repository that was deleted, or of all that a project had.
 pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
     let Removal {
@@ -649,14 +684,16 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
         space,
         records,
         part,
+        account,
     } = removal;
     let keys = ProjectKeys::new(records);
     if let Some(repository) = part {
-        return take_apart(txn, blobs, space, &keys.repository(repository)).await;
+        return take_apart(txn, (blobs, space), &account, &keys.repository(repository)).await;
     }
     if let Some(entry) = txn.scan(Scan::of(&keys.images()).limit(1)).await?.pop() {
         let repository: Repository = entry.record()?;
-        if take_apart(txn, blobs, space, &keys.repository(repository.id)).await? == Progress::Done {
+        let of = keys.repository(repository.id);
+        if take_apart(txn, (blobs, space), &account, &of).await? == Progress::Done {
             txn.delete(&keys.images().key(&entry.item));
             txn.delete(&keys.image_of_id(repository.id));
         }
@@ -669,8 +706,8 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
 /// Removes a piece of a repository that can no longer be found by its name.
 async fn take_apart(
     txn: &mut Txn,
-    blobs: &Blobs,
-    space: Space,
+    removing: (&Blobs, Space),
+    account: &Account,
     keys: &RepositoryKeys,
 ) -> Result<Progress, ApiError> {
     let tags = txn.scan(Scan::of(&keys.tags()).limit(STEP)).await?;
@@ -689,17 +726,14 @@ async fn take_apart(
         if named > STEP && at > 0 {
             break;
         }
-        forget_manifest(txn, blobs, space, keys, digest, record).await?;
+        forget_manifest(txn, removing, account, keys, digest, record).await?;
     }
     if !manifests.is_empty() {
         return Ok(Progress::More);
     }
     let links = items::<BlobLink>(txn, &keys.blobs()).await?;
     for (digest, link) in &links {
-        let key = keys.blob(digest);
-        blobs.release(txn, space, &link.blob, key.as_bytes()).await?;
-        txn.delete(&keys.kept(digest));
-        txn.delete(&key);
+        forget_link(txn, removing, account, keys, digest, link).await?;
     }
     if !links.is_empty() {
         return Ok(Progress::More);
@@ -707,6 +741,50 @@ async fn take_apart(
     txn.delete(&keys.tag_count());
     txn.delete(&keys.cleaned());
     Ok(Progress::Done)
+}
+
+/// Counts what the repositories of a project store, and those that are still to be taken apart.
+pub(super) async fn count_stored(stored: Stored<'_>) -> Result<(), ApiError> {
+    let Stored {
+        snapshot,
+        records,
+        parts,
+        sums,
+    } = stored;
+    let keys = ProjectKeys::new(records);
+    let mut repositories = parts;
+    let mut after = None;
+    loop {
+        let entries = next_entries(snapshot, &keys.images(), &mut after).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in &entries {
+            repositories.push(entry.record::<Repository>()?.id);
+        }
+    }
+    for id in repositories {
+        let keys = keys.repository(id);
+        for collection in [keys.manifests(), keys.blobs()] {
+            let mut after = None;
+            loop {
+                let entries = next_entries(snapshot, &collection, &mut after).await?;
+                if entries.is_empty() {
+                    break;
+                }
+                for entry in &entries {
+                    let (user, amount) = match collection == keys.manifests() {
+                        true => entry
+                            .record()
+                            .map(|it: ManifestRecord| (it.pushed_by, it.amount()))?,
+                        false => entry.record().map(|it: BlobLink| (it.linked_by, it.amount()))?,
+                    };
+                    sums.add(NAME, user, amount);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn items<R: Record>(txn: &mut Txn, collection: &Collection) -> Result<Vec<(Digest, R)>, ApiError> {

@@ -84,6 +84,11 @@ pub(crate) async fn furnish(node: &TestNode, image: &str) {
     node.push_image(image, "one", b"layer").await;
 }
 
+/// Pushes one of several images to a repository.
+pub(crate) async fn push(node: &TestNode, image: &str, layer: u8) {
+    node.push_image(image, "one", &[layer; 5]).await;
+}
+
 /// What a test does with a node, as a developer unless it says otherwise.
 impl TestNode {
     /// Pushes a blob in one request.

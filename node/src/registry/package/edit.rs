@@ -18,9 +18,10 @@ use crate::registry::package::record::{
     File, Location, MAX_METADATA_BYTES, Package, Status, Tombstone, Version,
 };
 use crate::registry::protection::{PackageGuard, Right};
-use crate::registry::purge::{self, Purge};
+use crate::registry::purge::{self, Files, Purge};
 use crate::registry::scope::Scope;
 use crate::registry::settings::DuplicatePolicy;
+use crate::registry::storage::{Account, Amount};
 
 /// Versions with more files than this are hidden at once and taken apart in the background.
 const FILES_PER_TRANSACTION: usize = 64;
@@ -139,6 +140,10 @@ impl<'a> Edit<'a> {
 
     fn project(&self) -> u64 {
         self.scope.project().id
+    }
+
+    fn account(&self) -> Account {
+        Account::of(self.scope.project(), self.scope.format())
     }
 
     fn creator(&self) -> Option<u64> {
@@ -302,6 +307,7 @@ impl<'a> Edit<'a> {
         let time = keys::time_item(version.created_at.0, version.id);
         self.txn
             .put_record(&keys::version_times(root, project).key(time), &location);
+        self.account().count(self.txn, version.creator, Amount::version());
         let act = Act::new("package.version_created").to(location.to_string());
         self.scope.tell(self.txn, act);
         if let Some(job) = self.scope.caller().job() {
@@ -413,6 +419,8 @@ impl<'a> Edit<'a> {
         self.txn
             .put_record(&keys::files(root, project, version.id).key(&file.name), &file);
         self.txn.put(&id_key, file.name.clone());
+        self.account()
+            .count(self.txn, version.creator, Amount::file(file.size));
         self.refer_to(content, &id_key).await?;
         self.tell_of_file("package.file_added", version, &file).await?;
         Ok(FilePut::Added(file))
@@ -505,6 +513,8 @@ impl<'a> Edit<'a> {
     async fn drop_file(&mut self, version: &Version, file: &File) -> Result<(), ApiError> {
         let id_key = keys::file_ids(self.root(), self.project(), version.id).key(file.id);
         self.txn.delete(&id_key);
+        self.account()
+            .count(self.txn, version.creator, -Amount::file(file.size));
         let (blobs, space) = (self.scope.blobs(), self.scope.space());
         Ok(blobs
             .release(self.txn, space, &file.blob, id_key.as_bytes())
@@ -537,6 +547,8 @@ impl<'a> Edit<'a> {
         self.txn.delete(&keys::version_times(root, project).key(time));
         self.txn.delete(&keys::pulled(root, project, version.id));
         self.txn.delete(&keys::published_by(root, project, version.id));
+        let account = self.account();
+        account.count(self.txn, version.creator, -Amount::version());
         let ids = keys::file_ids(root, project, version.id);
         let files = self
             .txn
@@ -546,11 +558,21 @@ impl<'a> Edit<'a> {
             let work = Purge::Version {
                 project,
                 version: version.id,
+                ancestors: account.ancestors().to_vec(),
+                format: self.scope.format().into(),
+                creator: version.creator,
             };
             return purge::order(self.txn, self.scope.store(), root, &work).await;
         }
         let blobs = self.scope.blobs();
-        purge::drop_files(self.txn, blobs, root, project, version.id, FILES_PER_TRANSACTION).await?;
+        let files = Files {
+            root,
+            project,
+            version: version.id,
+            creator: version.creator,
+            account: &account,
+        };
+        purge::drop_files(self.txn, blobs, files, FILES_PER_TRANSACTION).await?;
         Ok(())
     }
 
@@ -582,6 +604,7 @@ impl<'a> Edit<'a> {
             name: trace.name,
             key: trace.key,
             deleted_by: self.creator(),
+            ancestors: self.scope.project().ancestors.clone(),
         };
         purge::order(self.txn, self.scope.store(), root, &work).await
     }
