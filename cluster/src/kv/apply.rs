@@ -189,6 +189,13 @@ fn checks_hold(view: &dyn State, index: u64, checks: &[v1::Check]) -> Result<boo
         let current = match &check.subject {
             Some(v1::check::Subject::Key(key)) => view.get(key)?.map_or(0, |found| found.version),
             Some(v1::check::Subject::Collection(collection)) => view.revision(collection)?,
+            Some(v1::check::Subject::AtMost(bound)) => {
+                let current = view.get(&bound.key)?.map(|found| found.value);
+                if number(index, current)?.cast_signed() > bound.most {
+                    return Ok(false);
+                }
+                continue;
+            }
             None => return Err(ApplyError::UnknownCommand(index)),
         };
         if current != check.version {

@@ -28,6 +28,8 @@ macro_rules! run_suite {
             what_no_log_entry_can_carry_is_refused_before_it_is_one,
             scans_go_both_ways_from_a_position,
             counters_never_conflict,
+            a_bound_counter_is_never_brought_past_its_bound,
+            those_who_add_to_a_bound_counter_do_not_conflict_while_there_is_room,
             a_number_is_raised_and_never_lowered,
             a_view_stays_as_it_is,
             a_revision_tells_that_items_have_changed,
@@ -232,6 +234,64 @@ pub(crate) async fn counters_never_conflict(stage: Stage) {
         .await
         .unwrap();
     assert_eq!(sum as i64, -3);
+}
+
+pub(crate) async fn a_bound_counter_is_never_brought_past_its_bound(stage: Stage) {
+    let counter = key("bound");
+    let add = async |kv: &Kv, delta: i64| {
+        let mut txn = kv.begin().await.unwrap();
+        txn.bound(&counter, 10);
+        txn.add(&counter, delta - 1);
+        txn.add(&counter, 1);
+        assert_eq!(txn.added(&counter), delta);
+        txn.put(&key("beside"), "x");
+        txn.commit().await
+    };
+    let number = async || {
+        let number = stage.other.latest().await.unwrap().number(&counter).await;
+        number.unwrap().cast_signed()
+    };
+    add(&stage.one, 11).await.unwrap_err();
+    assert!(
+        stage
+            .other
+            .latest()
+            .await
+            .unwrap()
+            .get(&key("beside"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    add(&stage.one, 10).await.unwrap();
+    assert!(matches!(add(&stage.other, 1).await, Err(CommitError::Conflict)));
+    add(&stage.other, -12).await.unwrap();
+    assert_eq!(number().await, -2);
+    // Past it by a transaction that does not bound it, it can still be lowered.
+    let mut txn = stage.one.begin().await.unwrap();
+    txn.add(&counter, 100);
+    txn.commit().await.unwrap();
+    add(&stage.one, 1).await.unwrap_err();
+    add(&stage.one, -1).await.unwrap();
+    assert_eq!(number().await, 97);
+}
+
+pub(crate) async fn those_who_add_to_a_bound_counter_do_not_conflict_while_there_is_room(stage: Stage) {
+    let counter = key("bound");
+    let mut begun = Vec::new();
+    for nth in 0..5 {
+        let kv = if nth % 2 == 0 { &stage.one } else { &stage.other };
+        begun.push(kv.begin().await.unwrap());
+    }
+    let mut outcomes = Vec::new();
+    for mut txn in begun {
+        txn.bound(&counter, 30);
+        txn.add(&counter, 7);
+        outcomes.push(txn.commit().await.is_ok());
+    }
+    assert_eq!(outcomes, [true, true, true, true, false]);
+    let number = stage.one.latest().await.unwrap().number(&counter).await;
+    assert_eq!(number.unwrap(), 28);
 }
 
 pub(crate) async fn a_number_is_raised_and_never_lowered(stage: Stage) {

@@ -19,13 +19,15 @@ pub const MAX_TRANSACTION_BYTES: usize = 1 << 20;
 /// A transaction in the making. Dropping it changes nothing.
 ///
 /// Every `get` and `scan` is checked again at commit: if what it saw has changed by then, the
-/// commit answers [`CommitError::Conflict`] and nothing is written. What is read through
+/// commit answers [`CommitError::Conflict`] and nothing is written. The same if a counter would
+/// leave its [bound](Txn::bound). What is read through
 /// [`Txn::snapshot`] is not checked.
 pub struct Txn {
     kv: Kv,
     snapshot: Snapshot,
     key_checks: BTreeMap<Bytes, u64>,
     collection_checks: BTreeMap<Bytes, u64>,
+    bounds: BTreeMap<Bytes, i64>,
     writes: Vec<v1::Write>,
     written_bytes: usize,
 }
@@ -37,6 +39,7 @@ impl Txn {
             snapshot,
             key_checks: BTreeMap::new(),
             collection_checks: BTreeMap::new(),
+            bounds: BTreeMap::new(),
             writes: Vec::new(),
             written_bytes: 0,
         }
@@ -120,6 +123,28 @@ impl Txn {
         self.write(key, v1::write::Op::Add(delta));
     }
 
+    /// Makes the commit fail if what this transaction adds to a counter brings it above `most`,
+    /// whatever it was when the transaction began. So those who add to it at the same time do not
+    /// conflict as long as there is room for all of them. Nothing is asked of a transaction that
+    /// leaves the counter as it is, or lowers it.
+    pub fn bound(&mut self, key: &Key, most: i64) {
+        self.bounds.insert(key.as_bytes().clone(), most);
+    }
+
+    /// What it adds to a counter so far.
+    pub fn added(&self, key: &Key) -> i64 {
+        self.added_to(key.as_bytes())
+    }
+
+    fn added_to(&self, key: &[u8]) -> i64 {
+        let additions = self.writes.iter().filter(|write| write.key == key);
+        let additions = additions.filter_map(|write| match write.op {
+            Some(v1::write::Op::Add(delta)) => Some(delta),
+            _ => None,
+        });
+        additions.fold(0, i64::saturating_add)
+    }
+
     /// Raises a number to at least `least`. Never conflicts with other raises.
     pub fn raise(&mut self, key: &Key, least: u64) {
         self.write(key, v1::write::Op::Raise(least));
@@ -164,6 +189,22 @@ impl Txn {
         if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_KEY_BYTES) {
             return Err(CommitError::KeyTooLong { bytes });
         }
+        let bounds: Vec<_> = self
+            .bounds
+            .iter()
+            .filter_map(|(key, most)| {
+                let added = self.added_to(key);
+                let most = most.saturating_sub(added);
+                let bound = v1::AtMost {
+                    key: key.clone(),
+                    most,
+                };
+                (added > 0).then_some(v1::Check {
+                    subject: Some(v1::check::Subject::AtMost(bound)),
+                    version: 0,
+                })
+            })
+            .collect();
         let subject_checks = |map: BTreeMap<Bytes, u64>, subject: fn(Bytes) -> v1::check::Subject| {
             map.into_iter().map(move |(name, version)| v1::Check {
                 subject: Some(subject(name)),
@@ -175,6 +216,7 @@ impl Txn {
                 self.collection_checks,
                 v1::check::Subject::Collection,
             ))
+            .chain(bounds)
             .collect();
         self.kv
             .submit(self.snapshot.applied_index(), checks, self.writes)

@@ -262,6 +262,10 @@ mod stored {
             checks: vec![
                 check(Subject::Key(Bytes::from_static(b"read"))),
                 check(Subject::Collection(Bytes::from_static(b"scanned"))),
+                check(Subject::AtMost(v1::AtMost {
+                    key: Bytes::from_static(b"counter"),
+                    most: -5,
+                })),
             ],
             writes: vec![
                 write(Op::Put(Bytes::from_static(b"value"))),
@@ -290,6 +294,7 @@ mod stored {
             let checks = transaction.checks.iter().map(|check| match &check.subject {
                 Some(Subject::Key(key)) => json!({"key": hex(key), "version": check.version}),
                 Some(Subject::Collection(name)) => json!({"collection": hex(name), "version": check.version}),
+                Some(Subject::AtMost(bound)) => json!({"counter": hex(&bound.key), "most": bound.most}),
                 None => panic!("a kind of check is not known any more"),
             });
             let writes = transaction.writes.iter().map(|write| match &write.op {

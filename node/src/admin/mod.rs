@@ -19,6 +19,7 @@ mod packages;
 mod personal_tokens;
 mod projects;
 mod protection;
+mod quotas;
 mod settings;
 mod shown;
 #[cfg(test)]
@@ -63,6 +64,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(backups::routes())
         .merge(cleanup::own_routes())
         .merge(usage::routes())
+        .merge(quotas::routes())
         .merge(trust_rules::routes())
         .merge(token_exchange::routes())
         .merge(cluster::routes())

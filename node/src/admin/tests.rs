@@ -5,6 +5,7 @@ mod cleanup;
 mod packages;
 mod people;
 mod protection;
+mod quotas;
 mod tokens;
 mod tree;
 mod usage;

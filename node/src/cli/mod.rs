@@ -21,6 +21,7 @@ mod package;
 mod place;
 mod project;
 mod protect;
+mod quota;
 mod restore;
 mod rows;
 mod serve;
@@ -107,6 +108,9 @@ enum Command {
     /// What projects let go by themselves
     #[command(subcommand)]
     Cleanup(cleanup::Command),
+    /// How much projects and groups may store
+    #[command(subcommand)]
+    Quota(quota::Command),
     /// What is stored, by format, user or project
     Usage(usage::Arguments),
     /// Tokens, with which clients sign in
@@ -157,6 +161,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Protect(command) => on_this_thread(protect::run(command, output)),
         Command::Cleanup(command) => on_this_thread(cleanup::run(command, output)),
+        Command::Quota(command) => on_this_thread(quota::run(command, output)),
         Command::Usage(arguments) => on_this_thread(usage::run(arguments, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),
         Command::User(command) => on_this_thread(user::run(command, output)),

@@ -130,6 +130,12 @@ pub trait Format: Send + Sync {
         vec![blob_names::below(records, key)]
     }
 
+    /// What a publish for which a quota leaves no room is answered: 403, because the clients of most
+    /// formats send everything again and again when the status is one of the server's.
+    fn over_quota(&self, message: &str) -> ApiError {
+        ApiError::forbidden(message)
+    }
+
     /// What a user pastes, or a command writes, to set up each client.
     fn clients(&self) -> &'static [ClientSetup];
 }

@@ -32,6 +32,7 @@
 //! │       ├── member   user id               → Member
 //! │       ├── deploy   token number          → Deploy (a list entry)
 //! │       ├── stored   see storage           → bytes, files or versions that count here (added)
+//! │       ├── quota    ""                    → Quota
 //! │       └── trust    rule number           → ()
 //! ├── project          project id            → Project
 //! │   └── {project id}
@@ -39,6 +40,7 @@
 //! │       ├── deploy   token number          → Deploy (a list entry)
 //! │       ├── trust    rule number           → ()
 //! │       ├── stored   see storage           → bytes, files or versions that count here (added)
+//! │       ├── quota    ""                    → Quota
 //! │       ├── name     format, 0, name       → Package
 //! │       ├── version / {package key}   version        → Version
 //! │       ├── tomb    / {format} / {name}  version     → Tombstone
@@ -250,6 +252,11 @@ pub(in crate::registry) fn trust_rules_of(root: u64, of: Member) -> Collection {
 /// The counters of what a group or project stores.
 pub(in crate::registry) fn stored(root: u64, of: Member) -> Collection {
     of.base(root).at("stored")
+}
+
+/// How much a group or project may store.
+pub(in crate::registry) fn quota(root: u64, of: Member) -> Key {
+    of.base(root).at("quota").key("")
 }
 
 /// How far the recount of what a root group stores came.

@@ -37,7 +37,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::sessions::{self, SessionKeys};
 use crate::registry::settings::DuplicatePolicy;
 
@@ -101,6 +101,10 @@ impl Format for Generic {
             }
             parts::remove(removal).await
         })
+    }
+
+    fn over_quota(&self, message: &str) -> ApiError {
+        ApiError::new(ErrorKind::InsufficientStorage, message)
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

@@ -222,6 +222,11 @@ pub(super) async fn refuse_early(
         present = view.file(&version, place.file()).await?;
     }
     demands.conditions.check(present.as_ref())?;
+    // What replaces something, or is there already, may need less room than it has bytes.
+    if present.is_none() {
+        let bytes = body::content_length(headers).unwrap_or(0);
+        scope.refuse_over_quota(bytes).await?;
+    }
     match (present, place.policy(&demands.duplicates)) {
         (Some(_), DuplicatePolicy::Forbid) => Err(place.duplicate()),
         (Some(file), DuplicatePolicy::ForbidSameContentOk)

@@ -119,6 +119,9 @@ pub(super) async fn begin(
     } else if let Some(digest) = query.get("digest") {
         let digest: Digest = digest.parse()?;
         let uploads = Uploads::new(&image.scope, &image.path);
+        uploads
+            .refuse_over_quota(&digest, body::content_length(&head.parts.headers))
+            .await?;
         uploads.put(&digest, largest(head), incoming).await?;
         return Ok(created(name, &digest));
     }

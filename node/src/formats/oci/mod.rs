@@ -89,6 +89,10 @@ impl Format for Oci {
         Box::pin(store::count_stored(stored))
     }
 
+    fn over_quota(&self, message: &str) -> ApiError {
+        ApiError::forbidden(message).with_code("DENIED")
+    }
+
     fn describe_blob(&self, records: &Collection, key: &Key) -> Vec<Piece> {
         keys::describe(records, key).unwrap_or_else(|| vec![blob_names::below(records, key)])
     }

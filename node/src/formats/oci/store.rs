@@ -255,7 +255,7 @@ impl<'a> Change<'a> {
             linked_by: self.user(),
         };
         self.txn.put_record(&key, &link);
-        self.count_link(&link);
+        self.count_link(&link).await?;
         self.scope
             .blobs()
             .reference(self.txn, blob, key.as_bytes())
@@ -292,7 +292,7 @@ impl<'a> Change<'a> {
                 .reference_existing(self.txn, space, &link.blob, key.as_bytes())
                 .await?;
             self.txn.put_record(&key, &link);
-            self.count_link(&link);
+            self.count_link(&link).await?;
         }
         self.keep(target, digest);
         Ok(true)
@@ -340,7 +340,9 @@ impl<'a> Change<'a> {
             };
             self.txn.put_record(&key, &record);
             let account = self.account();
-            account.count(self.txn, record.pushed_by, record.amount());
+            account
+                .charge(self.txn, record.pushed_by, record.amount())
+                .await?;
             if let Some(job) = self.scope.caller().job() {
                 self.txn.put_record(&keys.pushed_by(&new.digest), job.origin());
             }
@@ -570,8 +572,9 @@ impl<'a> Change<'a> {
         Account::of(self.scope.project(), self.scope.format())
     }
 
-    fn count_link(&mut self, link: &BlobLink) {
-        self.account().count(self.txn, link.linked_by, link.amount());
+    async fn count_link(&mut self, link: &BlobLink) -> Result<(), ApiError> {
+        let account = self.account();
+        account.charge(self.txn, link.linked_by, link.amount()).await
     }
 
     fn removing(&self) -> (&'a Blobs, Space) {

@@ -89,6 +89,13 @@ pub(crate) async fn push(node: &TestNode, image: &str, layer: u8) {
     node.push_image(image, "one", &[layer; 5]).await;
 }
 
+/// Pushes a blob in one request, whatever comes of it.
+pub(crate) async fn try_push_blob(node: &TestNode, image: &str, content: &[u8]) -> Answer {
+    let target = format!("/v2/{image}/blobs/uploads/?digest={}", sha256(content));
+    let request = node.post(target).by("developer").body(content.to_vec());
+    request.send().await
+}
+
 /// What a test does with a node, as a developer unless it says otherwise.
 impl TestNode {
     /// Pushes a blob in one request.

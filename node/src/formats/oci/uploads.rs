@@ -10,7 +10,7 @@ use super::incoming::Incoming;
 use super::names::{Algorithm, Digest};
 use super::path::ChunkRange;
 use super::records::FinishedUpload;
-use super::store::Change;
+use super::store::{self, Change};
 use crate::http::body::BodyError;
 use crate::http::error::ApiError;
 use crate::registry::Scope;
@@ -135,6 +135,23 @@ impl<'a> Uploads<'a> {
                 }
             },
         })
+    }
+
+    /// Refuses a blob of this length for which a quota leaves no room, unless the repository has it.
+    pub(super) async fn refuse_over_quota(
+        &self,
+        digest: &Digest,
+        length: Option<u64>,
+    ) -> Result<(), ApiError> {
+        let (Some(length), snapshot) = (length, self.scope.snapshot()) else {
+            return Ok(());
+        };
+        if let Some(keys) = store::repository(self.scope, self.image).await?
+            && snapshot.get(&keys.blob(digest)).await?.is_some()
+        {
+            return Ok(());
+        }
+        self.scope.refuse_over_quota(length).await
     }
 
     /// Stores a blob that comes in one request.

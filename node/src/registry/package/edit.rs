@@ -420,7 +420,8 @@ impl<'a> Edit<'a> {
             .put_record(&keys::files(root, project, version.id).key(&file.name), &file);
         self.txn.put(&id_key, file.name.clone());
         self.account()
-            .count(self.txn, version.creator, Amount::file(file.size));
+            .charge(self.txn, version.creator, Amount::file(file.size))
+            .await?;
         self.refer_to(content, &id_key).await?;
         self.tell_of_file("package.file_added", version, &file).await?;
         Ok(FilePut::Added(file))

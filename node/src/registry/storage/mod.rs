@@ -6,9 +6,10 @@
 //! publishes waits for, or conflicts with, another one because of them.
 //!
 //! A file counts in every project and version that has it, however often its bytes are stored. What
-//! was deleted counts until it has been taken apart. [`recount`] makes the counters right where
+//! was deleted counts until it has been taken apart. [`quota`] limits it; [`recount`] makes the counters right where
 //! something was stored before there were any, and proves them.
 
+pub(crate) mod quota;
 pub(in crate::registry) mod recount;
 
 use std::collections::BTreeMap;
@@ -198,17 +199,23 @@ impl Account {
         &self.ancestors
     }
 
-    /// Counts, as part of the transaction that does it, what is stored or, below 0, removed.
-    pub(crate) fn count(&self, txn: &mut Txn, user: Option<u64>, amount: Amount) {
+    /// The groups from the root down, and the project; none if it does not count.
+    fn places(&self) -> Vec<Place> {
         let Some(root) = self.ancestors.first() else {
-            return;
+            return Vec::new();
         };
+        let groups = self.ancestors.iter().map(|id| Place::group(*root, *id));
+        groups.chain([Place::project(*root, self.project)]).collect()
+    }
+
+    /// Counts, as part of the transaction that does it, what is stored or, below 0, removed. Of what
+    /// is stored, [`Account::charge`] also makes sure that it may be.
+    pub(crate) fn count(&self, txn: &mut Txn, user: Option<u64>, amount: Amount) {
         let mut sums = Sums::default();
         sums.add(&self.format, user, amount);
         sums.drop_zeros();
-        let groups = self.ancestors.iter().map(|id| Member::Group(*id));
-        for place in groups.chain([Member::Project(self.project)]) {
-            let counters = keys::stored(*root, place);
+        for place in self.places() {
+            let counters = keys::stored(place.root, place.member());
             for (item, by) in &sums.0 {
                 txn.add(&counters.key(item), *by);
             }
@@ -426,7 +433,7 @@ impl Authorised<Instance, Own> {
     }
 }
 
-/// Removes some counters of a project of which nothing is left; says how many.
+/// Removes the quota and some counters of a group or project of which nothing is left; says how many.
 pub(in crate::registry) async fn forget(
     txn: &mut Txn,
     root: u64,
@@ -434,6 +441,7 @@ pub(in crate::registry) async fn forget(
     limit: usize,
 ) -> Result<usize, ReadError> {
     let counters = keys::stored(root, of);
+    txn.delete(&keys::quota(root, of));
     let left = txn.scan(Scan::of(&counters).limit(limit)).await?;
     for entry in &left {
         txn.delete(&counters.key(&entry.item));
