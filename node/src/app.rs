@@ -6,6 +6,7 @@ use cairn_cluster::{Blobs, Kv, Seams, Unavailable};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::cluster::{NoCluster, Operator};
+use crate::auth::password::PasswordHashing;
 use crate::auth::throttle::Throttle;
 use crate::http::buffers::ReadBuffers;
 use crate::http::parsing::ParserThreads;
@@ -13,6 +14,7 @@ use crate::http::rates::Rates;
 use crate::http::settings::HttpSettings;
 use crate::oidc::Issuers;
 use crate::registry::audit::Denials;
+use crate::registry::sign_in::RightPasswords;
 use crate::registry::store::Store;
 
 /// The state of every handler. Cheap to clone.
@@ -29,6 +31,8 @@ struct Inner {
     http: HttpSettings,
     rates: Rates,
     throttle: Throttle,
+    passwords: PasswordHashing,
+    right_passwords: RightPasswords,
     denials: Denials,
     issuers: Issuers,
     parser_threads: ParserThreads,
@@ -56,6 +60,8 @@ impl App {
             rates: Rates::new(&http.rates),
             http,
             throttle: Throttle::default(),
+            passwords: PasswordHashing::default(),
+            right_passwords: RightPasswords::default(),
             denials: Denials::default(),
             issuers: Issuers::default(),
             parser_threads: ParserThreads::default(),
@@ -105,6 +111,16 @@ impl App {
     /// Who failed to sign in too often.
     pub(crate) fn throttle(&self) -> &Throttle {
         &self.inner.throttle
+    }
+
+    /// Where passwords are hashed.
+    pub(crate) fn passwords(&self) -> &PasswordHashing {
+        &self.inner.passwords
+    }
+
+    /// Passwords that were right lately.
+    pub(crate) fn right_passwords(&self) -> &RightPasswords {
+        &self.inner.right_passwords
     }
 
     /// Who was refused something.

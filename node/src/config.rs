@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who is believed.
     pub trust: Trust,
+    /// How people sign in.
+    pub auth: Auth,
     /// What the node says of itself.
     pub log: Log,
 }
@@ -235,6 +237,38 @@ impl Default for Trust {
     }
 }
 
+/// How people sign in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Whether a user may sign in by a password that Cairn keeps.
+    pub passwords: bool,
+    /// Whether package clients may send a password where a token belongs.
+    pub passwords_for_packages: bool,
+    /// A session ends when it was not used for this long ...
+    #[serde(with = "duration")]
+    pub session_idle: Duration,
+    /// ... and this long after it began.
+    #[serde(with = "duration")]
+    pub session_lifetime: Duration,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            passwords: true,
+            // A client keeps what it sends in a file; a token in it can do less, and be withdrawn.
+            passwords_for_packages: false,
+            session_idle: Duration::from_secs(24 * 60 * 60),
+            session_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// The shortest time after which a session that is not used may end: when it was used is written to
+/// about ten minutes.
+const MIN_SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
+
 /// What the node says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -373,6 +407,14 @@ impl Config {
         if let Some([there, missing]) = alone {
             return Err(ConfigError::Contradiction(format!(
                 "http.{there} is set without http.{missing}: TLS needs both"
+            )));
+        }
+        let auth = &self.auth;
+        if auth.session_idle < MIN_SESSION_IDLE || auth.session_lifetime < auth.session_idle {
+            return Err(ConfigError::Contradiction(format!(
+                "auth.session_idle is {:?} and auth.session_lifetime {:?}: the first must be 30 minutes at \
+                 least, and no longer than the second",
+                auth.session_idle, auth.session_lifetime
             )));
         }
         if let Some(url) = &self.http.external_url {
@@ -624,6 +666,8 @@ mod tests {
         check("[http]\nmax_connections = 0", "http.max_connections");
         check("[http]\ntls_certificate = \"/a.pem\"", "without http.tls_key");
         check("[http]\ntls_key = \"/a.pem\"", "without http.tls_certificate");
+        check("[auth]\nsession_idle = \"5m\"", "auth.session_idle");
+        check("[auth]\nsession_lifetime = \"1h\"", "auth.session_lifetime");
         check("[http]\nproxy_protocol = [\"10.0.0.0\"]", "http.proxy_protocol");
         check(
             "[http]\nexternal_url = \"https://packages.example.com/cairn\"",

@@ -540,6 +540,13 @@ fn groups_projects_people_and_tokens_are_administered_by_commands_and_by_a_file(
     check(&as_ann, 0, &["tools"]);
     check(&["token", "rotate", &number], 0, &["made token laptop", "cnp-"]);
     check(&as_ann, 4, &["next: set CAIRN_TOKEN"]);
+    // A password is never an argument, and there is no terminal here to ask at.
+    check(&["user", "password", "ann"], 2, &["--stdin"]);
+    check(
+        &["user", "password", "ann", "secret"],
+        2,
+        &["unexpected argument"],
+    );
     check(&["user", "block", "ann"], 0, &["blocked ann"]);
     check(
         &["member", "remove", "ann", "--project", "tools/app"],

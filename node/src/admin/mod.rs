@@ -20,6 +20,7 @@ mod personal_tokens;
 mod projects;
 mod protection;
 mod quotas;
+mod session;
 mod settings;
 mod shown;
 #[cfg(test)]
@@ -65,6 +66,8 @@ pub(crate) fn routes() -> Router<App> {
         .merge(cleanup::own_routes())
         .merge(usage::routes())
         .merge(quotas::routes())
+        .merge(session::routes())
+        .merge(users::own_routes())
         .merge(trust_rules::routes())
         .merge(token_exchange::routes())
         .merge(cluster::routes())

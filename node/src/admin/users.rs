@@ -1,34 +1,41 @@
-//! `/user`, `/users`.
+//! `/user`, `/users`; and `/user/password`, by which people change their own.
 
 use axum::extract::Path;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::admin::shown::{required, text, user as shown, with};
 use crate::app::App;
-use crate::auth::{Access, Authorised, Instance, Own, See};
-use crate::http::body::Params;
+use crate::auth::password::Password;
+use crate::auth::{Access, Authorised, Instance, ManageSelf, Own, See};
+use crate::http::body::{JsonBody, Params};
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
+use crate::http::host::BaseUrl;
 use crate::http::page::Paging;
 use crate::registry::names::Username;
-use crate::registry::user::{self, NewUser, User, UserState};
+use crate::registry::user::{self, NewUser, User, UserChange, UserState};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/user", get(own))
         .route("/users", get(list).post(create))
-        .route("/users/{user_id}", get(show))
+        .route("/users/{user_id}", get(show).put(update))
         .route("/users/{user_id}/block", post(block))
         .route("/users/{user_id}/unblock", post(unblock))
 }
 
+/// The routes below `/api/cairn/v1`.
+pub(super) fn own_routes() -> Router<App> {
+    Router::new().route("/api/cairn/v1/user/password", put(change_password))
+}
+
 /// A user as it sees itself, or as an administrator sees it.
-fn whole(user: &User, access: &Access) -> Value {
+pub(super) fn whole(user: &User, base_url: &BaseUrl) -> Value {
     let more = json!({
         "email": user.email,
         "is_admin": user.admin,
@@ -37,17 +44,17 @@ fn whole(user: &User, access: &Access) -> Value {
         "two_factor_enabled": false,
         "external": false,
     });
-    with(shown(user, access.base_url()), more)
+    with(shown(user, base_url), more)
 }
 
 async fn own(access: Access) -> Result<Json<Value>, ApiError> {
-    Ok(Json(whole(access.signed_in()?, &access)))
+    Ok(Json(whole(access.signed_in()?, access.base_url())))
 }
 
 async fn show(instance: Authorised<Instance, See>, Path(id): Path<u64>) -> Result<Json<Value>, ApiError> {
     let user = instance.user_shown(id).await?;
     Ok(Json(match instance.caller().is_admin() {
-        true => whole(&user, instance.access()),
+        true => whole(&user, instance.base_url()),
         false => shown(&user, instance.base_url()),
     }))
 }
@@ -85,7 +92,7 @@ async fn list(
     }
     let admin = instance.caller().is_admin();
     Ok(selection.finish().into_json(|user| match admin {
-        true => whole(&user, instance.access()),
+        true => whole(&user, instance.base_url()),
         false => shown(&user, instance.base_url()),
     }))
 }
@@ -98,8 +105,9 @@ struct Create {
     email: Option<String>,
     #[serde(default, deserialize_with = "form::boolean")]
     admin: Option<bool>,
-    /// GitLab wants to be told one of these three. Users sign in by tokens, so the two that make
-    /// up for a missing password or letter say nothing new.
+    password: Option<Password>,
+    /// GitLab wants to be told one of these, or a password. Users may do without one, so the two that
+    /// make up for a missing password or letter say nothing new.
     #[serde(default, deserialize_with = "form::boolean", rename = "force_random_password")]
     _force_random_password: Option<bool>,
     #[serde(default, deserialize_with = "form::boolean", rename = "skip_confirmation")]
@@ -117,7 +125,7 @@ async fn create(
         .map_err(|_| ApiError::invalid_field("username", "is invalid"))?;
     if create.reset_password == Some(true) {
         return Err(ApiError::parameter(
-            "reset_password: Cairn sends no letters; make a token for the user",
+            "reset_password: Cairn sends no letters; set a password, or make a token for the user",
         ));
     }
     let name = create.name.unwrap_or_else(|| username.as_str().to_owned());
@@ -128,8 +136,70 @@ async fn create(
         bot: false,
         username,
     };
-    let user = instance.create_user(new).await?;
-    Ok((StatusCode::CREATED, Json(whole(&user, instance.access()))).into_response())
+    let password = match &create.password {
+        Some(password) => Some(instance.hash_password(&new.username, password).await?),
+        None => None,
+    };
+    let user = instance.create_user(new, password).await?;
+    Ok((StatusCode::CREATED, Json(whole(&user, instance.base_url()))).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    name: Option<String>,
+    email: Option<String>,
+    #[serde(default, deserialize_with = "form::boolean")]
+    admin: Option<bool>,
+    password: Option<Password>,
+}
+
+async fn update(
+    instance: Authorised<Instance, Own>,
+    Path(id): Path<u64>,
+    Params(update): Params<Update>,
+) -> Result<Json<Value>, ApiError> {
+    let bounded = |field: &str, value: Option<String>| value.map(|value| text(field, &value)).transpose();
+    let change = UserChange {
+        name: bounded("name", update.name)?,
+        email: bounded("email", update.email)?,
+        admin: update.admin,
+    };
+    let password = match &update.password {
+        Some(password) => {
+            let username = instance.username_of(id).await?;
+            Some(instance.hash_password(&username, password).await?)
+        }
+        None => None,
+    };
+    let user = instance.change_user(id, change, password).await?;
+    Ok(Json(whole(&user, instance.base_url())))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    /// The one that there is.
+    password: Password,
+    new_password: Password,
+}
+
+/// Changes one's own password. All sessions end; a browser goes on with a new one.
+async fn change_password(
+    instance: Authorised<Instance, ManageSelf>,
+    JsonBody(change): JsonBody<ChangePassword>,
+) -> Result<Response, ApiError> {
+    let id = instance
+        .change_own_password(&change.password, &change.new_password)
+        .await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Some(id) = id {
+        let lifetime = instance.access().app().http().auth.session_lifetime;
+        response
+            .headers_mut()
+            .insert(header::SET_COOKIE, id.cookie(lifetime));
+    }
+    Ok(response)
 }
 
 async fn block(instance: Authorised<Instance, Own>, Path(id): Path<u64>) -> Result<Response, ApiError> {

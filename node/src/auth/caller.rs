@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use cairn_cluster::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use crate::auth::derived::Grants;
 use crate::auth::scopes::{Scopes, TokenScope};
+use crate::auth::session::SessionName;
 use crate::auth::token::TokenId;
 use crate::registry::place::Place;
 use crate::registry::trust::Job;
@@ -17,8 +21,31 @@ pub struct Caller(Arc<Inner>);
 struct Inner {
     identity: Identity,
     scopes: Scopes,
-    token: Option<TokenId>,
+    basis: Basis,
     grants: Option<Grants>,
+}
+
+/// What a caller is known by. When it does not hold any more, neither does what was decided on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Nothing.
+    Nothing,
+    /// A token, or one that is derived from it.
+    Token(TokenId),
+    /// The session of a browser.
+    #[allow(private_interfaces, reason = "its name is for the store alone")]
+    Session(SessionName),
+    /// A password.
+    Password(PasswordUse),
+}
+
+/// That somebody showed a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordUse {
+    /// Whose.
+    pub user: u64,
+    /// When it was set.
+    pub set_at: Timestamp,
 }
 
 /// Whom credentials stand for.
@@ -26,7 +53,7 @@ struct Inner {
 pub enum Identity {
     /// No credentials were sent.
     Anonymous,
-    /// A user, by a token of theirs.
+    /// A user, by a token of theirs, a session, or a password.
     User(User),
     /// A deploy token: nobody in particular, inside one group or project.
     Deploy {
@@ -45,14 +72,14 @@ pub(crate) const JOB_USERNAME: &str = "gitlab-ci-token";
 impl Caller {
     /// Somebody without credentials.
     pub(crate) fn anonymous() -> Self {
-        Self::new(Identity::Anonymous, Scopes::default(), None)
+        Self::new(Identity::Anonymous, Scopes::default(), Basis::Nothing)
     }
 
-    pub(crate) fn new(identity: Identity, scopes: Scopes, token: Option<TokenId>) -> Self {
+    pub(crate) fn new(identity: Identity, scopes: Scopes, basis: Basis) -> Self {
         Self(Arc::new(Inner {
             identity,
             scopes,
-            token,
+            basis,
             grants: None,
         }))
     }
@@ -62,7 +89,7 @@ impl Caller {
         Self(Arc::new(Inner {
             identity: self.0.identity.clone(),
             scopes: self.0.scopes,
-            token: self.0.token.clone(),
+            basis: self.0.basis.clone(),
             grants: Some(grants),
         }))
     }
@@ -73,7 +100,7 @@ impl Caller {
             Identity::Job(job) => Self(Arc::new(Inner {
                 identity: Identity::Job(job.clone().at(format)),
                 scopes: self.0.scopes,
-                token: self.0.token.clone(),
+                basis: self.0.basis.clone(),
                 grants: self.0.grants.clone(),
             })),
             _ => self,
@@ -92,7 +119,15 @@ impl Caller {
 
     /// The token that was sent, or that the sent one is derived from.
     pub fn token(&self) -> Option<&TokenId> {
-        self.0.token.as_ref()
+        match &self.0.basis {
+            Basis::Token(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// What the caller is known by.
+    pub fn basis(&self) -> &Basis {
+        &self.0.basis
     }
 
     /// What a derived token narrows the caller to.

@@ -123,9 +123,17 @@ fn basic(encoded: &str) -> Result<Presented, BadCredentials> {
         .map_err(|_| BadCredentials::Malformed)?;
     let decoded = String::from_utf8(decoded).map_err(|_| BadCredentials::Malformed)?;
     let (username, password) = decoded.split_once(':').ok_or(BadCredentials::Malformed)?;
+    // What is no token may be a password, and those may be any text.
+    let secret = match alone(password) {
+        Ok(token) => token.secret,
+        Err(_) if password.is_empty() || password.chars().any(char::is_control) => {
+            return Err(BadCredentials::Malformed);
+        }
+        Err(_) => password.into(),
+    };
     Ok(Presented {
         username: Some(username.into()),
-        ..alone(password)?
+        secret,
     })
 }
 

@@ -14,7 +14,7 @@ use cairn_cluster::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::caller::Caller;
+use crate::auth::caller::{Basis, Caller, PasswordUse};
 use crate::auth::token::TokenId;
 
 const ISSUER: &str = "cairn";
@@ -68,6 +68,9 @@ pub struct Claims {
     /// The parent; absent in a token for an anonymous caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tid: Option<TokenId>,
+    /// The password that was shown for it instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pwd: Option<PasswordUse>,
     access: Grants,
     iat: u64,
     nbf: u64,
@@ -76,9 +79,13 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// The token that this one is derived from; none if it was handed to nobody in particular.
-    pub fn parent(&self) -> Option<&TokenId> {
-        self.tid.as_ref()
+    /// What it is derived from; nothing if it was handed to nobody in particular.
+    pub fn parent(&self) -> Basis {
+        match (&self.tid, self.pwd) {
+            (Some(id), _) => Basis::Token(id.clone()),
+            (None, Some(password)) => Basis::Password(password),
+            (None, None) => Basis::Nothing,
+        }
     }
 
     /// What it may be used for.
@@ -135,6 +142,10 @@ impl Signer {
             aud: audience.into(),
             sub: caller.username().unwrap_or_default().into(),
             tid: caller.token().cloned(),
+            pwd: match caller.basis() {
+                Basis::Password(password) => Some(*password),
+                _ => None,
+            },
             access: grants,
             iat: seconds,
             nbf: seconds,
@@ -202,7 +213,7 @@ mod tests {
         let token = signed(&Signer::derive(&[1; 32]));
         let elsewhere = Signer::derive(&[1; 32]);
         let claims = elsewhere.verify(&token, NOW).unwrap();
-        assert_eq!(claims.parent(), None);
+        assert_eq!(claims.parent(), Basis::Nothing);
         assert!(claims.grants().allow("repository", "acme/demo", "pull"));
         assert!(!claims.grants().allow("repository", "acme/demo", "push"));
         assert!(!claims.grants().allow("repository", "acme/other", "pull"));

@@ -9,8 +9,10 @@ pub mod action;
 pub mod caller;
 pub mod credentials;
 pub mod derived;
+pub(crate) mod password;
 pub mod role;
 pub mod scopes;
+pub(crate) mod session;
 pub(crate) mod throttle;
 pub mod token;
 
@@ -19,4 +21,4 @@ pub use action::{
     Action, Delete, DeleteImage, Manage, ManageSelf, Own, Publish, Pull, PullImage, PullImmutable,
     PullImmutableImage, PushImage, See, Verb,
 };
-pub use caller::{Caller, Identity};
+pub use caller::{Basis, Caller, Identity};

@@ -1,10 +1,13 @@
 //! `cairn user`: who there is.
 
+use std::io::{self, IsTerminal as _, Write as _};
+
 use clap::{Args, Subcommand};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
 use super::client::{Client, Connection, encode_path};
-use super::failure::{Code, Failure};
+use super::failure::{Code, Failure, OrFail as _};
 use super::output::Output;
 use super::rows::{Column, Done, Rows};
 
@@ -18,13 +21,15 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Makes a user, who signs in by tokens
+    /// Makes a user, who signs in by tokens and, once there is one, by a password
     Create(Create),
     /// Shows who there is
     List(List),
-    /// Lets none of a user's tokens hold any more, on every node at once
+    /// Sets a user's password, and ends all sessions of the user
+    Password(Password),
+    /// Lets no token, password or session of a user hold any more, on every node at once
     Block(Named),
-    /// Lets them hold again
+    /// Lets tokens and password hold again
     Unblock(Named),
 }
 
@@ -60,6 +65,19 @@ pub(super) struct List {
 }
 
 #[derive(Args)]
+pub(super) struct Password {
+    /// The name the user signs in with
+    username: String,
+
+    /// Reads the password from standard input up to the end of the line, and does not ask for it
+    #[arg(long)]
+    stdin: bool,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Args)]
 pub(super) struct Named {
     /// The name the user signs in with
     username: String,
@@ -74,7 +92,8 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
             let client = arguments.connection.open()?;
             let made = create(&client, &arguments).await?;
             let sentence = format!(
-                "made user {} (id {}); `cairn token new NAME --user {0}` makes a token",
+                "made user {} (id {}); `cairn user password {0}` sets a password, `cairn token new NAME --user {0}` \
+                 makes a token",
                 arguments.username, made["id"]
             );
             output.show(&Done::new(sentence, made));
@@ -87,10 +106,60 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
                 .await?;
             output.show(&Rows::new(COLUMNS, users));
         }
+        Command::Password(arguments) => {
+            let client = arguments.connection.open()?;
+            let id = find(&client, &arguments.username).await?;
+            let password = match arguments.stdin {
+                true => read_line().or_fail("read the password from standard input")?,
+                false => tokio::task::spawn_blocking(ask_twice)
+                    .await
+                    .or_fail("ask for the password")??,
+            };
+            let body = json!({ "password": password });
+            let answer: Value = client.put(&format!("/api/v4/users/{id}"), &body).await?;
+            let sentence = format!("set the password of {}; all sessions ended", arguments.username);
+            output.show(&Done::new(sentence, answer));
+        }
         Command::Block(arguments) => set_state(&arguments, "block", output).await?,
         Command::Unblock(arguments) => set_state(&arguments, "unblock", output).await?,
     }
     Ok(())
+}
+
+/// A line of standard input, without its end.
+fn read_line() -> io::Result<String> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks for a password at the terminal, which does not show it.
+fn ask_twice() -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(
+            Failure::new(Code::Usage, "there is no terminal to ask for the password at")
+                .next("give it by standard input, with --stdin"),
+        );
+    }
+    let first = ask("New password: ").or_fail("ask for the password")?;
+    let second = ask("Once more: ").or_fail("ask for the password")?;
+    match first == second {
+        true => Ok(first),
+        false => Err(Failure::new(Code::Usage, "the two are not the same").next("try again")),
+    }
+}
+
+fn ask(question: &str) -> io::Result<String> {
+    let terminal = io::stdin();
+    write!(io::stderr(), "{question}")?;
+    let before = tcgetattr(&terminal)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    silent.local_modes.insert(LocalModes::ECHONL);
+    tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
+    let line = read_line();
+    tcsetattr(&terminal, OptionalActions::Now, &before)?;
+    line
 }
 
 async fn create(client: &Client, new: &Create) -> Result<Value, Failure> {

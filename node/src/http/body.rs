@@ -115,6 +115,11 @@ impl<T: DeserializeOwned> FromRequest<App> for Params<T> {
         let form = media_type(&parts.headers).as_deref() == Some("application/x-www-form-urlencoded");
         let bytes = whole(body, limits.json_bytes).await?;
         let mut all = form::object(parts.uri.query().unwrap_or_default().as_bytes());
+        if let Some(secret) = SECRET_PARAMETERS.iter().find(|name| all.contains_key(**name)) {
+            return Err(ApiError::parameter(format!(
+                "{secret} is not taken from the query string; send it in the body"
+            )));
+        }
         if all.is_empty() && !form && !bytes.is_empty() {
             return json(&bytes, limits.json_depth).map(Params);
         }
@@ -123,6 +128,36 @@ impl<T: DeserializeOwned> FromRequest<App> for Params<T> {
             false => json(&bytes, limits.json_depth)?,
         });
         form::read(all).map(Params)
+    }
+}
+
+/// What must not stand where proxies and browsers remember it.
+const SECRET_PARAMETERS: [&str; 2] = ["password", "new_password"];
+
+/// A JSON body, and nothing else: for what a form on another site must not be able to send, and what
+/// must not stand in a query.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let limits = &app.http().limits;
+        let (parts, body) = request.into_parts();
+        refuse_coding(&parts.headers)?;
+        if media_type(&parts.headers).as_deref() != Some("application/json") {
+            return Err(ApiError::new(
+                ErrorKind::UnsupportedMediaType,
+                "the body must be application/json",
+            ));
+        }
+        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+            return Err(ApiError::bad_request(
+                "nothing is taken from the query string here; send it in the body",
+            ));
+        }
+        let bytes = whole(body, limits.json_bytes).await?;
+        json(&bytes, limits.json_depth).map(Self)
     }
 }
 

@@ -26,10 +26,25 @@ pub struct HttpSettings {
     pub query_tokens: bool,
     /// The issuers that trust rules may name.
     pub issuers: Vec<Expected>,
+    /// How people sign in.
+    pub auth: AuthSettings,
     /// Limits on what clients send.
     pub limits: Limits,
     /// Limits on how often they ask.
     pub rates: RateLimits,
+}
+
+/// How people sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// Whether by a password that Cairn keeps.
+    pub passwords: bool,
+    /// Whether package clients may send one where a token belongs.
+    pub passwords_for_packages: bool,
+    /// A session that was not used for this long has ended.
+    pub session_idle: Duration,
+    /// So has one that began so long ago.
+    pub session_lifetime: Duration,
 }
 
 /// How many requests a client may make.
@@ -91,6 +106,12 @@ impl HttpSettings {
             trusted_proxies: http.trusted_proxies.clone(),
             query_tokens: http.query_tokens,
             issuers: config.trust.issuers.clone(),
+            auth: AuthSettings {
+                passwords: config.auth.passwords,
+                passwords_for_packages: config.auth.passwords_for_packages,
+                session_idle: config.auth.session_idle,
+                session_lifetime: config.auth.session_lifetime,
+            },
             limits: Limits {
                 target_bytes: 8 << 10,
                 headers: 100,

@@ -5,9 +5,11 @@ use cairn_cluster::record::Record;
 use cairn_cluster::{Scan, Timestamp, Txn};
 use serde::{Deserialize, Serialize};
 
+use crate::auth::session::SessionName;
 use crate::auth::token::TokenId;
 use crate::http::error::ApiError;
 use crate::registry::keys;
+use crate::registry::sign_in::session;
 use crate::registry::store::Store;
 use crate::registry::token::{self, TokenEntry};
 
@@ -22,6 +24,8 @@ pub(in crate::registry) enum Ending {
     Token(TokenId),
     /// That an ID token was used.
     IdToken([u8; 32]),
+    /// The session of a browser.
+    Session(SessionName),
 }
 
 impl Record for Ending {}
@@ -31,6 +35,7 @@ pub(in crate::registry) fn order(txn: &mut Txn, at: Timestamp, what: &Ending) {
     let name = match what {
         Ending::Token(id) => id.as_str().as_bytes(),
         Ending::IdToken(proof) => proof.as_slice(),
+        Ending::Session(name) => name.0.as_slice(),
     };
     let item = [&at.0.to_be_bytes(), name].concat();
     txn.put_record(&keys::endings().key(item), what);
@@ -58,6 +63,7 @@ pub(in crate::registry) async fn forget_all(store: &Store) -> Result<(), ApiErro
                 match what {
                     Ending::Token(id) => token::forget(&mut txn, &TokenEntry(id)),
                     Ending::IdToken(proof) => txn.delete(&keys::id_token(&proof)),
+                    Ending::Session(name) => session::end(&mut txn, &name).await?,
                 }
                 txn.delete(&order);
             }

@@ -8,12 +8,16 @@
 //! ├── user             user id               → User
 //! │   └── {user id}
 //! │       ├── token    token number          → Personal (a list entry)
+//! │       ├── password                       → StoredPassword
+//! │       ├── session  begun at, session name → ()
 //! │       └── member   "g" or "p", id        → Membership
 //! ├── username         folded name           → user id
 //! ├── token            token id              → Token
 //! ├── token-number     number of a user's    → token id
 //! ├── token-used       token id              → when it was last used (raised)
 //! ├── token-lifetimes  ""                    → Lifetimes (how long tokens may live)
+//! ├── session          session name          → Session
+//! ├── session-used     session name          → when it was last used (raised)
 //! ├── trust            rule number           → TrustRule
 //! ├── trust-by / {issuer}   rule number      → TrustRule (the same, found by whom it believes)
 //! ├── id-token         what tells it apart   → () (an ID token that was used)
@@ -65,8 +69,9 @@
 //! groups and projects also writes below 0. Both append to the audit log, which is one for all that
 //! a store keeps.
 
-use cairn_cluster::{Chain, Collection, Key};
+use cairn_cluster::{Chain, Collection, Key, Timestamp};
 
+use crate::auth::session::SessionName;
 use crate::auth::token::TokenId;
 
 /// What owns the data of the whole instance. No group has this id.
@@ -146,6 +151,33 @@ pub(in crate::registry) fn users() -> Collection {
 
 pub(in crate::registry) fn user_tokens(user: u64) -> Collection {
     users().at(user).at("token")
+}
+
+pub(in crate::registry) fn password(user: u64) -> Key {
+    users().at(user).at("password").key("")
+}
+
+/// The sessions of a user, the oldest first.
+pub(in crate::registry) fn user_sessions(user: u64) -> Collection {
+    users().at(user).at("session")
+}
+
+/// The item of a session in [`user_sessions`].
+pub(in crate::registry) fn session_item(begun_at: Timestamp, name: &SessionName) -> Vec<u8> {
+    [begun_at.0.to_be_bytes().as_slice(), &name.0].concat()
+}
+
+/// The name in an item of [`user_sessions`].
+pub(in crate::registry) fn session_of_item(item: &[u8]) -> Option<SessionName> {
+    Some(SessionName(item.get(8..)?.try_into().ok()?))
+}
+
+pub(in crate::registry) fn session(name: &SessionName) -> Key {
+    instance("session").key(name.0.as_slice())
+}
+
+pub(in crate::registry) fn session_used(name: &SessionName) -> Key {
+    instance("session-used").key(name.0.as_slice())
 }
 
 pub(in crate::registry) fn user_memberships(user: u64) -> Collection {

@@ -27,6 +27,7 @@ pub mod scope;
 mod sequence;
 pub(crate) mod sessions;
 pub mod settings;
+pub(crate) mod sign_in;
 pub(crate) mod storage;
 pub(crate) mod store;
 pub mod tasks;

@@ -5,6 +5,7 @@ use cairn_cluster::{Blobs, Key, Kv, Seams, Timestamp, Txn, Unavailable};
 use tokio::sync::{Notify, OnceCell};
 
 use crate::auth::derived::Signer;
+use crate::auth::session::SessionKey;
 use crate::auth::token::HashKey;
 use crate::http::error::ApiError;
 use crate::registry::keys;
@@ -30,6 +31,10 @@ pub(in crate::registry) struct Secrets {
     pub(in crate::registry) token_hash: HashKey,
     /// Derived tokens are signed by it.
     pub(in crate::registry) signer: Signer,
+    /// Ids of sessions are hashed under it.
+    pub(in crate::registry) session_key: SessionKey,
+    /// Passwords that were right are remembered under it.
+    pub(in crate::registry) password_key: [u8; 32],
 }
 
 impl Store {
@@ -65,6 +70,11 @@ impl Store {
 
     /// Notes that a token was used, under its key of [`keys::token_used`].
     pub(crate) fn token_used(&self, used: &Key) {
+        self.usage.note(used, self.now());
+    }
+
+    /// Notes that a session was used, under its key of [`keys::session_used`].
+    pub(in crate::registry) fn session_used(&self, used: &Key) {
         self.usage.note(used, self.now());
     }
 
@@ -147,6 +157,8 @@ impl Secrets {
         Ok(Self {
             token_hash: HashKey::derive(&secret),
             signer: Signer::derive(&secret),
+            session_key: SessionKey::derive(&secret),
+            password_key: blake3::derive_key("cairn 2026-11 passwords that were right", &secret),
         })
     }
 }

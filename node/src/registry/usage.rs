@@ -1,7 +1,7 @@
-//! When tokens were last used and packages last downloaded: noted in memory, written together.
+//! When tokens and sessions were last used and packages last downloaded: noted in memory, written together.
 //!
 //! Writing each use would cost a commit per request. A note is lost if the node stops before it
-//! is written; nothing but these two dates depends on it.
+//! is written; nothing depends on it but these dates, and when a session ends that is not used.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

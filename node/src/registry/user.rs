@@ -5,11 +5,14 @@ use cairn_cluster::{ReadError, Scan, Timestamp, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::action::{Own, See};
+use crate::auth::caller::Basis;
+use crate::auth::password::PasswordHash;
 use crate::http::error::ApiError;
 use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::names::Username;
 use crate::registry::reader::{Reader, next_entries};
+use crate::registry::sign_in::{self, session};
 use crate::registry::{keys, sequence, token};
 
 /// A user.
@@ -58,6 +61,28 @@ pub struct NewUser {
     pub admin: bool,
     /// Whether it stands for an access token.
     pub bot: bool,
+}
+
+/// What is to be different about a user.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// The name to show.
+    pub name: Option<String>,
+    /// Its mail address.
+    pub email: Option<String>,
+    /// Whether it administers the instance.
+    pub admin: Option<bool>,
+}
+
+impl UserChange {
+    fn apply(self, user: User) -> User {
+        User {
+            name: self.name.unwrap_or(user.name),
+            email: self.email.unwrap_or(user.email),
+            admin: self.admin.unwrap_or(user.admin),
+            ..user
+        }
+    }
 }
 
 pub(in crate::registry) async fn by_id<R: Reader>(
@@ -127,13 +152,69 @@ pub(crate) async fn each(
 
 impl Authorised<Instance, Own> {
     /// Makes a user.
-    pub(crate) async fn create_user(&self, new: NewUser) -> Result<User, ApiError> {
+    pub(crate) async fn create_user(
+        &self,
+        new: NewUser,
+        password: Option<PasswordHash>,
+    ) -> Result<User, ApiError> {
         transact(self, async |mut txn: Txn, _| {
             let user = create(&mut txn, new.clone(), self.now()).await?;
             let act = Act::new("user.created")
                 .to(user.username.as_str())
-                .with("admin", user.admin);
+                .with("admin", user.admin)
+                .with("password", if password.is_some() { "set" } else { "none" });
+            if let Some(hash) = &password {
+                sign_in::set_password(&mut txn, user.id, hash.clone(), self.now()).await?;
+            }
             tell(&mut txn, self.access(), &Instance, act);
+            Ok((txn, user))
+        })
+        .await
+    }
+
+    /// The name of the user of this number.
+    pub(crate) async fn username_of(&self, id: u64) -> Result<Username, ApiError> {
+        let user = by_id(&mut self.snapshot().clone(), id).await?;
+        Ok(user.ok_or_else(unknown)?.username)
+    }
+
+    /// Changes a user.
+    pub(crate) async fn change_user(
+        &self,
+        id: u64,
+        change: UserChange,
+        password: Option<PasswordHash>,
+    ) -> Result<User, ApiError> {
+        let own = self.caller().user().is_some_and(|own| own.id == id);
+        if own && change.admin == Some(false) {
+            return Err(ApiError::forbidden(
+                "403 Forbidden: nobody takes it from themselves to administer",
+            ));
+        }
+        if own && password.is_some() && matches!(self.caller().basis(), Basis::Session(_)) {
+            return Err(ApiError::forbidden(
+                "403 Forbidden: one's own password is changed by PUT /api/cairn/v1/user/password",
+            ));
+        }
+        transact(self, async |mut txn: Txn, _| {
+            let before = by_id(&mut txn, id).await?.ok_or_else(unknown)?;
+            if before.bot {
+                return Err(ApiError::forbidden(
+                    "403 Forbidden: the bot of an access token stays as it is",
+                ));
+            }
+            let user = change.clone().apply(before.clone());
+            let mut act = Act::new("user.changed")
+                .to(user.username.as_str())
+                .changing("name", &before.name, &user.name)
+                .changing("email", &before.email, &user.email)
+                .changing("admin", &before.admin, &user.admin);
+            if let Some(hash) = &password {
+                let ended = sign_in::set_password(&mut txn, id, hash.clone(), self.now()).await?;
+                act = act.with("password", "set").with("sessions ended", ended);
+            }
+            tell(&mut txn, self.access(), &Instance, act);
+            txn.put_record(&keys::users().key(id), &user);
             Ok((txn, user))
         })
         .await
@@ -150,12 +231,12 @@ impl Authorised<Instance, Own> {
                 UserState::Active => "user.unblocked",
                 UserState::Blocked => "user.blocked",
             };
-            tell(
-                &mut txn,
-                self.access(),
-                &Instance,
-                Act::new(name).to(user.username.as_str()),
-            );
+            let mut act = Act::new(name).to(user.username.as_str());
+            if state == UserState::Blocked {
+                // They stay ended when the user is let in again.
+                act = act.with("sessions ended", session::end_all(&mut txn, id).await?);
+            }
+            tell(&mut txn, self.access(), &Instance, act);
             user.state = state;
             txn.put_record(&keys::users().key(id), &user);
             Ok((txn, ()))

@@ -37,6 +37,8 @@ struct Steps {
     /// None if the credentials do not hold.
     caller: OnceLock<Option<Caller>>,
     address: OnceLock<IpAddr>,
+    /// What was tried without a caller.
+    tried: OnceLock<String>,
     /// Whether something was said not to be there because the caller may not know of it.
     hidden: AtomicBool,
 }
@@ -69,6 +71,7 @@ impl Trail {
             request: request.cloned(),
             caller: OnceLock::new(),
             address: OnceLock::new(),
+            tried: OnceLock::new(),
             hidden: AtomicBool::new(false),
         }))
     }
@@ -80,6 +83,22 @@ impl Trail {
             if let Some(address) = address {
                 let _ = steps.address.set(address);
             }
+        }
+    }
+
+    /// Whether credentials of a request were found not to hold: it is decided once more where the first
+    /// view of it was not surely the latest.
+    pub(in crate::registry) fn has_failed(parts: &Parts) -> bool {
+        let trail = parts.extensions.get::<Self>();
+        trail.is_some_and(|Self(steps)| matches!(steps.caller.get(), Some(None)))
+    }
+
+    /// Notes that somebody tried to be let in, and was not.
+    pub(in crate::registry) fn failed(&self, address: Option<IpAddr>, what: String) {
+        let _ = self.0.caller.set(None);
+        let _ = self.0.tried.set(cut(what));
+        if let Some(address) = address {
+            let _ = self.0.address.set(address);
         }
     }
 
@@ -118,7 +137,10 @@ impl Trail {
             // Where somebody tries tokens does not matter, and the paths may be as many as the tries.
             target: match caller {
                 Some(_) => self.asked(),
-                None => "credentials that do not hold".into(),
+                None => match self.0.tried.get() {
+                    Some(tried) => tried.clone(),
+                    None => "credentials that do not hold".into(),
+                },
             },
         })
     }

@@ -122,16 +122,15 @@ pub(in crate::registry) fn tell<L: Located>(txn: &mut Txn, access: &Access, plac
     append(txn, &event);
 }
 
-/// Where somebody comes from who has no caller yet: a job that is let in.
+/// Somebody who has no caller yet: a job that is let in, a user who signs in.
 pub(in crate::registry) struct Newcomer<'a> {
     pub(in crate::registry) at: Timestamp,
-    pub(in crate::registry) subject: &'a str,
-    pub(in crate::registry) token: &'a TokenId,
+    pub(in crate::registry) by: Author,
     pub(in crate::registry) from: Option<IpAddr>,
     pub(in crate::registry) trail: Option<&'a Trail>,
 }
 
-/// Tells that a job is let in, as a part of the transaction that does it.
+/// Tells that somebody is let in, as a part of the transaction that does it.
 pub(in crate::registry) fn tell_of_newcomer<L: Located>(
     txn: &mut Txn,
     newcomer: &Newcomer<'_>,
@@ -140,10 +139,7 @@ pub(in crate::registry) fn tell_of_newcomer<L: Located>(
 ) {
     let event = Event {
         at: newcomer.at,
-        by: Author::Job {
-            name: cut(newcomer.subject.into()),
-            token: Some(newcomer.token.as_str().into()),
-        },
+        by: newcomer.by.clone(),
         from: newcomer.from,
         request: newcomer.trail.and_then(Trail::request),
         name: act.name.into(),
@@ -199,6 +195,14 @@ fn author(caller: &Caller) -> Author {
             name: cut(job.origin().subject.clone()),
             token,
         },
+    }
+}
+
+/// A job, by what its issuer calls it.
+pub(in crate::registry) fn job(subject: &str, token: &TokenId) -> Author {
+    Author::Job {
+        name: cut(subject.into()),
+        token: Some(token.as_str().into()),
     }
 }
 

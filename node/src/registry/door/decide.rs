@@ -44,9 +44,7 @@ pub(in crate::registry) async fn decide_again<T: Resource>(
     verb: Verb,
 ) -> Result<T, ApiError> {
     let now = access.now();
-    if let Some(id) = access.caller.token()
-        && !still_holds(txn, id, now).await?
-    {
+    if !still_holds(txn, access.caller.basis(), now).await? {
         return Err(ApiError::unauthorized());
     }
     let Some(current) = what.again(txn).await? else {

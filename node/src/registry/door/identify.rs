@@ -3,17 +3,20 @@
 use std::net::IpAddr;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
 use cairn_cluster::{Snapshot, Timestamp};
 
 use crate::app::App;
-use crate::auth::caller::{Caller, Identity, JOB_USERNAME};
+use crate::auth::caller::{Basis, Caller, Identity, JOB_USERNAME};
 use crate::auth::credentials::Presented;
-use crate::auth::token::{Token, TokenId};
-use crate::http::error::{ApiError, ErrorKind};
+use crate::auth::token::Token;
+use crate::http::error::ApiError;
+use crate::http::host::ClientAddress;
+use crate::registry::audit::Trail;
+use crate::registry::door::Surface;
 use crate::registry::door::trace::Trace;
 use crate::registry::keys;
 use crate::registry::reader::Reader;
+use crate::registry::sign_in;
 use crate::registry::token::{self, Holder, TokenRecord};
 use crate::registry::trust::{self, Job};
 use crate::registry::user::{self, UserState};
@@ -47,14 +50,31 @@ pub(super) async fn identify(
         return caller_of(snapshot, record).await;
     }
     let Ok(claims) = secrets.signer.verify(&presented.secret, now) else {
-        return Ok(None);
+        return by_password(app, snapshot, parts, presented).await;
     };
     snapshot.holds_until(claims.expiry());
-    let parent = match claims.parent() {
-        Some(id) => parent_caller(snapshot, id, now).await?,
-        None => Some(Caller::anonymous()),
-    };
+    let parent = parent_caller(snapshot, &claims.parent(), now).await?;
     Ok(parent.map(|caller| caller.held_to(claims.grants().clone())))
+}
+
+/// Package clients may send a password by Basic authentication, where that is switched on.
+async fn by_password(
+    app: &App,
+    snapshot: &mut Snapshot,
+    parts: &Parts,
+    presented: &Presented,
+) -> Result<Option<Caller>, ApiError> {
+    let is_of_packages = matches!(parts.extensions.get(), Some(Surface::Packages(_)));
+    match &presented.username {
+        // One that was wrong is not hashed again.
+        Some(name)
+            if is_of_packages && app.http().auth.passwords_for_packages && !Trail::has_failed(parts) =>
+        {
+            let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+            sign_in::for_packages(app, snapshot, address, name, &presented.secret).await
+        }
+        _ => Ok(None),
+    }
 }
 
 fn hold_until_expiry<R: Reader>(reader: &mut R, record: &TokenRecord) {
@@ -65,9 +85,15 @@ fn hold_until_expiry<R: Reader>(reader: &mut R, record: &TokenRecord) {
 
 async fn parent_caller<R: Reader>(
     reader: &mut R,
-    id: &TokenId,
+    basis: &Basis,
     now: Timestamp,
 ) -> Result<Option<Caller>, ApiError> {
+    let id = match basis {
+        Basis::Token(id) => id,
+        Basis::Password(shown) => return sign_in::caller_of(reader, shown).await,
+        Basis::Session(name) => return sign_in::session::caller(reader, name, now).await,
+        Basis::Nothing => return Ok(Some(Caller::anonymous())),
+    };
     match token::by_id(reader, id).await? {
         Some(record) if record.holds(now) => {
             hold_until_expiry(reader, &record);
@@ -107,26 +133,26 @@ async fn caller_of<R: Reader>(reader: &mut R, record: TokenRecord) -> Result<Opt
             None => return Ok(None),
         },
     };
-    Ok(Some(Caller::new(identity, record.scopes, Some(record.id))))
+    Ok(Some(Caller::new(
+        identity,
+        record.scopes,
+        Basis::Token(record.id),
+    )))
 }
 
-/// Whether a token, and whoever holds it, still hold.
+/// Whether what a caller is known by, and whoever holds it, still hold.
 pub(super) async fn still_holds<R: Reader>(
     reader: &mut R,
-    id: &TokenId,
+    basis: &Basis,
     now: Timestamp,
 ) -> Result<bool, ApiError> {
-    Ok(parent_caller(reader, id, now).await?.is_some())
+    Ok(parent_caller(reader, basis, now).await?.is_some())
 }
 
 /// What credentials that do not hold are answered with.
 pub(super) fn bad_credentials(app: &App, address: Option<IpAddr>) -> ApiError {
     match app.throttle().failed(address) {
         None => ApiError::unauthorized(),
-        Some(wait) => ApiError::new(
-            ErrorKind::TooManyRequests,
-            "429 Too Many Requests: sign in failed too often",
-        )
-        .with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs())),
+        Some(wait) => sign_in::too_many(wait),
     }
 }

@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use cairn_cluster::{Scan, Snapshot, Timestamp, Txn};
 
@@ -34,6 +35,7 @@ use crate::auth::action::{Action, Decision, Freshness, Verb};
 use crate::auth::caller::{Caller, Identity};
 use crate::auth::credentials::{self, BadCredentials, Presented};
 use crate::auth::derived::{Grants, MAX_LIFETIME};
+use crate::auth::session::{COOKIE_NAME, Sent, SessionId, forget_cookie, is_from_own_pages};
 use crate::http::error::ApiError;
 use crate::http::host::{BaseUrl, ClientAddress};
 use crate::http::rates::Principal;
@@ -43,6 +45,7 @@ use crate::registry::keys;
 use crate::registry::names::{FullPath, Reference, Username};
 use crate::registry::project::{self, Project};
 use crate::registry::scope::Scope;
+use crate::registry::sign_in::session;
 use crate::registry::user::{self, User};
 
 pub(crate) use decide::Resource;
@@ -118,14 +121,34 @@ impl Access {
         presented: Result<Option<Presented>, BadCredentials>,
     ) -> Result<Self, ApiError> {
         let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        let surface = parts
+            .extensions
+            .get::<Surface>()
+            .copied()
+            .unwrap_or(Surface::Management);
+        let session = match (&presented, surface) {
+            (Ok(None), Surface::Management) => SessionId::sent(&parts.headers),
+            // A token was meant; a cookie comes along unasked, and is nothing to package clients.
+            _ => Sent::Nothing,
+        };
+        let by_cookie = !matches!(session, Sent::Nothing);
+        if by_cookie && !parts.method.is_safe() && !is_from_own_pages(parts) {
+            return Err(ApiError::forbidden(
+                "403 Forbidden: the request does not say that it comes from our own pages",
+            ));
+        }
         // Whoever is refused for asking too often costs the cluster as little as possible.
         app.rates().check(&parts.extensions)?;
-        if let Ok(None) = presented {
+        if matches!(presented, Ok(None)) && !by_cookie {
             app.rates().count(&parts.extensions, &Principal::Anonymous)?;
         }
         let (snapshot, is_latest) = Trace::view(app, parts, freshness).await?;
         let identified = match presented {
-            Ok(None) => Ok(Some(Caller::anonymous())),
+            Ok(None) => match &session {
+                Sent::Nothing => Ok(Some(Caller::anonymous())),
+                Sent::Id(id) => session::identify(app, &mut snapshot.clone(), id).await,
+                Sent::Unfit => Ok(None),
+            },
             Ok(Some(presented)) => identify(app, &mut snapshot.clone(), parts, &presented).await,
             Err(BadCredentials::InQuery) => {
                 return Err(ApiError::bad_request(BadCredentials::InQuery.to_string()));
@@ -135,18 +158,17 @@ impl Access {
         let identified = identified?;
         Trail::came(parts, identified.as_ref(), address);
         let Some(caller) = identified else {
-            let refused = bad_credentials(app, address);
+            let refused = match by_cookie {
+                // Nobody guesses an id; a browser sends one that has ended until it is told to forget it.
+                true => ApiError::unauthorized().with_header(SET_COOKIE, forget_cookie(COOKIE_NAME)),
+                false => bad_credentials(app, address),
+            };
             app.rates().count(&parts.extensions, &Principal::Anonymous)?;
             return Err(refused);
         };
         let principal = Principal::of(&caller);
         app.rates().count(&parts.extensions, &principal)?;
         Trace::counts_for(parts, principal);
-        let surface = parts
-            .extensions
-            .get::<Surface>()
-            .copied()
-            .unwrap_or(Surface::Management);
         let caller = match surface {
             Surface::Packages(format) => caller.at(format),
             Surface::Management => caller,

@@ -19,7 +19,7 @@ use crate::auth::token::{Token, TokenKind};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::host::ClientAddress;
 use crate::oidc::{IdToken, InvalidIdToken, Issuer, KeyError, Verified, audiences};
-use crate::registry::audit::{Act, Newcomer, Trail, tell_of_newcomer};
+use crate::registry::audit::{self, Act, Newcomer, Trail, tell_of_newcomer};
 use crate::registry::ending::{self, Ending};
 use crate::registry::group;
 use crate::registry::keys;
@@ -285,8 +285,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<(), ApiError> {
         let newcomer = Newcomer {
             at: self.app.store().now(),
-            subject: &origin.subject,
-            token: token.id(),
+            by: audit::job(&origin.subject, token.id()),
             from: self.address,
             trail: self.trail.as_ref(),
         };
