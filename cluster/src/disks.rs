@@ -8,6 +8,7 @@ use cairn_proto::v1;
 use cairn_proto::v1::disks_client::DisksClient;
 use cairn_proto::v1::disks_server::{Disks, DisksServer};
 use futures::future::join_all;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
@@ -25,7 +26,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const REPLACE_WITHIN: Duration = Duration::from_secs(25);
 
 /// A disk of some node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodeDisk {
     /// The node that it is in.
     pub node: NodeId,
@@ -35,7 +36,7 @@ pub struct NodeDisk {
 }
 
 /// The disks of some nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DiskList {
     /// By node, the one of the data directory first.
     pub disks: Vec<NodeDisk>,

@@ -16,6 +16,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::{Collection, CommitError, Key, Kv, ReadError, Snapshot, Txn};
@@ -24,7 +25,7 @@ use crate::record::Record;
 use crate::seams::{Seams, Timestamp};
 
 /// What a build can read and write, or what all nodes of a cluster can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Level(pub u32);
 

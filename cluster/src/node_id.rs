@@ -14,7 +14,18 @@ use crate::seams::Seams;
 /// It is the log index of the entry that admitted the node, so it is never given twice: a node
 /// whose disks were wiped joins again as a new one.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(transparent)]
 pub struct NodeId(pub u64);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
@@ -14,7 +15,7 @@ const LEAST_UNKNOWN: Duration = Duration::from_secs(48 * 3600);
 
 /// How long what nothing names any more is kept. A blob is gone from the disks when the first two
 /// of these have passed, and the collection has come by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// A blob that nothing names, in case something soon does again. Leases last on top of it.

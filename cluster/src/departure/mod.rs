@@ -25,6 +25,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::info;
 
@@ -60,7 +61,8 @@ pub enum Intent {
 }
 
 /// What was decided, or would be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "DepartureDecision")]
 pub struct Decision {
     /// The node that leaves, or stays after all.
     pub node: NodeId,

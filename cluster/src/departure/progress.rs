@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::tally;
@@ -13,7 +14,7 @@ use crate::node_id::NodeId;
 use crate::tasks::{Phase, TaskKind, TaskStatus};
 
 /// How far a node is with leaving.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Departure {
     /// Who takes its places; it is then removed by itself.
     pub successor: Option<NodeId>,
@@ -34,7 +35,7 @@ pub struct Departure {
 }
 
 /// What is on its way to the nodes that are to have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Motion {
     /// Nodes that take over shards.
     pub nodes: usize,

@@ -9,6 +9,7 @@ use cairn_proto::v1;
 use cairn_proto::v1::membership_client::MembershipClient;
 use cairn_proto::v1::membership_server::{Membership, MembershipServer};
 use futures::future::join_all;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
@@ -28,8 +29,9 @@ use crate::node_id::NodeId;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a node does for consensus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "NodeRole")]
 pub enum Role {
     /// It leads.
     Leader,
@@ -42,13 +44,14 @@ pub enum Role {
 }
 
 /// One node, as the status shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodeStatus {
     /// Its id.
     pub node: NodeId,
     /// Where it listens for the others.
     pub address: String,
     /// What it fails together with.
+    #[schemars(with = "String")]
     pub zone: Zone,
     /// What it does for consensus.
     pub role: Role,
@@ -73,7 +76,7 @@ pub struct NodeStatus {
 }
 
 /// The cluster, as the status shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ClusterStatus {
     /// What the cluster survives now.
     pub survives: String,

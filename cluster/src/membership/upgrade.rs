@@ -4,6 +4,7 @@
 //! its full redundancy: then nothing is out of reach meanwhile. The leader comes last, so that the
 //! leadership moves once.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::status::{NodeStatus, Role};
@@ -17,7 +18,7 @@ const MAX_LAG: u64 = 1000;
 const SPARE_VOTERS: usize = 3;
 
 /// How far an upgrade is, and how it goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Upgrade {
     /// The level of the cluster: what its nodes write.
     pub level: Level,

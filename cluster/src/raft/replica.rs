@@ -19,6 +19,7 @@ use openraft::raft::WriteResponse;
 use openraft::type_config::TypeConfigExt;
 use openraft::{BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
 use prost::Message;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -107,7 +108,7 @@ impl Default for RaftConfig {
 
 /// What a node has made of the log so far. Nodes that have applied as much have the same hash; if
 /// they do not, their states have parted ways.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MetadataHash {
     /// The last log index that it has applied.
     pub applied_index: u64,

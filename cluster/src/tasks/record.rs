@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::kind::TaskKind;
@@ -69,8 +70,9 @@ pub enum SettingsError {
 }
 
 /// What a task is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "TaskPhase")]
 pub enum Phase {
     /// It waits for its next round.
     #[default]

@@ -1,16 +1,14 @@
 //! `/projects/:id/access_tokens`, `/groups/:id/access_tokens`: tokens of bots that are members.
 
-use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with};
+use axum::Json;
 use cairn_cluster::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::admin::personal_tokens::{Rotate, revealed, shown as shown_token};
-use crate::admin::shown::{Words, end, required, scopes, text, with};
+use crate::admin::personal_tokens::{Revealed, Rotate, Shown as ShownToken, revealed, shown as shown_token};
+use crate::admin::shown::{Words, end, required, scopes, text};
 use crate::app::App;
 use crate::auth::role::Role;
 use crate::auth::scopes::TokenScope;
@@ -18,44 +16,114 @@ use crate::auth::{Action, Authorised, Manage, Own};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form;
-use crate::http::page::Paging;
+use crate::http::page::{Page, Paging};
+use crate::http::rest::{Created, Nothing, Path, about};
 use crate::registry::group::Group;
 use crate::registry::member::Peopled;
 use crate::registry::project::Project;
 use crate::registry::token::access::AccessToken;
 use crate::registry::token::{ManagesTokens, NewToken, access};
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route(
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
             "/projects/{id}/access_tokens",
-            get(list::<Project, Manage>).post(create::<Project, Manage>),
+            get_with(
+                list::<Project, Manage>,
+                about("listProjectAccessTokens", "Lists the access tokens of a project"),
+            )
+            .post_with(
+                create::<Project, Manage>,
+                about(
+                    "createProjectAccessToken",
+                    "Makes an access token of a project; its secret is shown in this answer alone",
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/access_tokens/{token_id}",
-            get(show::<Project, Manage>).delete(revoke::<Project, Manage>),
+            get_with(
+                show::<Project, Manage>,
+                about("getProjectAccessToken", "Shows an access token of a project"),
+            )
+            .delete_with(
+                revoke::<Project, Manage>,
+                about("revokeProjectAccessToken", "Revokes an access token of a project"),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/access_tokens/{token_id}/rotate",
-            post(rotate::<Project, Manage>),
+            post_with(
+                rotate::<Project, Manage>,
+                about(
+                    "rotateProjectAccessToken",
+                    "Puts a new token in the place of an access token of a project",
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/groups/{id}/access_tokens",
-            get(list::<Group, Own>).post(create::<Group, Own>),
+            get_with(
+                list::<Group, Own>,
+                about("listGroupAccessTokens", "Lists the access tokens of a group"),
+            )
+            .post_with(
+                create::<Group, Own>,
+                about(
+                    "createGroupAccessToken",
+                    "Makes an access token of a group; its secret is shown in this answer alone",
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/groups/{id}/access_tokens/{token_id}",
-            get(show::<Group, Own>).delete(revoke::<Group, Own>),
+            get_with(
+                show::<Group, Own>,
+                about("getGroupAccessToken", "Shows an access token of a group"),
+            )
+            .delete_with(
+                revoke::<Group, Own>,
+                about("revokeGroupAccessToken", "Revokes an access token of a group"),
+            ),
         )
-        .route(
+        .api_route(
             "/groups/{id}/access_tokens/{token_id}/rotate",
-            post(rotate::<Group, Own>),
+            post_with(
+                rotate::<Group, Own>,
+                about(
+                    "rotateGroupAccessToken",
+                    "Puts a new token in the place of an access token of a group",
+                ),
+            ),
         )
+        .with_path_items(|item| item.tag("Access tokens"))
 }
 
-fn shown(found: &AccessToken, now: Timestamp) -> Value {
-    let token = shown_token(&found.token.record, found.token.used_at, now);
-    with(token, json!({ "access_level": found.role.level() }))
+/// The token of a bot that is a member.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AccessToken")]
+struct Shown {
+    #[serde(flatten)]
+    token: ShownToken,
+    /// The bot's role.
+    access_level: u8,
+}
+
+/// The same as its maker is shown it, once.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NewAccessToken")]
+struct ShownOnce {
+    #[serde(flatten)]
+    token: Revealed,
+    /// The bot's role.
+    access_level: u8,
+}
+
+fn shown(found: &AccessToken, now: Timestamp) -> Shown {
+    Shown {
+        token: shown_token(&found.token.record, found.token.used_at, now),
+        access_level: found.role.level(),
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +131,7 @@ struct Token {
     token_id: u64,
 }
 
-async fn list<T, A>(of: Authorised<T, A>, paging: Paging) -> Result<Response, ApiError>
+async fn list<T, A>(of: Authorised<T, A>, paging: Paging) -> Result<Page<Shown>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -75,10 +143,10 @@ where
         selection.offer([], found.token.record.number, shown(&found, now));
     })
     .await?;
-    Ok(selection.finish().into_json(|row| row))
+    Ok(selection.finish())
 }
 
-async fn show<T, A>(of: Authorised<T, A>, Path(token): Path<Token>) -> Result<Json<Value>, ApiError>
+async fn show<T, A>(of: Authorised<T, A>, Path(token): Path<Token>) -> Result<Json<Shown>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -88,17 +156,22 @@ where
     Ok(Json(shown(&found, of.access().now())))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Create {
+    #[schemars(required)]
     name: Option<String>,
+    #[schemars(required)]
     scopes: Option<Words>,
     #[serde(default, deserialize_with = "form::number")]
     access_level: Option<u64>,
     expires_at: Option<String>,
 }
 
-async fn create<T, A>(of: Authorised<T, A>, Params(create): Params<Create>) -> Result<Response, ApiError>
+async fn create<T, A>(
+    of: Authorised<T, A>,
+    Params(create): Params<Create>,
+) -> Result<Created<ShownOnce>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -115,11 +188,10 @@ where
         expires_at: end(create.expires_at.as_deref(), now)?,
     };
     let (record, token) = access::new(&of, role, new).await?;
-    let answer = with(
-        revealed(&record, &token, now),
-        json!({ "access_level": role.level() }),
-    );
-    Ok((StatusCode::CREATED, Json(answer)).into_response())
+    Ok(Created(ShownOnce {
+        token: revealed(&record, &token, now),
+        access_level: role.level(),
+    }))
 }
 
 /// Reads an access level.
@@ -134,7 +206,7 @@ async fn rotate<T, A>(
     of: Authorised<T, A>,
     Path(token): Path<Token>,
     Params(rotate): Params<Rotate>,
-) -> Result<Json<Value>, ApiError>
+) -> Result<Json<ShownOnce>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -143,18 +215,18 @@ where
     let now = of.access().now();
     let end = end(rotate.expires_at.as_deref(), now)?;
     let (record, role, token) = access::rotate(&of, token.token_id, end).await?;
-    Ok(Json(with(
-        revealed(&record, &token, now),
-        json!({ "access_level": role.level() }),
-    )))
+    Ok(Json(ShownOnce {
+        token: revealed(&record, &token, now),
+        access_level: role.level(),
+    }))
 }
 
-async fn revoke<T, A>(of: Authorised<T, A>, Path(token): Path<Token>) -> Result<StatusCode, ApiError>
+async fn revoke<T, A>(of: Authorised<T, A>, Path(token): Path<Token>) -> Result<Nothing<204>, ApiError>
 where
     T: Peopled,
     A: Action,
     Authorised<T, A>: ManagesTokens<T>,
 {
     access::revoke(&of, token.token_id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Nothing)
 }

@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use axum::extract::Path;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
 use cairn_cluster::{Link, Timestamp};
 use data_encoding::{BASE64, HEXLOWER};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::auth::{Action, Authorised, Instance, Manage, Own};
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
-use crate::http::page::{Paging, Selection};
+use crate::http::page::{Page, Paging, Selection};
+use crate::http::rest::{Path, about};
 use crate::registry::audit::{self, Event, Numbered, ReadsAudit};
 use crate::registry::door::Resource;
 use crate::registry::group::Group;
@@ -24,29 +24,83 @@ use crate::registry::place::PlaceKind;
 use crate::registry::project::Project;
 use crate::registry::time::{iso, parse_date};
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/audit_events", get(list_all))
-        .route("/audit_events/{event_id}", get(show_any))
-        .route("/groups/{id}/audit_events", get(list::<Group, Own>))
-        .route("/groups/{id}/audit_events/{event_id}", get(show::<Group, Own>))
-        .route("/projects/{id}/audit_events", get(list::<Project, Manage>))
-        .route(
-            "/projects/{id}/audit_events/{event_id}",
-            get(show::<Project, Manage>),
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/audit_events",
+            get_with(
+                list_all,
+                about(
+                    "listAuditEvents",
+                    "Lists the audit events of the instance, the newest first",
+                ),
+            ),
         )
+        .api_route(
+            "/audit_events/{event_id}",
+            get_with(
+                show_any,
+                about("getAuditEvent", "Shows an audit event of the instance"),
+            ),
+        )
+        .api_route(
+            "/groups/{id}/audit_events",
+            get_with(
+                list::<Group, Own>,
+                about(
+                    "listGroupAuditEvents",
+                    "Lists the audit events of a group, the newest first",
+                ),
+            ),
+        )
+        .api_route(
+            "/groups/{id}/audit_events/{event_id}",
+            get_with(
+                show::<Group, Own>,
+                about("getGroupAuditEvent", "Shows an audit event of a group"),
+            ),
+        )
+        .api_route(
+            "/projects/{id}/audit_events",
+            get_with(
+                list::<Project, Manage>,
+                about(
+                    "listProjectAuditEvents",
+                    "Lists the audit events of a project, the newest first",
+                ),
+            ),
+        )
+        .api_route(
+            "/projects/{id}/audit_events/{event_id}",
+            get_with(
+                show::<Project, Manage>,
+                about("getProjectAuditEvent", "Shows an audit event of a project"),
+            ),
+        )
+        .with_path_items(|item| item.tag("Audit"))
 }
 
 /// The routes below `/api/cairn/v1`.
-pub(super) fn log_routes() -> Router<App> {
-    Router::new().route("/api/cairn/v1/audit_log", get(log))
+pub(super) fn log_routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/api/cairn/v1/audit_log",
+            get_with(
+                log,
+                about(
+                    "readAuditLog",
+                    "Reads some of the audit log as it is stored, the oldest first",
+                ),
+            ),
+        )
+        .with_path_items(|item| item.tag("Audit"))
 }
 
 /// The most events that one request goes over.
 const MAX_LOOKED_AT: usize = 50_000;
 
 /// Which events are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Wanted {
     created_after: Option<String>,
     created_before: Option<String>,
@@ -121,38 +175,93 @@ fn this_entity(event: &Event) -> (&'static str, u64) {
     }
 }
 
-fn shown(found: &Numbered) -> Value {
-    let event = &found.event;
-    let (entity_type, entity_id) = this_entity(event);
-    let mut details = json!({
-        "event_name": event.name,
-        "author_name": event.by.name(),
-        "author_class": event.by.class(),
-        "target_details": event.target,
-        "ip_address": event.from,
-        "entity_path": event.place.as_ref().map(|place| &place.path),
-        "custom_message": message(event),
-        "request_id": event.request,
-        "token_id": event.by.token(),
-        "changes": event.changes.iter().map(change).collect::<Vec<_>>(),
-    });
-    if let Some(refusal) = event.refused {
-        details["refused"] = json!({ "status": refusal.status, "times": refusal.times });
-    }
-    json!({
-        "id": found.number,
-        // What GitLab shows of those who are no user.
-        "author_id": event.by.user().map_or(json!(-1), |id| json!(id)),
-        "entity_id": entity_id,
-        "entity_type": entity_type,
-        "event_name": event.name,
-        "details": details,
-        "created_at": iso(event.at),
-    })
+/// Something that was done, or refused.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEvent")]
+struct Shown {
+    id: u64,
+    /// Who did it; -1 stands for those who are no user.
+    author_id: i64,
+    entity_id: u64,
+    /// In what it was done: `Project`, `Group` or `Gitlab::Audit::InstanceScope`.
+    entity_type: &'static str,
+    event_name: String,
+    details: Details,
+    created_at: String,
 }
 
-fn change(change: &audit::Change) -> Value {
-    json!({ "change": change.what, "from": change.before, "to": change.after })
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEventDetails")]
+struct Details {
+    event_name: String,
+    author_name: String,
+    author_class: &'static str,
+    /// To what it was done.
+    target_details: String,
+    ip_address: Option<String>,
+    entity_path: Option<String>,
+    /// What happened, for people.
+    custom_message: String,
+    request_id: Option<String>,
+    /// The id of the token that it was done with: the part of it that is no secret.
+    token_id: Option<String>,
+    changes: Vec<ShownChange>,
+    /// If it was refused: how, and how often within a few seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<ShownRefusal>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEventChange")]
+struct ShownChange {
+    change: String,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEventRefusal")]
+struct ShownRefusal {
+    status: u16,
+    times: u32,
+}
+
+fn shown(found: &Numbered) -> Shown {
+    let event = &found.event;
+    let (entity_type, entity_id) = this_entity(event);
+    let author = event.by.user().and_then(|id| i64::try_from(id).ok());
+    Shown {
+        id: found.number,
+        author_id: author.unwrap_or(-1),
+        entity_id,
+        entity_type,
+        event_name: event.name.clone(),
+        details: Details {
+            event_name: event.name.clone(),
+            author_name: event.by.name().into(),
+            author_class: event.by.class(),
+            target_details: event.target.clone(),
+            ip_address: event.from.as_ref().map(ToString::to_string),
+            entity_path: event.place.as_ref().map(|place| place.path.clone()),
+            custom_message: message(event),
+            request_id: event.request.clone(),
+            token_id: event.by.token().map(str::to_owned),
+            changes: event.changes.iter().map(change).collect(),
+            refused: event.refused.map(|refusal| ShownRefusal {
+                status: refusal.status,
+                times: refusal.times,
+            }),
+        },
+        created_at: iso(event.at),
+    }
+}
+
+fn change(change: &audit::Change) -> ShownChange {
+    ShownChange {
+        change: change.what.clone(),
+        from: change.before.clone(),
+        to: change.after.clone(),
+    }
 }
 
 /// What happened, for people.
@@ -171,7 +280,7 @@ async fn list<T, A>(
     of: Authorised<T, A>,
     Query(wanted): Query<Wanted>,
     paging: Paging,
-) -> Result<Response, ApiError>
+) -> Result<Page<Shown>, ApiError>
 where
     T: Resource,
     A: Action,
@@ -188,7 +297,7 @@ async fn list_all(
     of: Authorised<Instance, Own>,
     Query(wanted): Query<Wanted>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     let filter = Filter::of(wanted)?;
     let mut search = Search::new(filter, paging)?;
     let before = search.selection.begins_after();
@@ -200,7 +309,7 @@ async fn list_all(
 /// One page of events, being looked for from the newest on.
 struct Search {
     filter: Filter,
-    selection: Selection<Value>,
+    selection: Selection<Shown>,
     looked_at: usize,
 }
 
@@ -230,14 +339,14 @@ impl Search {
     }
 
     /// The page; an error if there may be more of it than was looked at.
-    fn finish(self) -> Result<Response, ApiError> {
+    fn finish(self) -> Result<Page<Shown>, ApiError> {
         if self.looked_at >= MAX_LOOKED_AT && !self.selection.is_settled() {
             return Err(ApiError::parameter(format!(
                 "more than {MAX_LOOKED_AT} events would have to be looked at: set created_after, or go through all \
                  of them with `cairn audit export`"
             )));
         }
-        Ok(self.selection.finish().into_json(|row| row))
+        Ok(self.selection.finish())
     }
 }
 
@@ -250,7 +359,7 @@ fn unknown() -> ApiError {
     ApiError::not_found("404 Audit Event Not Found")
 }
 
-async fn show<T, A>(of: Authorised<T, A>, Path(target): Path<Target>) -> Result<Json<Value>, ApiError>
+async fn show<T, A>(of: Authorised<T, A>, Path(target): Path<Target>) -> Result<Json<Shown>, ApiError>
 where
     T: Resource,
     A: Action,
@@ -263,20 +372,35 @@ where
 async fn show_any(
     of: Authorised<Instance, Own>,
     Path(target): Path<Target>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Shown>, ApiError> {
     let found = of.audited(target.event_id).await?.ok_or_else(unknown)?;
     Ok(Json(shown(&found)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Behind {
     #[serde(default, deserialize_with = "form::number")]
     after: Option<u64>,
 }
 
+/// An entry of the log.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditLogEntry")]
+struct Linked {
+    number: u64,
+    /// In hexadecimal, over the hash before and the content.
+    hash: String,
+    /// How it is stored, in base 64.
+    content: String,
+    event: Shown,
+}
+
 /// Some of the log behind a number, in order: of each event how it is shown, how it is stored, and
 /// its hash, of which `cairn audit verify` tells whether they fit together.
-async fn log(of: Authorised<Instance, Own>, Query(behind): Query<Behind>) -> Result<Response, ApiError> {
+async fn log(
+    of: Authorised<Instance, Own>,
+    Query(behind): Query<Behind>,
+) -> Result<Json<Vec<Linked>>, ApiError> {
     let found = of.audit_log(behind.after.unwrap_or(0)).await?;
     let lines = found.into_iter().map(
         |(
@@ -287,13 +411,13 @@ async fn log(of: Authorised<Instance, Own>, Query(behind): Query<Behind>) -> Res
             },
             event,
         )| {
-            json!({
-                "number": number,
-                "hash": HEXLOWER.encode(&hash),
-                "content": BASE64.encode(&content),
-                "event": shown(&Numbered { number, event }),
-            })
+            Linked {
+                number,
+                hash: HEXLOWER.encode(&hash),
+                content: BASE64.encode(&content),
+                event: shown(&Numbered { number, event }),
+            }
         },
     );
-    Ok(Json(lines.collect::<Vec<_>>()).into_response())
+    Ok(Json(lines.collect()))
 }

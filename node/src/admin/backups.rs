@@ -4,37 +4,62 @@
 //! The stream has what nobody else is told, such as the key under which tokens are hashed; all of
 //! this is for administrators alone. GitLab has nothing like it, so it lies below `/api/cairn/v1`.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use axum::routing::get;
-use axum::{Json, Router};
 use cairn_cluster::{BackupId, BlobId, BlobReadError, Hold, Space};
 use futures::StreamExt as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::info;
 
 use crate::app::App;
 use crate::auth::{Authorised, Instance, Own};
 use crate::http::error::{ApiError, ErrorKind};
+use crate::http::rest::{Created, Nothing, Octets, Path, about};
 use crate::registry::audit::Act;
 use crate::registry::time::iso;
 
 /// The routes below `/api/cairn/v1/backups`.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/cairn/v1/backups", get(list).post(begin))
-        .route("/api/cairn/v1/backups/{backup}", get(renew).delete(end))
-        .route("/api/cairn/v1/backups/{backup}/metadata", get(metadata))
-        .route(
-            "/api/cairn/v1/backups/{backup}/blobs/{root_group}/{blob}",
-            get(blob),
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/api/cairn/v1/backups",
+            get_with(
+                list,
+                about("listBackups", "Lists the backups that are being taken"),
+            )
+            .post_with(
+                begin,
+                about("beginBackup", "Begins a backup: nothing is collected meanwhile"),
+            ),
         )
+        .api_route(
+            "/api/cairn/v1/backups/{backup}",
+            get_with(renew, about("renewBackup", "Shows a backup, and keeps it going"))
+                .delete_with(end, about("endBackup", "Ends a backup")),
+        )
+        .api_route(
+            "/api/cairn/v1/backups/{backup}/metadata",
+            get_with(
+                metadata,
+                about("exportMetadata", "Gives all metadata as one consistent stream"),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/backups/{backup}/blobs/{root_group}/{blob}",
+            get_with(blob, about("exportBlob", "Gives the bytes of a blob")),
+        )
+        .with_path_items(|item| item.tag("Backups"))
 }
 
 /// A backup that is being taken. As long as it is, nothing is collected.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Backup")]
 pub(super) struct ShownHold {
     backup: String,
     by: String,
@@ -65,12 +90,12 @@ async fn list(
 async fn begin(
     State(app): State<App>,
     instance: Authorised<Instance, Own>,
-) -> Result<(StatusCode, Json<ShownHold>), ApiError> {
+) -> Result<Created<ShownHold>, ApiError> {
     let by = instance.caller().username().unwrap_or_default();
     instance.announce(Act::new("cluster.backup_begun")).await?;
     let hold = app.operator().begin_backup(by).await?;
     info!(backup = %hold.backup, by, "a backup begins; nothing is collected meanwhile");
-    Ok((StatusCode::CREATED, Json(hold.into())))
+    Ok(Created(hold.into()))
 }
 
 fn backup_id(text: &str) -> Result<BackupId, ApiError> {
@@ -92,11 +117,11 @@ async fn end(
     State(app): State<App>,
     _instance: Authorised<Instance, Own>,
     Path(backup): Path<String>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Nothing<204>, ApiError> {
     let backup = backup_id(&backup)?;
     app.operator().end_backup(backup).await?;
     info!(%backup, "a backup has ended");
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Nothing)
 }
 
 /// Answers with an export of the latest state: see `cairn_cluster::Part`. If it cannot be read to
@@ -105,11 +130,11 @@ async fn metadata(
     State(app): State<App>,
     _instance: Authorised<Instance, Own>,
     Path(backup): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<Octets, ApiError> {
     let backup = backup_id(&backup)?;
     app.operator().renew_backup(backup).await?;
     let export = app.operator().export(backup).await?;
-    Ok(bytes(Body::from_stream(export)))
+    Ok(Octets(bytes(Body::from_stream(export))))
 }
 
 /// Answers with a blob; 410 if too little is left of it.
@@ -117,7 +142,7 @@ async fn blob(
     State(app): State<App>,
     instance: Authorised<Instance, Own>,
     Path((backup, root_group, blob)): Path<(String, String, String)>,
-) -> Result<Response, ApiError> {
+) -> Result<Octets, ApiError> {
     let backup = backup_id(&backup)?;
     let unknown = || ApiError::not_found("404 Blob Not Found");
     let space = Space(root_group.parse().map_err(|_| unknown())?);
@@ -138,7 +163,7 @@ async fn blob(
         let _ = &room;
     })));
     response.headers_mut().insert(header::CONTENT_LENGTH, len.into());
-    Ok(response)
+    Ok(Octets(response))
 }
 
 fn bytes(body: Body) -> Response {

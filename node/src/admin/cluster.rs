@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{delete_with, get_with, post_with};
 use async_trait::async_trait;
-use axum::extract::{Path, State};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::Json;
+use axum::extract::State;
 use bytes::Bytes;
 use cairn_cluster::membership::ClusterStatus;
 use cairn_cluster::{
@@ -17,6 +18,7 @@ use cairn_cluster::{
     Waste,
 };
 use futures::stream::BoxStream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::upkeep::TaskChange;
@@ -24,6 +26,7 @@ use crate::app::App;
 use crate::auth::{Authorised, Instance, Own};
 use crate::http::body::Params;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::http::rest::{Path, about};
 use crate::registry::audit::Act;
 use crate::registry::time::iso;
 
@@ -230,20 +233,93 @@ fn alone() -> ApiError {
 }
 
 /// The routes below `/api/cairn/v1/cluster`.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/cairn/v1/cluster", get(status))
-        .route("/api/cairn/v1/cluster/join_tokens", post(join_token))
-        .route("/api/cairn/v1/cluster/metadata_hash", get(metadata_hash))
-        .route("/api/cairn/v1/cluster/nodes/{node}", delete(remove))
-        .route("/api/cairn/v1/cluster/nodes/{node}/drain", post(drain))
-        .route("/api/cairn/v1/cluster/nodes/{node}/undrain", post(undrain))
-        .route("/api/cairn/v1/cluster/nodes/{node}/replace", post(replace))
-        .route("/api/cairn/v1/cluster/disks", get(disks))
-        .route(
-            "/api/cairn/v1/cluster/nodes/{node}/disks/{disk}/replace",
-            post(replace_disk),
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/api/cairn/v1/cluster",
+            get_with(
+                status,
+                about(
+                    "getCluster",
+                    "Shows how the nodes are, and what the cluster survives now",
+                ),
+            ),
         )
+        .api_route(
+            "/api/cairn/v1/cluster/join_tokens",
+            post_with(
+                join_token,
+                about(
+                    "createJoinToken",
+                    "Makes a token with which one node can join, once",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/cluster/metadata_hash",
+            get_with(
+                metadata_hash,
+                about(
+                    "getMetadataHash",
+                    "Shows what the node that is asked has made of the metadata so far",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/cluster/nodes/{node}",
+            delete_with(
+                remove,
+                about(
+                    "removeNode",
+                    "Takes a node that has nothing any more out of the cluster",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/cluster/nodes/{node}/drain",
+            post_with(
+                drain,
+                about("drainNode", "Lets a node give up its vote and its shards"),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/cluster/nodes/{node}/undrain",
+            post_with(
+                undrain,
+                about(
+                    "undrainNode",
+                    "Lets a node that was drained hold shards and vote again",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/cluster/nodes/{node}/replace",
+            post_with(
+                replace,
+                about(
+                    "replaceNode",
+                    "Lets another node take the places of one that is dead",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/cluster/disks",
+            get_with(
+                disks,
+                about("listDisks", "Lists the disks of one node, or of all"),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/cluster/nodes/{node}/disks/{disk}/replace",
+            post_with(
+                replace_disk,
+                about(
+                    "replaceDisk",
+                    "Puts another disk in the place of one of a node, or has one emptied",
+                ),
+            ),
+        )
+        .with_path_items(|item| item.tag("Cluster"))
 }
 
 async fn status(
@@ -261,14 +337,14 @@ async fn metadata_hash(
     Ok(Json(app.operator().metadata_hash().await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct NewJoinToken {
     #[serde(default, deserialize_with = "crate::http::form::number")]
     lifetime_seconds: Option<u64>,
 }
 
 /// A join token, shown once.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct JoinToken {
     token: String,
     expires_at: String,
@@ -296,7 +372,7 @@ async fn join_token(
 }
 
 /// How a node is to leave.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Leave {
     /// Only finds out whether it may.
@@ -390,7 +466,7 @@ async fn remove(
 }
 
 /// Of which node.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct OfNode {
     #[serde(default, deserialize_with = "crate::http::form::number")]
     node: Option<u64>,
@@ -405,7 +481,7 @@ async fn disks(
 }
 
 /// What comes in the place of a disk.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Replacement {
     /// Where it is, on the node; without it, where the old one was.

@@ -1,50 +1,106 @@
 //! `/groups`.
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::projects::{self, ListQuery as ProjectQuery};
-use crate::admin::shown::{required, text, with};
-use crate::admin::usage;
+use crate::admin::shown::{required, text};
+use crate::admin::usage::Statistics;
 use crate::app::App;
 use crate::auth::{Access, Authorised, Instance, Own, See};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
 use crate::http::host::BaseUrl;
-use crate::http::page::{Paging, Selection};
+use crate::http::page::{Page, Paging, Selection};
+use crate::http::rest::{Accepted, Created, Message, about};
 use crate::registry::group::{Group, GroupChange, NewGroup};
 use crate::registry::names::{PathSegment, Reference, Visibility};
 use crate::registry::time::iso;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/groups", get(list).post(create))
-        .route("/groups/{id}", get(show).put(change).delete(delete))
-        .route("/groups/{id}/subgroups", get(list_subgroups))
-        .route("/groups/{id}/projects", get(list_projects))
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/groups",
+            get_with(
+                list,
+                about("listGroups", "Lists the groups that the caller may see"),
+            )
+            .post_with(
+                create,
+                about(
+                    "createGroup",
+                    "Makes a group: at the top, for administrators, or in another group, for its owners",
+                ),
+            ),
+        )
+        .api_route(
+            "/groups/{id}",
+            get_with(show, about("getGroup", "Shows a group"))
+                .put_with(change, about("changeGroup", "Changes a group"))
+                .delete_with(
+                    delete,
+                    about("deleteGroup", "Deletes a group that holds nothing any more"),
+                ),
+        )
+        .api_route(
+            "/groups/{id}/subgroups",
+            get_with(
+                list_subgroups,
+                about("listSubgroups", "Lists the groups in a group"),
+            ),
+        )
+        .api_route(
+            "/groups/{id}/projects",
+            get_with(
+                list_projects,
+                about("listGroupProjects", "Lists the projects of a group"),
+            ),
+        )
+        .with_path_items(|item| item.tag("Groups"))
 }
 
-fn shown(group: &Group, base_url: &BaseUrl) -> Value {
-    json!({
-        "id": group.id,
-        "web_url": format!("{base_url}/groups/{}", group.path),
-        "name": group.name,
-        "path": group.path.last(),
-        "description": group.description,
-        "visibility": group.visibility,
-        "full_name": group.path.as_str().replace('/', " / "),
-        "full_path": group.path.as_str(),
-        "parent_id": group.parent(),
-        "created_at": iso(group.created_at),
-    })
+/// A group.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Group")]
+struct Shown {
+    id: u64,
+    web_url: String,
+    name: String,
+    /// Its part of the path.
+    path: String,
+    description: String,
+    visibility: Visibility,
+    full_name: String,
+    full_path: String,
+    /// The group that it is in.
+    parent_id: Option<u64>,
+    created_at: String,
+    /// With `statistics=true`, of one that is shown alone, for those who may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statistics: Option<Statistics>,
 }
 
-#[derive(Debug, Deserialize)]
+fn shown(group: &Group, base_url: &BaseUrl) -> Shown {
+    Shown {
+        id: group.id,
+        web_url: format!("{base_url}/groups/{}", group.path),
+        name: group.name.clone(),
+        path: group.path.last().into(),
+        description: group.description.clone(),
+        visibility: group.visibility,
+        full_name: group.path.as_str().replace('/', " / "),
+        full_path: group.path.as_str().into(),
+        parent_id: group.parent(),
+        created_at: iso(group.created_at),
+        statistics: None,
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ListQuery {
     search: Option<String>,
     #[serde(default, deserialize_with = "form::boolean")]
@@ -71,7 +127,11 @@ fn offer(selection: &mut Selection<Group>, order_by: &str, group: Group) {
     selection.offer(key, group.id, group);
 }
 
-async fn list(access: Access, Query(query): Query<ListQuery>, paging: Paging) -> Result<Response, ApiError> {
+async fn list(
+    access: Access,
+    Query(query): Query<ListQuery>,
+    paging: Paging,
+) -> Result<Page<Shown>, ApiError> {
     let order_by = paging.order_by(&["name", "path", "id"])?;
     let mut selection = paging.select(true);
     access
@@ -82,16 +142,14 @@ async fn list(access: Access, Query(query): Query<ListQuery>, paging: Paging) ->
             true
         })
         .await?;
-    Ok(selection
-        .finish()
-        .into_json(|group| shown(&group, access.base_url())))
+    Ok(selection.finish().map(|group| shown(&group, access.base_url())))
 }
 
 async fn list_subgroups(
     of: Authorised<Group, See>,
     Query(query): Query<ListQuery>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     let order_by = paging.order_by(&["name", "path", "id"])?;
     let mut selection = paging.select(true);
     of.each_subgroup(|group| {
@@ -100,10 +158,10 @@ async fn list_subgroups(
         }
     })
     .await?;
-    Ok(selection.finish().into_json(|group| shown(&group, of.base_url())))
+    Ok(selection.finish().map(|group| shown(&group, of.base_url())))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Below {
     #[serde(default, deserialize_with = "form::boolean")]
     include_subgroups: Option<bool>,
@@ -114,7 +172,7 @@ async fn list_projects(
     Query(query): Query<ProjectQuery>,
     Query(below): Query<Below>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<projects::Shown>, ApiError> {
     let mut list = projects::Listing::new(query, paging)?;
     let mut walk = of.walk_projects(below.include_subgroups.unwrap_or(false));
     loop {
@@ -131,19 +189,21 @@ async fn list_projects(
 async fn show(
     of: Authorised<Group, See>,
     Query(detail): Query<projects::Detail>,
-) -> Result<Json<Value>, ApiError> {
-    let mut answer = shown(of.group(), of.base_url());
-    if detail.statistics == Some(true)
-        && let Some(usage) = of.statistics().await?
-    {
-        answer = with(answer, json!({ "statistics": usage::statistics(&usage) }));
-    }
-    Ok(Json(answer))
+) -> Result<Json<Shown>, ApiError> {
+    let statistics = match detail.statistics {
+        Some(true) => of.statistics().await?,
+        _ => None,
+    };
+    Ok(Json(Shown {
+        statistics: statistics.as_ref().map(Statistics::from),
+        ..shown(of.group(), of.base_url())
+    }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Create {
     name: Option<String>,
+    #[schemars(required)]
     path: Option<String>,
     description: Option<String>,
     visibility: Option<Visibility>,
@@ -151,7 +211,7 @@ struct Create {
     parent_id: Option<u64>,
 }
 
-async fn create(access: Access, Params(create): Params<Create>) -> Result<Response, ApiError> {
+async fn create(access: Access, Params(create): Params<Create>) -> Result<Created<Shown>, ApiError> {
     let signed_in = access.signed_in();
     signed_in?;
     let path: PathSegment = required("path", create.path)?
@@ -173,10 +233,10 @@ async fn create(access: Access, Params(create): Params<Create>) -> Result<Respon
             instance.create_group(new).await?
         }
     };
-    Ok((StatusCode::CREATED, Json(shown(&group, access.base_url()))).into_response())
+    Ok(Created(shown(&group, access.base_url())))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Change {
     name: Option<String>,
@@ -184,7 +244,7 @@ struct Change {
     visibility: Option<Visibility>,
 }
 
-async fn change(of: Authorised<Group, Own>, Params(change): Params<Change>) -> Result<Json<Value>, ApiError> {
+async fn change(of: Authorised<Group, Own>, Params(change): Params<Change>) -> Result<Json<Shown>, ApiError> {
     let change = GroupChange {
         name: change.name.map(|name| text("name", &name)).transpose()?,
         description: change
@@ -197,7 +257,7 @@ async fn change(of: Authorised<Group, Own>, Params(change): Params<Change>) -> R
     Ok(Json(shown(&of.change(&change).await?, of.base_url())))
 }
 
-async fn delete(of: Authorised<Group, Own>) -> Result<Response, ApiError> {
+async fn delete(of: Authorised<Group, Own>) -> Result<Accepted<Message>, ApiError> {
     of.delete().await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "message": "202 Accepted" }))).into_response())
+    Ok(Accepted(Message::ACCEPTED))
 }

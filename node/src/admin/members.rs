@@ -1,58 +1,132 @@
 //! `/projects/:id/members`, `/groups/:id/members`.
 
-use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::access_tokens::role;
-use crate::admin::shown::{day, end, required, user as shown_user, with};
+use crate::admin::shown::{ShownUser, day, end, required};
 use crate::app::App;
 use crate::auth::{Action, Authorised, Instance, Manage, Own, See};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
 use crate::http::host::BaseUrl;
-use crate::http::page::Paging;
+use crate::http::page::{Page, Paging};
+use crate::http::rest::{Created, Nothing, Path, about};
 use crate::registry::group::Group;
 use crate::registry::member::{self, Give, ManagesMembers, Membership, Peopled, ShownMember};
 use crate::registry::project::Project;
 use crate::registry::time::iso;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route(
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
             "/projects/{id}/members",
-            get(list::<Project>).post(add::<Project, Manage>),
+            get_with(
+                list::<Project>,
+                about("listProjectMembers", "Lists the members of a project"),
+            )
+            .post_with(
+                add::<Project, Manage>,
+                about("addProjectMember", "Makes a user a member of a project"),
+            ),
         )
-        .route("/projects/{id}/members/all", get(list_inherited::<Project>))
-        .route(
+        .api_route(
+            "/projects/{id}/members/all",
+            get_with(
+                list_inherited::<Project>,
+                about(
+                    "listAllProjectMembers",
+                    "Lists the members of a project and of all groups around it",
+                ),
+            ),
+        )
+        .api_route(
             "/projects/{id}/members/{user_id}",
-            get(show::<Project>)
-                .put(change::<Project, Manage>)
-                .delete(remove::<Project, Manage>),
+            get_with(
+                show::<Project>,
+                about("getProjectMember", "Shows a member of a project"),
+            )
+            .put_with(
+                change::<Project, Manage>,
+                about(
+                    "changeProjectMember",
+                    "Changes the role of a member of a project, or its end",
+                ),
+            )
+            .delete_with(
+                remove::<Project, Manage>,
+                about("removeProjectMember", "Takes a member out of a project"),
+            ),
         )
-        .route("/groups/{id}/members", get(list::<Group>).post(add::<Group, Own>))
-        .route("/groups/{id}/members/all", get(list_inherited::<Group>))
-        .route(
+        .api_route(
+            "/groups/{id}/members",
+            get_with(
+                list::<Group>,
+                about("listGroupMembers", "Lists the members of a group"),
+            )
+            .post_with(
+                add::<Group, Own>,
+                about("addGroupMember", "Makes a user a member of a group"),
+            ),
+        )
+        .api_route(
+            "/groups/{id}/members/all",
+            get_with(
+                list_inherited::<Group>,
+                about(
+                    "listAllGroupMembers",
+                    "Lists the members of a group and of all groups around it",
+                ),
+            ),
+        )
+        .api_route(
             "/groups/{id}/members/{user_id}",
-            get(show::<Group>)
-                .put(change::<Group, Own>)
-                .delete(remove::<Group, Own>),
+            get_with(
+                show::<Group>,
+                about("getGroupMember", "Shows a member of a group"),
+            )
+            .put_with(
+                change::<Group, Own>,
+                about(
+                    "changeGroupMember",
+                    "Changes the role of a member of a group, or its end",
+                ),
+            )
+            .delete_with(
+                remove::<Group, Own>,
+                about("removeGroupMember", "Takes a member out of a group"),
+            ),
         )
+        .with_path_items(|item| item.tag("Members"))
 }
 
-fn shown(member: &ShownMember, base_url: &BaseUrl) -> Value {
-    let more = json!({
-        "access_level": member.membership.role.level(),
-        "created_at": iso(member.membership.created_at),
-        "expires_at": day(member.membership.expires_at),
-        "membership_state": "active",
-    });
-    with(shown_user(&member.user, base_url), more)
+/// A user as a member of something.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Member")]
+struct Shown {
+    #[serde(flatten)]
+    user: ShownUser,
+    /// The role: 10 guest, 15 planner, 20 reporter, 30 developer, 40 maintainer, 50 owner.
+    access_level: u8,
+    /// Since when it is a member.
+    created_at: String,
+    /// The day on which that ends.
+    expires_at: Option<String>,
+    membership_state: &'static str,
+}
+
+fn shown(member: &ShownMember, base_url: &BaseUrl) -> Shown {
+    Shown {
+        user: ShownUser::of(&member.user, base_url),
+        access_level: member.membership.role.level(),
+        created_at: iso(member.membership.created_at),
+        expires_at: day(member.membership.expires_at),
+        membership_state: "active",
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,7 +134,7 @@ struct Target {
     user_id: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ListQuery {
     query: Option<String>,
 }
@@ -82,7 +156,7 @@ async fn list<T: Peopled>(
     of: Authorised<T, See>,
     Query(query): Query<ListQuery>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     check_signed_in(&of)?;
     let mut selection = paging.select(true);
     member::each(&of, |member| {
@@ -91,14 +165,14 @@ async fn list<T: Peopled>(
         }
     })
     .await?;
-    Ok(selection.finish().into_json(|row| row))
+    Ok(selection.finish())
 }
 
 async fn list_inherited<T: Peopled>(
     of: Authorised<T, See>,
     Query(query): Query<ListQuery>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     check_signed_in(&of)?;
     let mut selection = paging.select(true);
     member::each_inherited(&of, |member| {
@@ -107,26 +181,27 @@ async fn list_inherited<T: Peopled>(
         }
     })
     .await?;
-    Ok(selection.finish().into_json(|row| row))
+    Ok(selection.finish())
 }
 
 async fn show<T: Peopled>(
     of: Authorised<T, See>,
     Path(target): Path<Target>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Shown>, ApiError> {
     check_signed_in(&of)?;
     let found = member::get(&of, target.user_id).await?;
     let member = found.ok_or_else(|| ApiError::not_found("404 Not found"))?;
     Ok(Json(shown(&member, of.base_url())))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
     #[serde(default, deserialize_with = "form::number")]
     user_id: Option<u64>,
     username: Option<String>,
     #[serde(default, deserialize_with = "form::number")]
+    #[schemars(required)]
     access_level: Option<u64>,
     expires_at: Option<String>,
 }
@@ -142,7 +217,7 @@ impl Wanted {
     }
 }
 
-async fn add<T, A>(of: Authorised<T, A>, Params(wanted): Params<Wanted>) -> Result<Response, ApiError>
+async fn add<T, A>(of: Authorised<T, A>, Params(wanted): Params<Wanted>) -> Result<Created<Shown>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -162,14 +237,14 @@ where
         (None, None) => return Err(ApiError::parameter("user_id, username are missing")),
     };
     let member = member::give(&of, user, Give::New, &membership).await?;
-    Ok((StatusCode::CREATED, Json(shown(&member, of.base_url()))).into_response())
+    Ok(Created(shown(&member, of.base_url())))
 }
 
 async fn change<T, A>(
     of: Authorised<T, A>,
     Path(target): Path<Target>,
     Params(wanted): Params<Wanted>,
-) -> Result<Json<Value>, ApiError>
+) -> Result<Json<Shown>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -180,12 +255,12 @@ where
     Ok(Json(shown(&member, of.base_url())))
 }
 
-async fn remove<T, A>(of: Authorised<T, A>, Path(target): Path<Target>) -> Result<StatusCode, ApiError>
+async fn remove<T, A>(of: Authorised<T, A>, Path(target): Path<Target>) -> Result<Nothing<204>, ApiError>
 where
     T: Peopled,
     A: Action,
     Authorised<T, A>: ManagesMembers<T>,
 {
     member::take(&of, target.user_id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Nothing)
 }

@@ -13,6 +13,7 @@ mod cleanup;
 mod client;
 pub mod cluster;
 mod deploy_tokens;
+mod document;
 mod groups;
 mod members;
 mod packages;
@@ -31,20 +32,49 @@ pub mod upkeep;
 mod usage;
 mod users;
 
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::{Value, json};
+use std::sync::LazyLock;
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
+use axum::http::{HeaderMap, Method};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::auth::Access;
 use crate::formats::oci;
 use crate::http::error::ApiError;
+use crate::http::rest::{Document, about};
+use document::Described;
+
+static API: LazyLock<Described> = LazyLock::new(|| Described::new(described));
 
 /// The routes of the REST API, below the host root.
-pub(crate) fn routes() -> Router<App> {
-    let routes = Router::new()
-        .route("/version", get(version))
-        .route("/metadata", get(version))
+pub(crate) fn routes() -> axum::Router<App> {
+    API.routes.clone()
+}
+
+/// The OpenAPI document of these routes.
+pub fn document() -> &'static [u8] {
+    &API.document
+}
+
+fn described() -> ApiRouter<App> {
+    let routes = ApiRouter::new()
+        .api_route(
+            "/openapi.json",
+            get_with(openapi, about("getOpenApi", "Gives this document")),
+        )
+        .api_route(
+            "/version",
+            get_with(version, about("getVersion", "Says which version this is")),
+        )
+        .api_route(
+            "/metadata",
+            get_with(version, about("getMetadata", "Says which version this is")),
+        )
+        .with_path_items(|item| item.tag("Instance"))
         .merge(users::routes())
         .merge(personal_tokens::routes())
         .merge(groups::routes())
@@ -59,7 +89,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(protection::routes())
         .merge(cleanup::routes())
         .merge(oci::rest::routes());
-    Router::new()
+    ApiRouter::new()
         .nest("/api/v4", routes)
         .merge(audit_events::log_routes())
         .merge(backups::routes())
@@ -74,10 +104,24 @@ pub(crate) fn routes() -> Router<App> {
         .merge(upkeep::routes())
 }
 
-async fn version(access: Access) -> Result<Json<Value>, ApiError> {
+/// What can be known of this instance is in its source; so it is told to everyone.
+async fn openapi(method: Method, headers: HeaderMap) -> Result<Document, ApiError> {
+    API.answer(&method, &headers)
+}
+
+/// Which Cairn this is.
+#[derive(Serialize, JsonSchema)]
+struct Version {
+    version: &'static str,
+    revision: &'static str,
+    enterprise: bool,
+}
+
+async fn version(access: Access) -> Result<Json<Version>, ApiError> {
     access.signed_in()?;
-    let version = env!("CARGO_PKG_VERSION");
-    Ok(Json(
-        json!({ "version": version, "revision": "cairn", "enterprise": false }),
-    ))
+    Ok(Json(Version {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: "cairn",
+        enterprise: false,
+    }))
 }

@@ -1,51 +1,90 @@
 //! `/projects/:id/packages`, `/groups/:id/packages`: what GitLab calls a package is one version.
 
-use axum::extract::Path;
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
-use axum::{Json, Router};
+use aide::axum::ApiRouter;
+use aide::axum::routing::{delete_with, get_with};
+use axum::Json;
+use axum::http::{HeaderMap, Method, header};
 use data_encoding::HEXLOWER;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::admin::shown::{time, with};
+use crate::admin::shown::time;
 use crate::app::App;
 use crate::auth::{Authorised, Delete, Pull};
 use crate::formats;
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
-use crate::http::page::{Paging, Selection};
+use crate::http::page::{Page, Paging, Selection};
+use crate::http::rest::{FileBytes, Nothing, Path, about};
 use crate::http::{Served, media, serve_blob};
 use crate::registry::group::Group;
 use crate::registry::package::{File, Filter, Listed, Status, Version};
 use crate::registry::project::Project;
 use crate::registry::time::{iso, parse_http_date};
+use crate::registry::trust::Origin;
 
 /// The most other versions that one package shows.
 const MAX_VERSIONS: usize = 1000;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/projects/{id}/packages", get(list))
-        .route("/groups/{id}/packages", get(list_of_group))
-        .route("/projects/{id}/packages/{package_id}", get(show).delete(remove))
-        .route(
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/projects/{id}/packages",
+            get_with(
+                list,
+                about("listProjectPackages", "Lists the packages of a project"),
+            ),
+        )
+        .api_route(
+            "/groups/{id}/packages",
+            get_with(
+                list_of_group,
+                about(
+                    "listGroupPackages",
+                    "Lists the packages of all projects of a group",
+                ),
+            ),
+        )
+        .api_route(
+            "/projects/{id}/packages/{package_id}",
+            get_with(
+                show,
+                about("getPackage", "Shows a package: one version, as GitLab calls it"),
+            )
+            .delete_with(remove, about("deletePackage", "Deletes a package")),
+        )
+        .api_route(
             "/projects/{id}/packages/{package_id}/pipelines",
-            get(list_pipelines),
+            get_with(
+                list_pipelines,
+                about(
+                    "listPackagePipelines",
+                    "Lists the pipelines that published a package: none",
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/packages/{package_id}/package_files",
-            get(list_files),
+            get_with(
+                list_files,
+                about("listPackageFiles", "Lists the files of a package"),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/packages/{package_id}/package_files/{file_id}",
-            delete(remove_file),
+            delete_with(
+                remove_file,
+                about("deletePackageFile", "Deletes a file of a package"),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/packages/{package_id}/package_files/{file_id}/download",
-            get(download),
+            get_with(
+                download,
+                about("downloadPackageFile", "Gives the bytes of a file of a package"),
+            ),
         )
+        .with_path_items(|item| item.tag("Packages"))
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,7 +95,7 @@ struct Target {
     file_id: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ListQuery {
     package_type: Option<String>,
     package_name: Option<String>,
@@ -129,53 +168,108 @@ fn key(order_by: &str, row: &Row) -> Vec<u8> {
     }
 }
 
-async fn shown(row: &Row, of_group: bool) -> Result<Value, ApiError> {
+/// A package: one version, as GitLab calls it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Package")]
+struct Shown {
+    id: u64,
+    name: String,
+    version: String,
+    package_type: String,
+    status: &'static str,
+    _links: Links,
+    created_at: String,
+    last_downloaded_at: Option<String>,
+    creator_id: Option<u64>,
+    /// The CI job that published it, as its issuer said.
+    published_by: Option<Origin>,
+    tags: Vec<ShownTag>,
+    pipelines: [(); 0],
+    /// The project, in a list of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project_id: Option<u64>,
+    /// Its path, in a list of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project_path: Option<String>,
+    /// The other versions, of a package that is shown alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    versions: Option<Vec<Sibling>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PackageLinks")]
+struct Links {
+    web_path: String,
+    /// Where it can be deleted, for those who may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delete_api_path: Option<String>,
+}
+
+/// Another version of a package.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PackageVersion")]
+struct Sibling {
+    id: u64,
+    version: String,
+    created_at: String,
+    tags: Vec<ShownTag>,
+    pipelines: [(); 0],
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PackageTag")]
+struct ShownTag {
+    id: u64,
+    package_id: u64,
+    name: String,
+    created_at: String,
+    updated_at: String,
+}
+
+async fn shown(row: &Row, of_group: bool) -> Result<Shown, ApiError> {
     let (project, listed) = (&row.project, &row.listed);
     let version = &listed.version;
-    let path = &project.project().path;
-    let mut links = json!({ "web_path": format!("/{path}/-/packages/{}", version.id) });
-    if project.may_delete(listed).await? {
-        let (base_url, id) = (project.base_url(), project.project().id);
-        let url = format!("{base_url}/api/v4/projects/{id}/packages/{}", version.id);
-        links = with(links, json!({ "delete_api_path": url }));
-    }
-    let package = json!({
-        "id": version.id,
-        "name": listed.package.display_name,
-        "version": version.version,
-        "package_type": listed.format,
-        "status": version.status.name(),
-        "_links": links,
-        "created_at": iso(version.created_at),
-        "last_downloaded_at": time(project.downloaded_at(listed).await?),
-        "creator_id": version.creator,
-        "published_by": project.published_by(listed).await?,
-        "tags": shown_tags(listed, version)?,
-        "pipelines": [],
+    let (path, id) = (&project.project().path, project.project().id);
+    let delete_api_path = project.may_delete(listed).await?.then(|| {
+        let base_url = project.base_url();
+        format!("{base_url}/api/v4/projects/{id}/packages/{}", version.id)
     });
-    Ok(match of_group {
-        true => with(
-            package,
-            json!({ "project_id": project.project().id, "project_path": path.as_str() }),
-        ),
-        false => package,
+    Ok(Shown {
+        id: version.id,
+        name: listed.package.display_name.clone(),
+        version: version.version.clone(),
+        package_type: listed.format.clone(),
+        status: version.status.name(),
+        _links: Links {
+            web_path: format!("/{path}/-/packages/{}", version.id),
+            delete_api_path,
+        },
+        created_at: iso(version.created_at),
+        last_downloaded_at: time(project.downloaded_at(listed).await?),
+        creator_id: version.creator,
+        published_by: project.published_by(listed).await?,
+        tags: shown_tags(listed, version)?,
+        pipelines: [],
+        project_id: of_group.then_some(id),
+        project_path: of_group.then(|| path.as_str().to_owned()),
+        versions: None,
     })
 }
 
-async fn answer(selection: Selection<Row>, of_group: bool) -> Result<Response, ApiError> {
-    let (rows, headers) = selection.finish().split();
-    let mut shown_rows = Vec::with_capacity(rows.len());
-    for row in &rows {
+async fn answer(selection: Selection<Row>, of_group: bool) -> Result<Page<Shown>, ApiError> {
+    let page = selection.finish();
+    let mut shown_rows = Vec::with_capacity(page.rows.len());
+    for row in &page.rows {
         shown_rows.push(shown(row, of_group).await?);
     }
-    Ok((headers, Json(shown_rows)).into_response())
+    Ok(page.with(shown_rows))
 }
 
 async fn list(
     project: Authorised<Project, Pull>,
     Query(query): Query<ListQuery>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     let order_by = paging.order_by(&["created_at", "name", "version", "type"])?;
     let mut selection = paging.select(true);
     let Some(filter) = query.filter()? else {
@@ -200,7 +294,7 @@ async fn list_of_group(
     group: Authorised<Group, Pull>,
     Query(query): Query<ListQuery>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     let order_by = paging.order_by(&["created_at", "name", "version", "type", "project_path"])?;
     let mut selection = paging.select(true);
     let Some(filter) = query.filter()? else {
@@ -231,64 +325,77 @@ async fn list_of_group(
 async fn show(
     project: Authorised<Project, Pull>,
     Path(target): Path<Target>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Shown>, ApiError> {
     let listed = project.version(target.package_id).await?;
     let siblings = project.siblings(&listed, MAX_VERSIONS).await?;
     let versions = siblings.iter().map(|version| {
-        Ok(json!({
-            "id": version.id,
-            "version": version.version,
-            "created_at": iso(version.created_at),
-            "tags": shown_tags(&listed, version)?,
-            "pipelines": [],
-        }))
+        Ok(Sibling {
+            id: version.id,
+            version: version.version.clone(),
+            created_at: iso(version.created_at),
+            tags: shown_tags(&listed, version)?,
+            pipelines: [],
+        })
     });
-    let versions = versions.collect::<Result<Vec<Value>, ApiError>>()?;
+    let versions = versions.collect::<Result<Vec<_>, ApiError>>()?;
     let row = Row { project, listed };
-    Ok(Json(with(
-        shown(&row, false).await?,
-        json!({ "versions": versions }),
-    )))
+    Ok(Json(Shown {
+        versions: Some(versions),
+        ..shown(&row, false).await?
+    }))
 }
 
 /// The tags of a version of what is listed. They have no numbers and no times of their own: they
 /// are shown with those of the version.
-fn shown_tags(listed: &Listed, version: &Version) -> Result<Vec<Value>, ApiError> {
+fn shown_tags(listed: &Listed, version: &Version) -> Result<Vec<ShownTag>, ApiError> {
     let Some(format) = formats::by_name(&listed.format) else {
         return Ok(Vec::new());
     };
     let tags = format.tags(&listed.package, version)?.into_iter();
-    let shown = tags.map(|name| {
-        json!({
-            "id": version.id,
-            "package_id": version.id,
-            "name": name,
-            "created_at": iso(version.created_at),
-            "updated_at": iso(version.created_at),
-        })
+    let shown = tags.map(|name| ShownTag {
+        id: version.id,
+        package_id: version.id,
+        name,
+        created_at: iso(version.created_at),
+        updated_at: iso(version.created_at),
     });
     Ok(shown.collect())
 }
 
-fn shown_file(file: &File, package: u64) -> Value {
-    json!({
-        "id": file.id,
-        "package_id": package,
-        "created_at": iso(file.created_at),
-        "file_name": file.name,
-        "size": file.size,
-        "file_md5": file.digests.md5.map(|digest| HEXLOWER.encode(&digest)),
-        "file_sha1": file.digests.sha1.map(|digest| HEXLOWER.encode(&digest)),
-        "file_sha256": HEXLOWER.encode(&file.digests.sha256),
-        "pipelines": [],
-    })
+/// A file of a package.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PackageFile")]
+struct ShownFile {
+    id: u64,
+    package_id: u64,
+    created_at: String,
+    file_name: String,
+    size: u64,
+    file_md5: Option<String>,
+    file_sha1: Option<String>,
+    file_sha256: String,
+    pipelines: [(); 0],
+}
+
+fn shown_file(file: &File, package: u64) -> ShownFile {
+    ShownFile {
+        id: file.id,
+        package_id: package,
+        created_at: iso(file.created_at),
+        file_name: file.name.clone(),
+        size: file.size,
+        file_md5: file.digests.md5.map(|digest| HEXLOWER.encode(&digest)),
+        file_sha1: file.digests.sha1.map(|digest| HEXLOWER.encode(&digest)),
+        file_sha256: HEXLOWER.encode(&file.digests.sha256),
+        pipelines: [],
+    }
 }
 
 async fn list_files(
     project: Authorised<Project, Pull>,
     Path(target): Path<Target>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<ShownFile>, ApiError> {
     let order_by = paging.order_by(&["id", "created_at", "file_name"])?;
     let listed = project.version(target.package_id).await?;
     let mut selection = paging.select(true);
@@ -302,16 +409,16 @@ async fn list_files(
             selection.offer(key, file.id, shown_file(&file, target.package_id));
         })
         .await?;
-    Ok(selection.finish().into_json(|file| file))
+    Ok(selection.finish())
 }
 
 /// No package has been published by a pipeline: there are no job tokens.
 async fn list_pipelines(
     project: Authorised<Project, Pull>,
     Path(target): Path<Target>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<[(); 0]>, ApiError> {
     project.version(target.package_id).await?;
-    Ok(Json(json!([])))
+    Ok(Json([]))
 }
 
 async fn download(
@@ -319,7 +426,7 @@ async fn download(
     Path(target): Path<Target>,
     method: Method,
     headers: HeaderMap,
-) -> Result<Response, ApiError> {
+) -> Result<FileBytes, ApiError> {
     let listed = project.version(target.package_id).await?;
     let file = project.file(&listed, target.file_id).await?;
     let base = file.name.rsplit('/').next().unwrap_or_default();
@@ -330,7 +437,8 @@ async fn download(
         .with_header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")
         .with_header(header::CACHE_CONTROL, "private, no-cache");
     let scope = project.scope(REST);
-    serve_blob(&scope, &method, &headers, &file.blob, file.size, served).await
+    let answer = serve_blob(&scope, &method, &headers, &file.blob, file.size, served).await?;
+    Ok(FileBytes(answer))
 }
 
 /// In place of a format's name, for what is read whatever its format.
@@ -340,20 +448,20 @@ async fn remove(
     project: Authorised<Project, Delete>,
     Path(target): Path<Target>,
     headers: HeaderMap,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Nothing<204>, ApiError> {
     let since = headers
         .get(header::IF_UNMODIFIED_SINCE)
         .and_then(|value| value.to_str().ok());
     project
         .delete_version(target.package_id, since.and_then(parse_http_date))
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Nothing)
 }
 
 async fn remove_file(
     project: Authorised<Project, Delete>,
     Path(target): Path<Target>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Nothing<204>, ApiError> {
     project.delete_file(target.package_id, target.file_id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Nothing)
 }

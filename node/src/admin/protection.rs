@@ -1,73 +1,155 @@
 //! `/projects/:id/packages/protection/rules` and `/projects/:id/registry/protection/…/rules`: which
 //! names are protected, and against whom. For maintainers, as GitLab has it.
 
-use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch};
-use axum::{Json, Router};
-use serde::Deserialize;
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, patch_with};
+use axum::Json;
+use schemars::JsonSchema;
 use serde::de::{self, DeserializeOwned, Deserializer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-use crate::admin::shown::{required, with};
+use crate::admin::shown::required;
 use crate::app::App;
 use crate::auth::{Authorised, Manage};
 use crate::formats::{self, oci};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
+use crate::http::rest::{Created, Nothing, Path, about, about_new};
 use crate::registry::pattern::Pattern;
 use crate::registry::project::Project;
 use crate::registry::protection::{Level, Levels, PackageRule, RepositoryRule, Rule, TagRule};
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route(
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
             "/projects/{id}/packages/protection/rules",
-            get(list::<PackageRule>).post(create::<PackageRule>),
+            get_with(
+                list::<PackageRule>,
+                about("listPackageRules", "Lists the rules that protect packages"),
+            )
+            .post_with(
+                create::<PackageRule>,
+                about_new(
+                    "createPackageRule",
+                    "Makes a rule that protects packages",
+                    &["package_name_pattern", "package_type"],
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/packages/protection/rules/{rule_id}",
-            patch(change::<PackageRule>).delete(remove::<PackageRule>),
+            patch_with(
+                change::<PackageRule>,
+                about("changePackageRule", "Changes a rule that protects packages"),
+            )
+            .delete_with(
+                remove::<PackageRule>,
+                about("removePackageRule", "Removes a rule that protects packages"),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/registry/protection/repository/rules",
-            get(list::<RepositoryRule>).post(create::<RepositoryRule>),
+            get_with(
+                list::<RepositoryRule>,
+                about(
+                    "listRepositoryRules",
+                    "Lists the rules that protect image repositories",
+                ),
+            )
+            .post_with(
+                create::<RepositoryRule>,
+                about_new(
+                    "createRepositoryRule",
+                    "Makes a rule that protects image repositories",
+                    &["repository_path_pattern"],
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/registry/protection/repository/rules/{rule_id}",
-            patch(change::<RepositoryRule>).delete(remove::<RepositoryRule>),
+            patch_with(
+                change::<RepositoryRule>,
+                about(
+                    "changeRepositoryRule",
+                    "Changes a rule that protects image repositories",
+                ),
+            )
+            .delete_with(
+                remove::<RepositoryRule>,
+                about(
+                    "removeRepositoryRule",
+                    "Removes a rule that protects image repositories",
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/registry/protection/tag/rules",
-            get(list::<TagRule>).post(create::<TagRule>),
+            get_with(
+                list::<TagRule>,
+                about("listTagRules", "Lists the rules that protect tags of images"),
+            )
+            .post_with(
+                create::<TagRule>,
+                about_new(
+                    "createTagRule",
+                    "Makes a rule that protects tags of images",
+                    &["tag_name_pattern"],
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/projects/{id}/registry/protection/tag/rules/{rule_id}",
-            patch(change::<TagRule>).delete(remove::<TagRule>),
+            patch_with(
+                change::<TagRule>,
+                about("changeTagRule", "Changes a rule that protects tags of images"),
+            )
+            .delete_with(
+                remove::<TagRule>,
+                about("removeTagRule", "Removes a rule that protects tags of images"),
+            ),
         )
+        .with_path_items(|item| item.tag("Protection rules"))
 }
 
 /// A kind of rule as the API has it.
 trait Shown: Rule + 'static {
     /// What may be said of a rule.
-    type Fields: DeserializeOwned + Sync + Send;
+    type Fields: DeserializeOwned + JsonSchema + Sync + Send;
 
     /// A rule with these fields.
     fn made(fields: Self::Fields) -> Result<Self, ApiError>;
     /// How some of its fields change.
     fn changed(fields: Self::Fields) -> Result<impl Fn(&mut Self) + Send + Sync, ApiError>;
-    /// What is shown of it, beside its number and its levels.
-    fn shown(&self) -> Value;
-    fn levels(&self) -> Levels;
+    /// How a rule is shown.
+    type Shown: Serialize + JsonSchema;
+
+    fn shown(&self, project: &Project) -> Self::Shown;
+}
+
+/// Who may do at least what in spite of a rule.
+#[derive(Serialize, JsonSchema)]
+struct ShownLevels {
+    minimum_access_level_for_push: Option<&'static str>,
+    minimum_access_level_for_delete: Option<&'static str>,
+}
+
+impl From<Levels> for ShownLevels {
+    fn from(levels: Levels) -> Self {
+        Self {
+            minimum_access_level_for_push: levels.push.map(Level::name),
+            minimum_access_level_for_delete: levels.delete.map(Level::name),
+        }
+    }
 }
 
 /// The levels of a rule as they are sent. What is absent stays, null takes it away.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 struct SentLevels {
     #[serde(default, deserialize_with = "level")]
+    #[schemars(with = "Option<String>", extend("enum" = ["maintainer", "owner", "admin", null]))]
     minimum_access_level_for_push: Option<Option<Level>>,
     #[serde(default, deserialize_with = "level")]
+    #[schemars(with = "Option<String>", extend("enum" = ["maintainer", "owner", "admin", null]))]
     minimum_access_level_for_delete: Option<Option<Level>>,
 }
 
@@ -103,7 +185,7 @@ fn level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Level>>, D:
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct PackageFields {
     package_name_pattern: Option<String>,
     package_type: Option<String>,
@@ -135,7 +217,20 @@ impl PackageFields {
     }
 }
 
+/// A rule that protects packages.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PackageProtectionRule")]
+struct ShownPackageRule {
+    id: u64,
+    project_id: u64,
+    package_name_pattern: String,
+    package_type: String,
+    #[serde(flatten)]
+    levels: ShownLevels,
+}
+
 impl Shown for PackageRule {
+    type Shown = ShownPackageRule;
     type Fields = PackageFields;
 
     fn made(fields: PackageFields) -> Result<Self, ApiError> {
@@ -167,23 +262,37 @@ impl Shown for PackageRule {
         })
     }
 
-    fn shown(&self) -> Value {
-        json!({ "package_name_pattern": self.name_pattern.as_str(), "package_type": self.format })
-    }
-
-    fn levels(&self) -> Levels {
-        self.levels
+    fn shown(&self, project: &Project) -> ShownPackageRule {
+        ShownPackageRule {
+            id: self.id,
+            project_id: project.id,
+            package_name_pattern: self.name_pattern.as_str().into(),
+            package_type: self.format.clone(),
+            levels: self.levels.into(),
+        }
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RepositoryFields {
     repository_path_pattern: Option<String>,
     #[serde(flatten)]
     levels: SentLevels,
 }
 
+/// A rule that protects image repositories.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RepositoryProtectionRule")]
+struct ShownRepositoryRule {
+    id: u64,
+    project_id: u64,
+    repository_path_pattern: String,
+    #[serde(flatten)]
+    levels: ShownLevels,
+}
+
 impl Shown for RepositoryRule {
+    type Shown = ShownRepositoryRule;
     type Fields = RepositoryFields;
 
     fn made(fields: RepositoryFields) -> Result<Self, ApiError> {
@@ -208,23 +317,36 @@ impl Shown for RepositoryRule {
         })
     }
 
-    fn shown(&self) -> Value {
-        json!({ "repository_path_pattern": self.path_pattern.as_str() })
-    }
-
-    fn levels(&self) -> Levels {
-        self.levels
+    fn shown(&self, project: &Project) -> ShownRepositoryRule {
+        ShownRepositoryRule {
+            id: self.id,
+            project_id: project.id,
+            repository_path_pattern: self.path_pattern.as_str().into(),
+            levels: self.levels.into(),
+        }
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct TagFields {
     tag_name_pattern: Option<String>,
     #[serde(flatten)]
     levels: SentLevels,
 }
 
+/// A rule that protects tags of images.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TagProtectionRule")]
+struct ShownTagRule {
+    id: u64,
+    project_id: u64,
+    tag_name_pattern: String,
+    #[serde(flatten)]
+    levels: ShownLevels,
+}
+
 impl Shown for TagRule {
+    type Shown = ShownTagRule;
     type Fields = TagFields;
 
     fn made(fields: TagFields) -> Result<Self, ApiError> {
@@ -244,25 +366,14 @@ impl Shown for TagRule {
         })
     }
 
-    fn shown(&self) -> Value {
-        json!({ "tag_name_pattern": self.name_pattern })
+    fn shown(&self, project: &Project) -> ShownTagRule {
+        ShownTagRule {
+            id: self.id,
+            project_id: project.id,
+            tag_name_pattern: self.name_pattern.clone(),
+            levels: self.levels.into(),
+        }
     }
-
-    fn levels(&self) -> Levels {
-        self.levels
-    }
-}
-
-fn shown<R: Shown>(rule: &R, project: &Project) -> Value {
-    let name = |level: Option<Level>| level.map(Level::name);
-    let levels = rule.levels();
-    with(
-        with(json!({ "id": rule.id(), "project_id": project.id }), rule.shown()),
-        json!({
-            "minimum_access_level_for_push": name(levels.push),
-            "minimum_access_level_for_delete": name(levels.delete),
-        }),
-    )
 }
 
 #[derive(Debug, Deserialize)]
@@ -270,32 +381,32 @@ struct Target {
     rule_id: u64,
 }
 
-async fn list<R: Shown>(of: Authorised<Project, Manage>) -> Result<Json<Vec<Value>>, ApiError> {
+async fn list<R: Shown>(of: Authorised<Project, Manage>) -> Result<Json<Vec<R::Shown>>, ApiError> {
     let rules: Vec<R> = of.rules().await?;
-    Ok(Json(rules.iter().map(|rule| shown(rule, of.project())).collect()))
+    Ok(Json(rules.iter().map(|rule| rule.shown(of.project())).collect()))
 }
 
 async fn create<R: Shown>(
     of: Authorised<Project, Manage>,
     Params(fields): Params<R::Fields>,
-) -> Result<Response, ApiError> {
+) -> Result<Created<R::Shown>, ApiError> {
     let rule = of.add_rule(&R::made(fields)?).await?;
-    Ok((StatusCode::CREATED, Json(shown(&rule, of.project()))).into_response())
+    Ok(Created(rule.shown(of.project())))
 }
 
 async fn change<R: Shown>(
     of: Authorised<Project, Manage>,
     Path(target): Path<Target>,
     Params(fields): Params<R::Fields>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<R::Shown>, ApiError> {
     let rule: R = of.change_rule(target.rule_id, R::changed(fields)?).await?;
-    Ok(Json(shown(&rule, of.project())))
+    Ok(Json(rule.shown(of.project())))
 }
 
 async fn remove<R: Shown>(
     of: Authorised<Project, Manage>,
     Path(target): Path<Target>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Nothing<204>, ApiError> {
     of.remove_rule::<R>(target.rule_id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Nothing)
 }

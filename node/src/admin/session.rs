@@ -3,15 +3,16 @@
 //! JSON alone, so that no form of another site can send it. The session is a cookie, which the
 //! management API takes from our own pages where a request has no token; package routes never do.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, NoContent, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::admin::users::whole;
+use crate::admin::users::{Shown as ShownUser, whole};
 use crate::app::App;
 use crate::auth::password::Password;
 use crate::auth::session::{COOKIE_NAME, forget_cookie};
@@ -19,23 +20,59 @@ use crate::auth::{Authorised, Instance, ManageSelf, See};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
+use crate::http::rest::about_giving;
 use crate::registry::sign_in::{Session, SignedIn, Visitor};
 use crate::registry::time::iso;
 use crate::registry::user::User;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new().route("/api/cairn/v1/session", get(show).post(sign_in).delete(sign_out))
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/api/cairn/v1/session",
+            get_with(
+                show,
+                about_giving::<200, Json<Shown>>(
+                    "getSession",
+                    "Shows who the caller is, and by what session",
+                ),
+            )
+            .post_with(
+                sign_in,
+                about_giving::<201, Json<Shown>>("signIn", "Begins a session, which is a cookie"),
+            )
+            .delete_with(
+                sign_out,
+                about_giving::<204, NoContent>("signOut", "Ends the session that is asked with"),
+            ),
+        )
+        .with_path_items(|item| item.tag("Sessions"))
 }
 
-fn shown(user: &User, session: Option<&Session>, base_url: &BaseUrl) -> Value {
-    json!({
-        "user": whole(user, base_url),
-        "session": session.map(|session| json!({
-            "signed_in_by": session.by.name(),
-            "began_at": iso(session.begun_at),
-            "ends_at": iso(session.ends_at),
-        })),
-    })
+/// Who has signed in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SignedIn")]
+struct Shown {
+    user: ShownUser,
+    session: Option<ShownSession>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+struct ShownSession {
+    signed_in_by: String,
+    began_at: String,
+    ends_at: String,
+}
+
+fn shown(user: &User, session: Option<&Session>, base_url: &BaseUrl) -> Shown {
+    Shown {
+        user: whole(user, base_url),
+        session: session.map(|session| ShownSession {
+            signed_in_by: session.by.name().to_string(),
+            began_at: iso(session.begun_at),
+            ends_at: iso(session.ends_at),
+        }),
+    }
 }
 
 /// Who the caller is, and by what session, if by one.
@@ -46,10 +83,11 @@ async fn show(instance: Authorised<Instance, See>) -> Result<Response, ApiError>
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SignIn {
     username: String,
+    #[schemars(with = "String")]
     password: Password,
 }
 

@@ -5,8 +5,13 @@
 //! four. The names and versions that match `generic_duplicate_exception_regex` are handled the other
 //! way round. Null takes a setting back, so that it is inherited again.
 
-use axum::routing::get;
-use axum::{Json, Router};
+use std::borrow::Cow;
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::app::App;
@@ -14,17 +19,48 @@ use crate::auth::{Authorised, Manage, Own, See};
 use crate::formats::{FORMATS, Format};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
+use crate::http::rest::about;
 use crate::registry::group::{Group, GroupChange};
 use crate::registry::project::{Project, ProjectChange};
 use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings};
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/groups/{id}/packages/settings", get(of_group).put(change_group))
-        .route(
-            "/projects/{id}/packages/settings",
-            get(of_project).put(change_project),
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/groups/{id}/packages/settings",
+            get_with(
+                of_group,
+                about(
+                    "getGroupPackageSettings",
+                    "Shows what a group does with duplicates of packages",
+                ),
+            )
+            .put_with(
+                change_group,
+                about(
+                    "changeGroupPackageSettings",
+                    "Changes what a group does with duplicates of packages",
+                ),
+            ),
         )
+        .api_route(
+            "/projects/{id}/packages/settings",
+            get_with(
+                of_project,
+                about(
+                    "getProjectPackageSettings",
+                    "Shows what a project does with duplicates of packages",
+                ),
+            )
+            .put_with(
+                change_project,
+                about(
+                    "changeProjectPackageSettings",
+                    "Changes what a project does with duplicates of packages",
+                ),
+            ),
+        )
+        .with_path_items(|item| item.tag("Package settings"))
 }
 
 /// The formats that leave the choice.
@@ -33,7 +69,37 @@ fn choosing() -> impl Iterator<Item = &'static str> {
     FORMATS.iter().filter(choosing).map(|format| format.name())
 }
 
-fn shown(settings: &PackageSettings) -> Value {
+/// What is said of the formats that leave the choice.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Fields(Map<String, Value>);
+
+/// The fields that [`shown`] gives and [`changed`] takes.
+impl JsonSchema for Fields {
+    fn schema_name() -> Cow<'static, str> {
+        "PackageSettings".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut fields = Map::new();
+        for name in choosing() {
+            let allowed = generator.subschema_for::<Option<bool>>();
+            fields.insert(format!("{name}_duplicates_allowed"), allowed.into());
+            let policy = generator.subschema_for::<Option<DuplicatePolicy>>();
+            fields.insert(format!("{name}_duplicates"), policy.into());
+            let exceptions = generator.subschema_for::<Option<String>>();
+            fields.insert(format!("{name}_duplicate_exception_regex"), exceptions.into());
+        }
+        json_schema!({
+            "type": "object",
+            "description": "What happens to duplicates, by format; null is inherited.",
+            "properties": fields,
+            "additionalProperties": false,
+        })
+    }
+}
+
+fn shown(settings: &PackageSettings) -> Fields {
     let mut fields = Map::new();
     for name in choosing() {
         let policy = settings.duplicates.get(name);
@@ -46,7 +112,7 @@ fn shown(settings: &PackageSettings) -> Value {
             exceptions.cloned().into(),
         );
     }
-    Value::Object(fields)
+    Fields(fields)
 }
 
 /// An expression for exceptions; none takes them back.
@@ -102,15 +168,15 @@ fn changed(settings: &PackageSettings, fields: Map<String, Value>) -> Result<Pac
     Ok(settings)
 }
 
-async fn of_group(of: Authorised<Group, See>) -> Result<Json<Value>, ApiError> {
+async fn of_group(of: Authorised<Group, See>) -> Result<Json<Fields>, ApiError> {
     of.access().signed_in()?;
     Ok(Json(shown(&of.group().packages)))
 }
 
 async fn change_group(
     of: Authorised<Group, Own>,
-    Params(fields): Params<Map<String, Value>>,
-) -> Result<Json<Value>, ApiError> {
+    Params(Fields(fields)): Params<Fields>,
+) -> Result<Json<Fields>, ApiError> {
     let change = GroupChange {
         packages: Some(changed(&of.group().packages, fields)?),
         ..GroupChange::default()
@@ -118,15 +184,15 @@ async fn change_group(
     Ok(Json(shown(&of.change(&change).await?.packages)))
 }
 
-async fn of_project(of: Authorised<Project, See>) -> Result<Json<Value>, ApiError> {
+async fn of_project(of: Authorised<Project, See>) -> Result<Json<Fields>, ApiError> {
     of.access().signed_in()?;
     Ok(Json(shown(&of.project().packages)))
 }
 
 async fn change_project(
     of: Authorised<Project, Manage>,
-    Params(fields): Params<Map<String, Value>>,
-) -> Result<Json<Value>, ApiError> {
+    Params(Fields(fields)): Params<Fields>,
+) -> Result<Json<Fields>, ApiError> {
     let change = ProjectChange {
         packages: Some(changed(&of.project().packages, fields)?),
         ..ProjectChange::default()

@@ -1,8 +1,8 @@
 //! What several kinds of answers have in common: times, texts of bounded length, expiry dates.
 
 use cairn_cluster::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::auth::scopes::{Scopes, TokenScope};
 use crate::http::error::ApiError;
@@ -14,13 +14,13 @@ use crate::registry::user::{User, UserState};
 const MAX_TEXT_BYTES: usize = 2000;
 
 /// A time, or null.
-pub(super) fn time(at: Option<Timestamp>) -> Value {
-    at.map_or(Value::Null, |at| iso(at).into())
+pub(super) fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(iso)
 }
 
 /// A day, or null.
-pub(super) fn day(at: Option<Timestamp>) -> Value {
-    at.map_or(Value::Null, |at| date(at).into())
+pub(super) fn day(at: Option<Timestamp>) -> Option<String> {
+    at.map(date)
 }
 
 /// A text that is shown as it was sent; no control characters, and not endless.
@@ -68,7 +68,7 @@ pub(super) fn scopes(sent: Vec<String>, allowed: &[TokenScope]) -> Result<Scopes
 }
 
 /// A list that may come as one text with commas.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Words {
     List(Vec<String>),
@@ -84,27 +84,34 @@ impl Words {
     }
 }
 
-/// A user as members and lists show it.
-pub(super) fn user(user: &User, base_url: &BaseUrl) -> Value {
-    json!({
-        "id": user.id,
-        "username": user.username.as_str(),
-        "name": user.name,
-        "state": match user.state {
-            UserState::Active => "active",
-            UserState::Blocked => "blocked",
-        },
-        "avatar_url": null,
-        "web_url": format!("{base_url}/{}", user.username.as_str()),
-        "bot": user.bot,
-        "created_at": iso(user.created_at),
-    })
+/// A user, as far as everybody who has signed in is told.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UserHead")]
+pub(super) struct ShownUser {
+    id: u64,
+    username: String,
+    name: String,
+    /// `active` or `blocked`.
+    state: &'static str,
+    avatar_url: Option<String>,
+    web_url: String,
+    /// Whether it stands for an access token.
+    bot: bool,
 }
 
-/// Adds fields to an object.
-pub(super) fn with(mut object: Value, more: Value) -> Value {
-    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
-        object.extend(more);
+impl ShownUser {
+    pub(super) fn of(user: &User, base_url: &BaseUrl) -> Self {
+        Self {
+            id: user.id,
+            username: user.username.as_str().into(),
+            name: user.name.clone(),
+            state: match user.state {
+                UserState::Active => "active",
+                UserState::Blocked => "blocked",
+            },
+            avatar_url: None,
+            web_url: format!("{base_url}/{}", user.username.as_str()),
+            bot: user.bot,
+        }
     }
-    object
 }

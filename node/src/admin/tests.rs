@@ -2,6 +2,7 @@
 
 mod audit;
 mod cleanup;
+mod document;
 mod packages;
 mod people;
 mod protection;

@@ -5,22 +5,25 @@
 //! Specifications: OAuth 2.0 Token Exchange (RFC 8693), Token Revocation (RFC 7009). The same
 //! fields are taken as JSON, and `token` for `subject_token`.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::post_with;
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::app::App;
 use crate::auth::scopes::Scopes;
 use crate::formats;
-use crate::http::body::{json, media_type, refuse_coding, whole};
+use crate::http::body::{Params, json, media_type, refuse_coding, whole};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::form;
+use crate::http::rest::about;
 use crate::registry::trust::{Exchange, Exchanged, Refusal, Wanted};
 
 /// The largest request: a token is at most 16 KiB.
@@ -31,16 +34,38 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/-/oidc/exchange", post(exchange))
-        .route("/-/oidc/revoke", post(revoke))
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/-/oidc/exchange",
+            post_with(exchange, |operation| {
+                about(
+                    "exchangeToken",
+                    "Gives a job a token for the ID token of its CI service (RFC 8693)",
+                )(operation)
+                .input::<Params<Fields>>()
+                .response::<200, Json<Given>>()
+            }),
+        )
+        .api_route(
+            "/-/oidc/revoke",
+            post_with(revoke, |operation| {
+                about(
+                    "giveUpToken",
+                    "Gives a token up that was got by exchange (RFC 7009)",
+                )(operation)
+                .input::<Params<Revoke>>()
+                .response::<200, Json<Empty>>()
+            }),
+        )
+        .with_path_items(|item| item.tag("Token exchange"))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Fields {
     grant_type: Option<String>,
     #[serde(alias = "token")]
+    #[schemars(required)]
     subject_token: Option<String>,
     subject_token_type: Option<String>,
     requested_token_type: Option<String>,
@@ -143,21 +168,40 @@ async fn exchange(State(app): State<App>, request: Request) -> Result<Response, 
         Err(refused) => return Ok(refused.into_response()),
     };
     match Exchange::of(&app, &parts).exchange(wanted).await {
-        Ok(made) => Ok((no_store(), Json(answer(&made))).into_response()),
+        Ok(made) => Ok((no_store(), Json(Given::from(&made))).into_response()),
         Err(refusal) => Ok(refused(refusal)?.into_response()),
     }
 }
 
-fn answer(made: &Exchanged) -> Value {
-    let scopes: Vec<&str> = made.scopes.into();
-    json!({
-        "access_token": made.token.reveal(),
-        "issued_token_type": ACCESS_TOKEN,
-        "token_type": "Bearer",
-        "expires_in": made.lifetime.as_secs(),
-        "scope": scopes.join(" "),
-    })
+/// What a job is given.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExchangedToken")]
+struct Given {
+    access_token: String,
+    issued_token_type: &'static str,
+    token_type: &'static str,
+    /// How many seconds it holds.
+    expires_in: u64,
+    /// What it is for: scopes with spaces between them.
+    scope: String,
 }
+
+impl From<&Exchanged> for Given {
+    fn from(made: &Exchanged) -> Self {
+        let scopes: Vec<&str> = made.scopes.into();
+        Self {
+            access_token: made.token.reveal(),
+            issued_token_type: ACCESS_TOKEN,
+            token_type: "Bearer",
+            expires_in: made.lifetime.as_secs(),
+            scope: scopes.join(" "),
+        }
+    }
+}
+
+/// There is nothing to say.
+#[derive(Serialize, JsonSchema)]
+struct Empty {}
 
 impl Fields {
     fn wanted(&self) -> Result<Wanted<'_>, Refused> {
@@ -217,7 +261,7 @@ impl Fields {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Revoke {
     token: String,
 }
@@ -231,5 +275,5 @@ async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Ap
     };
     let given_up = Exchange::of(&app, &parts).give_up(&token).await;
     given_up.map_err(Refusal::into_error)?;
-    Ok((StatusCode::OK, no_store(), Json(json!({}))).into_response())
+    Ok((StatusCode::OK, no_store(), Json(Empty {})).into_response())
 }

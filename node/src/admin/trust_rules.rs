@@ -3,23 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::admin::shown::{Words, required, scopes, text};
 use crate::app::App;
-use crate::auth::scopes::TokenScope;
+use crate::auth::scopes::{Scopes, TokenScope};
 use crate::auth::{Action, Authorised, Manage, Own};
 use crate::formats;
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form;
-use crate::http::page::Paging;
+use crate::http::page::{Page, Paging};
+use crate::http::rest::{Created, Nothing, Path, about};
 use crate::oidc::Issuer;
 use crate::registry::group::Group;
 use crate::registry::member::Peopled;
@@ -42,40 +42,102 @@ const MAX_NAME_BYTES: usize = 255;
 /// Claims that say nothing of the job; issuer and audience have fields of their own.
 const NOT_OF_THE_JOB: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route(
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
             "/api/cairn/v1/projects/{id}/trust_rules",
-            get(list::<Project, Manage>).post(create::<Project, Manage>),
+            get_with(
+                list::<Project, Manage>,
+                about(
+                    "listProjectTrustRules",
+                    "Lists the rules by which CI jobs get into a project without a secret",
+                ),
+            )
+            .post_with(
+                create::<Project, Manage>,
+                about(
+                    "createProjectTrustRule",
+                    "Makes a rule by which CI jobs get into a project without a secret",
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/api/cairn/v1/projects/{id}/trust_rules/{rule_id}",
-            get(show::<Project, Manage>).delete(remove::<Project, Manage>),
+            get_with(
+                show::<Project, Manage>,
+                about("getProjectTrustRule", "Shows a trust rule of a project"),
+            )
+            .delete_with(
+                remove::<Project, Manage>,
+                about("removeProjectTrustRule", "Removes a trust rule of a project"),
+            ),
         )
-        .route(
+        .api_route(
             "/api/cairn/v1/groups/{id}/trust_rules",
-            get(list::<Group, Own>).post(create::<Group, Own>),
+            get_with(
+                list::<Group, Own>,
+                about(
+                    "listGroupTrustRules",
+                    "Lists the rules by which CI jobs get into a group without a secret",
+                ),
+            )
+            .post_with(
+                create::<Group, Own>,
+                about(
+                    "createGroupTrustRule",
+                    "Makes a rule by which CI jobs get into a group without a secret",
+                ),
+            ),
         )
-        .route(
+        .api_route(
             "/api/cairn/v1/groups/{id}/trust_rules/{rule_id}",
-            get(show::<Group, Own>).delete(remove::<Group, Own>),
+            get_with(
+                show::<Group, Own>,
+                about("getGroupTrustRule", "Shows a trust rule of a group"),
+            )
+            .delete_with(
+                remove::<Group, Own>,
+                about("removeGroupTrustRule", "Removes a trust rule of a group"),
+            ),
         )
+        .with_path_items(|item| item.tag("Trust rules"))
 }
 
-fn shown(rule: &TrustRule) -> Value {
-    json!({
-        "id": rule.number,
-        "name": rule.name,
-        "issuer": rule.issuer,
-        "audience": rule.audience,
-        "claims": rule.claims,
-        "scopes": rule.scopes,
-        "package_type": rule.format,
-        "package_name_pattern": rule.package,
-        "lifetime_seconds": rule.lifetime_seconds,
-        "created_by": rule.creator,
-        "created_at": iso(rule.created_at),
-    })
+/// A rule by which CI jobs get in without a secret.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrustRule")]
+struct Shown {
+    id: u64,
+    name: String,
+    issuer: String,
+    audience: String,
+    /// What the issuer must say of the job; `*` at the end stands for anything.
+    #[schemars(with = "BTreeMap<String, String>")]
+    claims: BTreeMap<String, Expected>,
+    #[schemars(with = "Vec<String>")]
+    scopes: Scopes,
+    package_type: Option<String>,
+    #[schemars(with = "Option<String>")]
+    package_name_pattern: Option<Expected>,
+    lifetime_seconds: u32,
+    created_by: Option<u64>,
+    created_at: String,
+}
+
+fn shown(rule: &TrustRule) -> Shown {
+    Shown {
+        id: rule.number,
+        name: rule.name.clone(),
+        issuer: rule.issuer.to_string(),
+        audience: rule.audience.clone(),
+        claims: rule.claims.clone(),
+        scopes: rule.scopes,
+        package_type: rule.format.clone(),
+        package_name_pattern: rule.package.clone(),
+        lifetime_seconds: rule.lifetime_seconds,
+        created_by: rule.creator,
+        created_at: iso(rule.created_at),
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,7 +145,7 @@ struct Rule {
     rule_id: u64,
 }
 
-async fn list<T, A>(of: Authorised<T, A>, paging: Paging) -> Result<Response, ApiError>
+async fn list<T, A>(of: Authorised<T, A>, paging: Paging) -> Result<Page<Shown>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -91,10 +153,10 @@ where
 {
     let mut selection = paging.select(true);
     trust::each(&of, |rule| selection.offer([], rule.number, shown(&rule))).await?;
-    Ok(selection.finish().into_json(|row| row))
+    Ok(selection.finish())
 }
 
-async fn show<T, A>(of: Authorised<T, A>, Path(rule): Path<Rule>) -> Result<Json<Value>, ApiError>
+async fn show<T, A>(of: Authorised<T, A>, Path(rule): Path<Rule>) -> Result<Json<Shown>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -103,13 +165,17 @@ where
     Ok(Json(shown(&trust::get(&of, rule.rule_id).await?)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Create {
+    #[schemars(required)]
     name: Option<String>,
+    #[schemars(required)]
     issuer: Option<String>,
     audience: Option<String>,
+    #[schemars(required)]
     claims: Option<BTreeMap<String, Value>>,
+    #[schemars(required)]
     scopes: Option<Words>,
     package_type: Option<String>,
     package_name_pattern: Option<String>,
@@ -117,7 +183,10 @@ struct Create {
     lifetime_seconds: Option<u64>,
 }
 
-async fn create<T, A>(of: Authorised<T, A>, Params(create): Params<Create>) -> Result<Response, ApiError>
+async fn create<T, A>(
+    of: Authorised<T, A>,
+    Params(create): Params<Create>,
+) -> Result<Created<Shown>, ApiError>
 where
     T: Peopled,
     A: Action,
@@ -125,17 +194,17 @@ where
 {
     let new = create.rule(of.base_url().host())?;
     let rule = trust::create(&of, new).await?;
-    Ok((StatusCode::CREATED, Json(shown(&rule))).into_response())
+    Ok(Created(shown(&rule)))
 }
 
-async fn remove<T, A>(of: Authorised<T, A>, Path(rule): Path<Rule>) -> Result<StatusCode, ApiError>
+async fn remove<T, A>(of: Authorised<T, A>, Path(rule): Path<Rule>) -> Result<Nothing<204>, ApiError>
 where
     T: Peopled,
     A: Action,
     Authorised<T, A>: ManagesTokens<T>,
 {
     trust::remove(&of, rule.rule_id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Nothing)
 }
 
 impl Create {

@@ -3,13 +3,15 @@
 //!
 //! GitLab has nothing like it, so it lies below `/api/cairn/v1`.
 
-use axum::extract::{Path, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with};
+use axum::Json;
+use axum::extract::State;
 use cairn_cluster::{
     BlobId, Hold, Retention, Space, TaskKind, TaskSettings, TaskStatus, Timestamp, UnderProtected,
     UnderProtectedPage, Waste, WasteStage,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backups::ShownHold;
@@ -18,6 +20,7 @@ use crate::auth::{Authorised, Instance, Own};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form::Query;
+use crate::http::rest::{Path, about};
 use crate::registry::audit::Act;
 use crate::registry::time::iso;
 
@@ -25,20 +28,65 @@ const USUAL_PAGE: u64 = 100;
 const LARGEST_PAGE: u64 = 1000;
 
 /// The routes below `/api/cairn/v1`.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/cairn/v1/tasks", get(tasks))
-        .route("/api/cairn/v1/tasks/{task}", post(set_task))
-        .route("/api/cairn/v1/blobs/under_protected", get(under_protected))
-        .route("/api/cairn/v1/blobs/waste", get(waste))
-        .route(
-            "/api/cairn/v1/blobs/retention",
-            get(retention).post(set_retention),
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/api/cairn/v1/tasks",
+            get_with(
+                tasks,
+                about("listTasks", "Shows how the background work of all nodes stands"),
+            ),
         )
+        .api_route(
+            "/api/cairn/v1/tasks/{task}",
+            post_with(
+                set_task,
+                about(
+                    "changeTask",
+                    "Pauses, throttles or starts a kind of background work",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/blobs/under_protected",
+            get_with(
+                under_protected,
+                about(
+                    "listUnderProtectedBlobs",
+                    "Lists blobs that have less redundancy than they should",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/blobs/waste",
+            get_with(
+                waste,
+                about("listWaste", "Lists bytes that nothing names any more"),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/blobs/retention",
+            get_with(
+                retention,
+                about(
+                    "getRetention",
+                    "Shows how long what nothing names any more is kept",
+                ),
+            )
+            .post_with(
+                set_retention,
+                about(
+                    "changeRetention",
+                    "Sets how long what nothing names any more is kept",
+                ),
+            ),
+        )
+        .with_path_items(|item| item.tag("Background work"))
 }
 
 /// A kind of background work: what is set for it, and how it stands on each node.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Task")]
 struct ShownTask {
     task: TaskKind,
     paused: bool,
@@ -52,7 +100,8 @@ struct ShownTask {
     nodes: Vec<ShownState>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TaskOfNode")]
 struct ShownState {
     node: u64,
     phase: cairn_cluster::Phase,
@@ -120,7 +169,7 @@ async fn tasks(
 }
 
 /// What is to be changed of a task. What is left out stays as it is.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskChange {
     /// Whether it does nothing.
@@ -168,7 +217,7 @@ async fn set_task(
     Ok(Json(shown(task, &settings, &statuses, &holds)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Page {
     #[serde(default, deserialize_with = "crate::http::form::number")]
     limit: Option<u64>,
@@ -192,14 +241,16 @@ impl Page {
 }
 
 /// Blobs that have less redundancy than they should.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UnderProtectedBlobs")]
 struct ShownPage {
     blobs: Vec<ShownBlob>,
     /// What `after` the next page is asked for by; none at the end. A page may be empty before that.
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UnderProtectedBlob")]
 struct ShownBlob {
     root_group: u64,
     blob: String,
@@ -240,7 +291,8 @@ async fn under_protected(
 }
 
 /// Bytes that nothing names any more.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Waste")]
 struct ShownWaste {
     root_group: u64,
     blob: Option<String>,
@@ -279,7 +331,7 @@ async fn retention(
 }
 
 /// What is to be changed of the retention. What is left out stays as it is.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RetentionChange {
     #[serde(default, deserialize_with = "crate::http::form::number")]

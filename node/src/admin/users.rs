@@ -1,14 +1,14 @@
 //! `/user`, `/users`; and `/user/password`, by which people change their own.
 
-use axum::extract::Path;
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with, put_with};
+use axum::Json;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, NoContent, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::admin::shown::{required, text, user as shown, with};
+use crate::admin::shown::{ShownUser, required, text};
 use crate::app::App;
 use crate::auth::password::Password;
 use crate::auth::{Access, Authorised, Instance, ManageSelf, Own, See};
@@ -16,42 +16,114 @@ use crate::http::body::{JsonBody, Params};
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
 use crate::http::host::BaseUrl;
-use crate::http::page::Paging;
+use crate::http::page::{Page, Paging};
+use crate::http::rest::{Created, Path, about, about_giving};
 use crate::registry::names::Username;
+use crate::registry::time::iso;
 use crate::registry::user::{self, NewUser, User, UserChange, UserState};
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/user", get(own))
-        .route("/users", get(list).post(create))
-        .route("/users/{user_id}", get(show).put(update))
-        .route("/users/{user_id}/block", post(block))
-        .route("/users/{user_id}/unblock", post(unblock))
+pub(super) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/user",
+            get_with(own, about("getOwnUser", "Shows the user that asks")),
+        )
+        .api_route(
+            "/users",
+            get_with(
+                list,
+                about(
+                    "listUsers",
+                    "Lists users: one by its name, or all of them for administrators",
+                ),
+            )
+            .post_with(create, about("createUser", "Makes a user")),
+        )
+        .api_route(
+            "/users/{user_id}",
+            get_with(show, about("getUser", "Shows a user"))
+                .put_with(update, about("changeUser", "Changes a user")),
+        )
+        .api_route(
+            "/users/{user_id}/block",
+            post_with(
+                block,
+                about("blockUser", "Blocks a user: its tokens hold no more"),
+            ),
+        )
+        .api_route(
+            "/users/{user_id}/unblock",
+            post_with(unblock, about("unblockUser", "Lets a blocked user in again")),
+        )
+        .with_path_items(|item| item.tag("Users"))
+}
+
+/// A user; its mail address and what follows are for itself and for administrators.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "User")]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    head: ShownUser,
+    created_at: String,
+    #[serde(flatten)]
+    own: Option<ShownToItself>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ShownToItself {
+    email: String,
+    is_admin: bool,
+    can_create_group: bool,
+    can_create_project: bool,
+    two_factor_enabled: bool,
+    external: bool,
+}
+
+fn shown(user: &User, base_url: &BaseUrl) -> Shown {
+    Shown {
+        head: ShownUser::of(user, base_url),
+        created_at: iso(user.created_at),
+        own: None,
+    }
 }
 
 /// The routes below `/api/cairn/v1`.
-pub(super) fn own_routes() -> Router<App> {
-    Router::new().route("/api/cairn/v1/user/password", put(change_password))
+pub(super) fn own_routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/api/cairn/v1/user/password",
+            put_with(
+                change_password,
+                about_giving::<204, NoContent>(
+                    "changeOwnPassword",
+                    "Changes one's own password; all sessions end",
+                ),
+            ),
+        )
+        .with_path_items(|item| item.tag("Users"))
 }
 
 /// A user as it sees itself, or as an administrator sees it.
-pub(super) fn whole(user: &User, base_url: &BaseUrl) -> Value {
-    let more = json!({
-        "email": user.email,
-        "is_admin": user.admin,
-        "can_create_group": user.admin,
-        "can_create_project": true,
-        "two_factor_enabled": false,
-        "external": false,
-    });
-    with(shown(user, base_url), more)
+pub(super) fn whole(user: &User, base_url: &BaseUrl) -> Shown {
+    let own = ShownToItself {
+        email: user.email.clone(),
+        is_admin: user.admin,
+        can_create_group: user.admin,
+        can_create_project: true,
+        two_factor_enabled: false,
+        external: false,
+    };
+    Shown {
+        own: Some(own),
+        ..shown(user, base_url)
+    }
 }
 
-async fn own(access: Access) -> Result<Json<Value>, ApiError> {
+async fn own(access: Access) -> Result<Json<Shown>, ApiError> {
     Ok(Json(whole(access.signed_in()?, access.base_url())))
 }
 
-async fn show(instance: Authorised<Instance, See>, Path(id): Path<u64>) -> Result<Json<Value>, ApiError> {
+async fn show(instance: Authorised<Instance, See>, Path(id): Path<u64>) -> Result<Json<Shown>, ApiError> {
     let user = instance.user_shown(id).await?;
     Ok(Json(match instance.caller().is_admin() {
         true => whole(&user, instance.base_url()),
@@ -59,7 +131,7 @@ async fn show(instance: Authorised<Instance, See>, Path(id): Path<u64>) -> Resul
     }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ListQuery {
     username: Option<String>,
     search: Option<String>,
@@ -70,7 +142,7 @@ async fn list(
     instance: Authorised<Instance, See>,
     Query(query): Query<ListQuery>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     let mut selection = paging.select(false);
     if let Some(name) = &query.username {
         if let Ok(name) = name.parse::<Username>()
@@ -91,20 +163,22 @@ async fn list(
         user::each(&all, &mut offer).await?;
     }
     let admin = instance.caller().is_admin();
-    Ok(selection.finish().into_json(|user| match admin {
+    Ok(selection.finish().map(|user| match admin {
         true => whole(&user, instance.base_url()),
         false => shown(&user, instance.base_url()),
     }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Create {
+    #[schemars(required)]
     username: Option<String>,
     name: Option<String>,
     email: Option<String>,
     #[serde(default, deserialize_with = "form::boolean")]
     admin: Option<bool>,
+    #[schemars(with = "Option<String>")]
     password: Option<Password>,
     /// GitLab wants to be told one of these, or a password. Users may do without one, so the two that
     /// make up for a missing password or letter say nothing new.
@@ -119,7 +193,7 @@ struct Create {
 async fn create(
     instance: Authorised<Instance, Own>,
     Params(create): Params<Create>,
-) -> Result<Response, ApiError> {
+) -> Result<Created<Shown>, ApiError> {
     let username: Username = required("username", create.username)?
         .parse()
         .map_err(|_| ApiError::invalid_field("username", "is invalid"))?;
@@ -141,16 +215,17 @@ async fn create(
         None => None,
     };
     let user = instance.create_user(new, password).await?;
-    Ok((StatusCode::CREATED, Json(whole(&user, instance.base_url()))).into_response())
+    Ok(Created(whole(&user, instance.base_url())))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Update {
     name: Option<String>,
     email: Option<String>,
     #[serde(default, deserialize_with = "form::boolean")]
     admin: Option<bool>,
+    #[schemars(with = "Option<String>")]
     password: Option<Password>,
 }
 
@@ -158,7 +233,7 @@ async fn update(
     instance: Authorised<Instance, Own>,
     Path(id): Path<u64>,
     Params(update): Params<Update>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Shown>, ApiError> {
     let bounded = |field: &str, value: Option<String>| value.map(|value| text(field, &value)).transpose();
     let change = UserChange {
         name: bounded("name", update.name)?,
@@ -176,11 +251,13 @@ async fn update(
     Ok(Json(whole(&user, instance.base_url())))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangePassword {
     /// The one that there is.
+    #[schemars(with = "String")]
     password: Password,
+    #[schemars(with = "String")]
     new_password: Password,
 }
 
@@ -202,12 +279,15 @@ async fn change_password(
     Ok(response)
 }
 
-async fn block(instance: Authorised<Instance, Own>, Path(id): Path<u64>) -> Result<Response, ApiError> {
+async fn block(instance: Authorised<Instance, Own>, Path(id): Path<u64>) -> Result<Created<bool>, ApiError> {
     instance.set_state(id, UserState::Blocked).await?;
-    Ok((StatusCode::CREATED, Json(true)).into_response())
+    Ok(Created(true))
 }
 
-async fn unblock(instance: Authorised<Instance, Own>, Path(id): Path<u64>) -> Result<Response, ApiError> {
+async fn unblock(
+    instance: Authorised<Instance, Own>,
+    Path(id): Path<u64>,
+) -> Result<Created<bool>, ApiError> {
     instance.set_state(id, UserState::Active).await?;
-    Ok((StatusCode::CREATED, Json(true)).into_response())
+    Ok(Created(true))
 }

@@ -153,6 +153,31 @@ pub fn decide(verb: Verb, visibility: Visibility, standing: Standing) -> Decisio
     }
 }
 
+/// Who may do `verb` to a project or group, in words.
+pub(crate) fn who_may(verb: Verb) -> String {
+    let told = |visibility| match need(verb, visibility) {
+        Need::Everyone => "everyone".to_owned(),
+        Need::SignedIn => "whoever has signed in".to_owned(),
+        Need::Role(least) => format!("members from {} on", least.name()),
+    };
+    let [private, internal, public] =
+        [Visibility::Private, Visibility::Internal, Visibility::Public].map(told);
+    let who = match private == public {
+        true => format!("For {private}."),
+        false => format!("Private: for {private}. Internal: for {internal}. Public: for {public}."),
+    };
+    let scopes: Vec<_> = user_scopes(verb)
+        .iter()
+        .map(|scope| format!("`{}`", scope.name()))
+        .collect();
+    format!("{who} A user's token has the scope {}.", scopes.join(" or "))
+}
+
+/// Whether everyone may do `verb` to what is public.
+pub(crate) fn is_open(verb: Verb) -> bool {
+    need(verb, Visibility::Public) == Need::Everyone
+}
+
 fn sees(visibility: Visibility, standing: Standing) -> bool {
     match (visibility, standing) {
         (Visibility::Public, _) => true,

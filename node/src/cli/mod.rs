@@ -16,6 +16,7 @@ mod disk;
 mod failure;
 mod group;
 mod member;
+mod openapi;
 mod output;
 mod package;
 mod place;
@@ -123,6 +124,8 @@ enum Command {
     Apply(apply::Arguments),
     /// Prints what a shell needs to complete commands
     Completion(completion::Arguments),
+    /// Prints the OpenAPI document of the REST API
+    Openapi,
     /// Trust rules, by which CI jobs get in without a secret
     #[command(subcommand)]
     Trust(trust::Command),
@@ -172,6 +175,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
             completion::print(&arguments, &mut Arguments::command());
             Ok(())
         }
+        Command::Openapi => openapi::print(),
         Command::Audit(command) => on_this_thread(audit::run(command, output)),
         Command::Trust(command) => on_this_thread(trust::run(command, output)),
     }

@@ -21,6 +21,7 @@ pub mod path;
 mod probes;
 pub mod range;
 pub(crate) mod rates;
+pub(crate) mod rest;
 mod router;
 pub mod serve;
 pub mod server;

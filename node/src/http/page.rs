@@ -3,6 +3,7 @@
 //! A list is never held in memory: a [`Selection`] keeps the rows up to the end of the page that
 //! was asked for, and counts the rest.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -11,8 +12,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64URL_NOPAD;
-use serde::Deserialize;
-use serde_json::Value;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::auth::credentials::TOKEN_PARAMETERS;
@@ -55,16 +56,35 @@ enum At {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Position(Vec<u8>, u64);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Asked {
+    /// The number of the page, from 1 on.
     #[serde(default, deserialize_with = "form::number")]
     page: Option<u64>,
+    /// How many rows a page has: 20, unless this says; 100 at most.
     #[serde(default, deserialize_with = "form::number")]
     per_page: Option<u64>,
+    /// Whether pages go by number or by cursor. Beyond row 50000, only cursors lead.
+    #[schemars(extend("enum" = ["offset", "keyset"]))]
     pagination: Option<String>,
+    /// Where the page begins, if pages go by cursor: from the header `Link` of the page before.
     cursor: Option<String>,
+    /// By what the list is ordered; which names are known depends on the list.
     order_by: Option<String>,
+    /// Whether the smallest comes first.
+    #[schemars(extend("enum" = ["asc", "desc"]))]
     sort: Option<String>,
+}
+
+/// As it is asked for.
+impl JsonSchema for Paging {
+    fn schema_name() -> Cow<'static, str> {
+        Asked::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Asked::json_schema(generator)
+    }
 }
 
 impl FromRequestParts<App> for Paging {
@@ -319,16 +339,27 @@ pub struct Page<T> {
     headers: HeaderMap,
 }
 
+impl<T: Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        (self.headers, Json(self.rows)).into_response()
+    }
+}
+
 impl<T> Page<T> {
-    /// The answer, with every row as JSON.
-    pub fn into_json(self, render: impl FnMut(T) -> Value) -> Response {
-        let rows: Vec<Value> = self.rows.into_iter().map(render).collect();
-        (self.headers, Json(rows)).into_response()
+    /// The same page, with every row as it is shown.
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            rows: self.rows.into_iter().map(show).collect(),
+            headers: self.headers,
+        }
     }
 
-    /// The same with rows that are rendered elsewhere.
-    pub fn split(self) -> (Vec<T>, HeaderMap) {
-        (self.rows, self.headers)
+    /// The same page, with these in place of its rows.
+    pub fn with<U>(self, rows: Vec<U>) -> Page<U> {
+        Page {
+            rows,
+            headers: self.headers,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use regex::bytes::Regex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::expression::{ExpressionError, Span, compile};
@@ -11,7 +12,7 @@ use crate::registry::expression::{ExpressionError, Span, compile};
 const MAX_EXCEPTIONS_BYTES: usize = 255;
 
 /// Who may use the packages of a project, or its container images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PackageAccess {
     /// Nobody.
@@ -26,7 +27,7 @@ pub enum PackageAccess {
 }
 
 /// What happens when a file is published under a name that is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DuplicatePolicy {
     /// It is added; the newest is given out, the older ones stay listed.

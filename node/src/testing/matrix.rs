@@ -265,25 +265,37 @@ fn every_route_of_the_source_is_in_the_table() {
         .iter()
         .map(|row| (row.method.to_string(), row.route.clone()))
         .collect();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut missing = BTreeSet::new();
-    for file in rust_files(&source) {
-        let text = fs::read_to_string(&file).unwrap();
-        let folder = file.strip_prefix(&source).unwrap().to_string_lossy().into_owned();
-        for (methods, path) in routes_in(&text) {
-            for method in methods {
-                let route = (method.to_owned(), format!("{}:{path}", part_of(&folder)));
-                if !known.contains(&route) {
-                    missing.insert(format!("{} {}", route.0, route.1));
-                }
-            }
-        }
-    }
+    let missing: Vec<_> = routes_of_source()
+        .into_iter()
+        .filter(|(method, file, path)| {
+            let route = ((*method).to_owned(), format!("{}:{path}", part_of(file)));
+            !known.contains(&route)
+        })
+        .map(|(method, file, path)| format!("{method} {}:{path}", part_of(&file)))
+        .collect();
     assert!(
         missing.is_empty(),
         "routes without a row:\n{}",
-        Vec::from_iter(missing).join("\n")
+        missing.join("\n")
     );
+}
+
+/// The routes that are mounted somewhere: method, file below `src`, and path.
+pub(crate) fn routes_of_source() -> BTreeSet<(&'static str, String, String)> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut routes = BTreeSet::new();
+    for file in rust_files(&source) {
+        let text = fs::read_to_string(&file).unwrap();
+        let file = file.strip_prefix(&source).unwrap().to_string_lossy().into_owned();
+        for (methods, path) in routes_in(&text) {
+            routes.extend(
+                methods
+                    .into_iter()
+                    .map(|method| (method, file.clone(), path.clone())),
+            );
+        }
+    }
+    routes
 }
 
 /// `admin`, `http`, or the format: what a route's path is relative to.
@@ -322,7 +334,12 @@ fn is_test(path: &Path) -> bool {
 
 /// The literal paths given to `.route(`, with the methods of what is mounted there.
 fn routes_in(source: &str) -> Vec<(Vec<&'static str>, String)> {
-    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let source = source
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    // Routes of the REST API are described where they are mounted.
+    let source = source.replace(".api_route(", ".route(").replace("_with(", "(");
     let mut found = Vec::new();
     for call in source.split(".route(").skip(1) {
         let call = &call[..end_of_call(call)];

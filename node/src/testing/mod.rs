@@ -10,8 +10,9 @@ pub(crate) mod client;
 pub(crate) mod clock;
 #[cfg(feature = "real-clients")]
 pub(crate) mod cluster;
+pub(crate) mod conformance;
 pub(crate) mod issuer;
-mod matrix;
+pub(crate) mod matrix;
 #[cfg(feature = "real-clients")]
 pub(crate) mod readme;
 
@@ -249,21 +250,24 @@ impl TestRequest<'_> {
     /// The same, apart from the node: to be sent in a task of its own.
     pub(crate) fn answered(self) -> impl Future<Output = Answer> + Send + 'static {
         let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
+        *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.parse().unwrap();
         *request.headers_mut() = self.headers;
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(Connection { peer, tls: false });
         }
         let front = self.node.front();
+        let (method, target) = (self.method, self.target);
         async move {
             let response = front.oneshot(request).await.unwrap();
             let (parts, body) = response.into_parts();
-            Answer {
+            let answer = Answer {
                 status: parts.status.as_u16(),
                 headers: parts.headers,
                 body: body.collect().await.unwrap().to_bytes(),
-            }
+            };
+            conformance::check(&method, &target, &answer);
+            answer
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is still on disks though nothing names it, and when it will be gone.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Pages, Retention};
@@ -12,7 +13,7 @@ use crate::record::number;
 use crate::seams::Timestamp;
 
 /// How far on its way out something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WasteStage {
     /// Nothing names it, but something may again.

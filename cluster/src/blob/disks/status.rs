@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
 use metrics::gauge;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::DiskId;
@@ -16,7 +17,7 @@ const ROOM: &str = "cairn_blob_disk_room_bytes";
 const FAILED: &str = "cairn_blob_disk_failed";
 
 /// What is done with a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskState {
     /// It holds shards, and takes more.
@@ -65,9 +66,10 @@ impl FromStr for DiskState {
 }
 
 /// One disk of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DiskStatus {
     /// Which one.
+    #[schemars(with = "String")]
     pub disk: DiskId,
     /// Where it is, or was, as it is shown.
     pub path: String,

@@ -1,5 +1,6 @@
 //! Which blobs have less redundancy than they should, and how they stand: what operators ask.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::blob::collect::Pages;
@@ -17,7 +18,7 @@ use crate::seams::Timestamp;
 const LOOKED_AT: usize = 5000;
 
 /// How badly a blob is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protection {
     /// Too little is left of it: it cannot be read, unless lost nodes come back.

@@ -9,12 +9,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Path;
-use axum::http::StatusCode;
 use bytes::Bytes;
 use cairn_cluster::record;
 use cairn_cluster::{ReadError, Timestamp, Txn};
 use regex::bytes::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::names::Tag;
@@ -25,6 +24,7 @@ use crate::auth::{Authorised, DeleteImage};
 use crate::http::body::Params;
 use crate::http::error::ApiError;
 use crate::http::form;
+use crate::http::rest::{Nothing, Path};
 use crate::registry::audit::Act;
 use crate::registry::cleanup::ContainerPolicy;
 use crate::registry::expression::{Span, compile};
@@ -50,11 +50,13 @@ const LATEST: &str = "latest";
 
 /// Which tags are to go. What is not known is refused: a rule that was mistyped would delete
 /// more than was meant.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    #[schemars(required)]
     name_regex_delete: Option<String>,
     /// What GitLab called it once.
+    #[schemars(skip)]
     name_regex: Option<String>,
     name_regex_keep: Option<String>,
     #[serde(default, deserialize_with = "form::number")]
@@ -232,7 +234,7 @@ pub(super) async fn remove_tags(
     project: Authorised<Project, DeleteImage>,
     Path(target): Path<Target>,
     Params(wanted): Params<Wanted>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Nothing<202>, ApiError> {
     let found = find(opened_to_manage(&project).await?, target.repository_id).await?;
     let now = found.scope.now();
     let rules = Arc::new(Rules::of(&wanted, now)?);
@@ -243,7 +245,7 @@ pub(super) async fn remove_tags(
             delete(&found, step).await?;
         }
     }
-    Ok(StatusCode::ACCEPTED)
+    Ok(Nothing)
 }
 
 /// Notes that tags are deleted now, before they are: of several requests one goes on.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_cluster::{Collection, Entry, Scan, Snapshot, Txn};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::warn;
 
@@ -38,7 +39,7 @@ const PAGE: usize = 64;
 const SWEPT: usize = 8;
 
 /// A tag or a manifest that goes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct GoingImage {
     repository_id: u64,
     path: String,

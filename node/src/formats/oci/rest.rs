@@ -5,14 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use axum::Json;
 use cairn_cluster::{Entry, Scan, Snapshot, Txn};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::keys::{ProjectKeys, RepositoryKeys};
 use super::names::{Digest, Tag};
@@ -24,7 +22,8 @@ use crate::auth::scopes::TokenScope;
 use crate::auth::{Access, Action, Authorised, DeleteImage, Manage, PullImage, See};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::form::{self, Query};
-use crate::http::page::{Paging, Selection};
+use crate::http::page::{Page, Paging, Selection};
+use crate::http::rest::{Nothing, Path, about};
 use crate::registry::Scope;
 use crate::registry::audit::Act;
 use crate::registry::group::Group;
@@ -42,23 +41,60 @@ const MAX_MANIFESTS: usize = 200;
 const MAX_SHOWN_TAGS: usize = 1000;
 
 /// The routes, below `/api/v4`.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/projects/{id}/registry/repositories", get(list))
-        .route("/groups/{id}/registry/repositories", get(list_of_group))
-        .route("/registry/repositories/{repository_id}", get(show_by_number))
-        .route(
+pub(crate) fn routes() -> ApiRouter<App> {
+    ApiRouter::new()
+        .api_route(
+            "/projects/{id}/registry/repositories",
+            get_with(
+                list,
+                about(
+                    "listProjectRepositories",
+                    "Lists the image repositories of a project",
+                ),
+            ),
+        )
+        .api_route(
+            "/groups/{id}/registry/repositories",
+            get_with(
+                list_of_group,
+                about(
+                    "listGroupRepositories",
+                    "Lists the image repositories of all projects of a group",
+                ),
+            ),
+        )
+        .api_route(
+            "/registry/repositories/{repository_id}",
+            get_with(
+                show_by_number,
+                about(
+                    "getRepositoryByNumber",
+                    "Shows an image repository by its number alone",
+                ),
+            ),
+        )
+        .api_route(
             "/projects/{id}/registry/repositories/{repository_id}",
-            get(show).delete(remove),
+            get_with(
+                show,
+                about("getRepository", "Shows an image repository of a project"),
+            )
+            .delete_with(remove, about("deleteRepository", "Deletes an image repository")),
         )
-        .route(
+        .api_route(
             "/projects/{id}/registry/repositories/{repository_id}/tags",
-            get(list_tags).delete(cleanup::remove_tags),
+            get_with(
+                list_tags,
+                about("listTags", "Lists the tags of an image repository"),
+            )
+            .delete_with(cleanup::remove_tags, about("deleteTags", "Deletes tags by rules")),
         )
-        .route(
+        .api_route(
             "/projects/{id}/registry/repositories/{repository_id}/tags/{tag_name}",
-            get(show_tag).delete(remove_tag),
+            get_with(show_tag, about("getTag", "Shows a tag"))
+                .delete_with(remove_tag, about("deleteTag", "Deletes a tag")),
         )
+        .with_path_items(|item| item.tag("Image repositories"))
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +105,7 @@ pub(super) struct Target {
     tag_name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Details {
     #[serde(default, deserialize_with = "form::boolean")]
     tags: Option<bool>,
@@ -77,6 +113,60 @@ struct Details {
     tags_count: Option<bool>,
     #[serde(default, deserialize_with = "form::boolean")]
     size: Option<bool>,
+}
+
+/// An image repository.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ImageRepository")]
+struct Shown {
+    id: u64,
+    /// Its name below the project; may be empty.
+    name: String,
+    path: String,
+    project_id: u64,
+    /// What container clients call it.
+    location: String,
+    created_at: String,
+    cleanup_policy_started_at: Option<String>,
+    status: Option<String>,
+    /// With `tags_count=true` or `tags=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags_count: Option<u64>,
+    /// With `tags=true`: the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<ShownTag>>,
+    /// With `size=true`, of one that is shown alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    /// Where it can be deleted, for those who may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delete_api_path: Option<String>,
+}
+
+/// A tag, as lists show it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TagHead")]
+struct ShownTag {
+    name: String,
+    path: String,
+    /// What container clients call it.
+    location: String,
+}
+
+/// A tag that is shown alone.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tag")]
+struct ShownTagWhole {
+    #[serde(flatten)]
+    head: ShownTag,
+    /// The digest of the configuration, without its algorithm.
+    revision: String,
+    short_revision: String,
+    digest: String,
+    /// The CI job that pushed it, as its issuer said.
+    published_by: Option<Origin>,
+    created_at: String,
+    total_size: u64,
 }
 
 /// A repository, and where its records lie.
@@ -124,27 +214,31 @@ impl Found {
         format!("{}/{}", self.scope.base_url().authority(), self.path())
     }
 
-    fn tag(&self, tag: &str) -> Value {
-        json!({
-            "name": tag,
-            "path": format!("{}:{tag}", self.path()),
-            "location": format!("{}:{tag}", self.location()),
-        })
+    fn tag(&self, tag: &str) -> ShownTag {
+        ShownTag {
+            name: tag.into(),
+            path: format!("{}:{tag}", self.path()),
+            location: format!("{}:{tag}", self.location()),
+        }
     }
 
-    async fn shown(&self, details: &Details) -> Result<Value, ApiError> {
-        let mut shown = json!({
-            "id": self.record.id,
-            "name": self.image,
-            "path": self.path(),
-            "project_id": self.scope.project().id,
-            "location": self.location(),
-            "created_at": iso(self.record.created_at),
-            "cleanup_policy_started_at": null,
-            "status": null,
-        });
+    async fn shown(&self, details: &Details) -> Result<Shown, ApiError> {
+        let mut shown = Shown {
+            id: self.record.id,
+            name: self.image.clone(),
+            path: self.path(),
+            project_id: self.scope.project().id,
+            location: self.location(),
+            created_at: iso(self.record.created_at),
+            cleanup_policy_started_at: None,
+            status: None,
+            tags_count: None,
+            tags: None,
+            size: None,
+            delete_api_path: None,
+        };
         if details.tags_count == Some(true) || details.tags == Some(true) {
-            shown["tags_count"] = self.snapshot().number(&self.keys.tag_count()).await?.into();
+            shown.tags_count = Some(self.snapshot().number(&self.keys.tag_count()).await?);
         }
         if details.tags == Some(true) {
             let scan = Scan::of(&self.keys.tags()).limit(MAX_SHOWN_TAGS);
@@ -152,7 +246,7 @@ impl Found {
             let tags = entries
                 .iter()
                 .map(|entry| self.tag(&String::from_utf8_lossy(&entry.item)));
-            shown["tags"] = tags.collect();
+            shown.tags = Some(tags.collect());
         }
         Ok(shown)
     }
@@ -241,20 +335,20 @@ async fn offer(scope: &Scope, order_by: &str, selection: &mut Selection<Found>) 
     }
 }
 
-async fn page_of(selection: Selection<Found>, details: &Details) -> Result<Response, ApiError> {
-    let (found, headers) = selection.finish().split();
-    let mut shown = Vec::with_capacity(found.len());
-    for repository in &found {
+async fn page_of(selection: Selection<Found>, details: &Details) -> Result<Page<Shown>, ApiError> {
+    let page = selection.finish();
+    let mut shown = Vec::with_capacity(page.rows.len());
+    for repository in &page.rows {
         shown.push(repository.shown(details).await?);
     }
-    Ok((headers, Json(shown)).into_response())
+    Ok(page.with(shown))
 }
 
 async fn list(
     project: Authorised<Project, PullImage>,
     Query(details): Query<Details>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     let scope = opened(&project).await?;
     let order_by = paging.order_by(&ORDERS)?;
     let mut selection = paging.select(true);
@@ -267,7 +361,7 @@ async fn list_of_group(
     group: Authorised<Group, PullImage>,
     Query(details): Query<Details>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<Shown>, ApiError> {
     let order_by = paging.order_by(&ORDERS)?;
     let mut selection = paging.select(true);
     let mut projects = group.walk_projects(true);
@@ -286,7 +380,7 @@ async fn show(
     project: Authorised<Project, PullImage>,
     Path(target): Path<Target>,
     Query(details): Query<Details>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Shown>, ApiError> {
     shown_alone(&project, target.repository_id, &details).await
 }
 
@@ -295,7 +389,7 @@ async fn show_by_number(
     access: Access,
     Path(target): Path<Target>,
     Query(details): Query<Details>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Shown>, ApiError> {
     let project = Reference::Id(number::project_of(target.repository_id));
     let project = match access.project::<PullImage>(&project).await {
         Err(error) if error.kind == ErrorKind::NotFound => return Err(unknown()),
@@ -308,16 +402,16 @@ async fn shown_alone(
     project: &Authorised<Project, PullImage>,
     id: u64,
     details: &Details,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Shown>, ApiError> {
     let found = find(opened(project).await?, id).await?;
     let mut shown = found.shown(details).await?;
     if details.size == Some(true) {
-        shown["size"] = found.size().await?.into();
+        shown.size = Some(found.size().await?);
     }
     if project.may::<Manage>().await? && found.may_go().await? {
         let (base_url, project) = (project.base_url(), project.project().id);
         let url = format!("{base_url}/api/v4/projects/{project}/registry/repositories/{id}");
-        shown["delete_api_path"] = url.into();
+        shown.delete_api_path = Some(url);
     }
     Ok(Json(shown))
 }
@@ -329,7 +423,7 @@ pub(super) fn unknown() -> ApiError {
 async fn remove(
     project: Authorised<Project, DeleteImage>,
     Path(target): Path<Target>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Nothing<202>, ApiError> {
     let found = find(opened_to_manage(&project).await?, target.repository_id).await?;
     let work = async |mut txn: Txn| {
         let mut change = Change::new(&found.scope, &mut txn, &found.image);
@@ -339,14 +433,14 @@ async fn remove(
         Ok((txn, ()))
     };
     found.scope.transact(work).await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok(Nothing)
 }
 
 async fn list_tags(
     project: Authorised<Project, PullImage>,
     Path(target): Path<Target>,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Page<ShownTag>, ApiError> {
     let found = find(opened(&project).await?, target.repository_id).await?;
     paging.order_by(&["name"])?;
     let mut selection = paging.select(true);
@@ -361,13 +455,13 @@ async fn list_tags(
             selection.offer(tag.clone(), 0, tag);
         }
     }
-    Ok(selection.finish().into_json(|tag: String| found.tag(&tag)))
+    Ok(selection.finish().map(|tag: String| found.tag(&tag)))
 }
 
 async fn show_tag(
     project: Authorised<Project, PullImage>,
     Path(target): Path<Target>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ShownTagWhole>, ApiError> {
     let found = find(opened(&project).await?, target.repository_id).await?;
     let unknown = || ApiError::not_found("404 Tag Not Found");
     let tag: Tag = target.tag_name.parse().map_err(|_| unknown())?;
@@ -381,18 +475,16 @@ async fn show_tag(
     let revision = manifest.config.as_ref().map(|config| config.digest.to_string());
     let revision = revision.as_deref().and_then(|digest| digest.split_once(':'));
     let revision = revision.map_or("", |(_, hex)| hex);
-    let mut shown = found.tag(tag.as_str());
-    shown["revision"] = revision.into();
-    shown["short_revision"] = revision.get(..9).unwrap_or_default().into();
-    shown["digest"] = record.digest.to_string().into();
-    let by: Option<Origin> = found
-        .snapshot()
-        .record(&found.keys.pushed_by(&record.digest))
-        .await?;
-    shown["published_by"] = json!(by);
-    shown["created_at"] = iso(manifest.pushed_at).into();
-    shown["total_size"] = total_size(&found, record.digest).await?.into();
-    Ok(Json(shown))
+    let pushed_by = found.keys.pushed_by(&record.digest);
+    Ok(Json(ShownTagWhole {
+        head: found.tag(tag.as_str()),
+        revision: revision.into(),
+        short_revision: revision.get(..9).unwrap_or_default().into(),
+        digest: record.digest.to_string(),
+        published_by: found.snapshot().record(&pushed_by).await?,
+        created_at: iso(manifest.pushed_at),
+        total_size: total_size(&found, record.digest).await?,
+    }))
 }
 
 /// The bytes of all images that a manifest stands for, each manifest counted once.
@@ -421,7 +513,7 @@ async fn total_size(found: &Found, digest: Digest) -> Result<u64, ApiError> {
 async fn remove_tag(
     project: Authorised<Project, DeleteImage>,
     Path(target): Path<Target>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Nothing<200>, ApiError> {
     let found = find(opened_to_write(&project)?, target.repository_id).await?;
     let unknown = || ApiError::not_found("404 Tag Not Found");
     let tag: Tag = target.tag_name.parse().map_err(|_| unknown())?;
@@ -439,5 +531,5 @@ async fn remove_tag(
         }
     };
     found.scope.transact(work).await?;
-    Ok(StatusCode::OK)
+    Ok(Nothing)
 }

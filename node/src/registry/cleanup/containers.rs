@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use cairn_cluster::record::Record;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Policy};
@@ -48,7 +49,7 @@ impl ContainerPolicy {
 }
 
 /// What is to change of a policy; what is absent stays, null takes it away.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ContainerChange {
     #[serde(default, deserialize_with = "form::boolean")]

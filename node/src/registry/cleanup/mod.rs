@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 pub(crate) use containers::{ContainerChange, ContainerPolicy};
-pub(crate) use packages::PackagePolicy;
+pub(crate) use packages::{Going, PackagePolicy};
 
 use crate::app::App;
 use crate::auth::action::{Manage, Verb};

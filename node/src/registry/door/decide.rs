@@ -2,7 +2,7 @@
 
 use cairn_cluster::{ReadError, Timestamp, Txn};
 
-use crate::auth::action::{Action, Decision, Standing, Verb, decide};
+use crate::auth::action::{self, Action, Decision, Standing, Verb, decide};
 use crate::auth::caller::{Caller, Identity};
 use crate::auth::scopes::TokenScope;
 use crate::http::error::ApiError;
@@ -21,6 +21,16 @@ use crate::registry::settings::PackageAccess;
 pub(crate) trait Resource: Located + Sized + Clone + Send + Sync {
     /// What is said when it is not there, or must seem so.
     const NOT_FOUND: &str;
+
+    /// Who may do `verb` to it, in words.
+    fn who_may(verb: Verb) -> String {
+        action::who_may(verb)
+    }
+
+    /// Whether `verb` may be done to some of it by those who have not signed in.
+    fn is_open(verb: Verb) -> bool {
+        action::is_open(verb)
+    }
 
     /// Decides whether `caller` may do `verb` to it.
     fn decide<R: Reader>(
@@ -127,8 +137,20 @@ impl Resource for Project {
     }
 }
 
+/// What a group has to give is found project by project, so whoever sees the group may ask.
+fn asked_of_group(verb: Verb) -> Verb {
+    match verb {
+        Verb::Pull | Verb::PullImage => Verb::See,
+        other => other,
+    }
+}
+
 impl Resource for Group {
     const NOT_FOUND: &str = "404 Group Not Found";
+
+    fn who_may(verb: Verb) -> String {
+        action::who_may(asked_of_group(verb))
+    }
 
     async fn decide<R: Reader>(
         &self,
@@ -153,11 +175,7 @@ impl Resource for Group {
                 scopes: caller.scopes(),
             },
         };
-        // What a group has to give is found project by project, so whoever sees the group may ask.
-        let verb = match verb {
-            Verb::Pull | Verb::PullImage => Verb::See,
-            other => other,
-        };
+        let verb = asked_of_group(verb);
         let decision = decide(verb, self.visibility, standing);
         let Some(user) = caller.user().filter(|_| decision == Decision::Hidden) else {
             return Ok(decision);
@@ -180,6 +198,20 @@ impl Resource for Group {
 /// may do all else.
 impl Resource for Instance {
     const NOT_FOUND: &str = "404 Not Found";
+
+    fn who_may(verb: Verb) -> String {
+        let who = match verb {
+            Verb::Pull | Verb::PullImage => "For everyone.",
+            Verb::See => "For whoever has signed in.",
+            Verb::ManageSelf => "For users, about themselves, and for administrators.",
+            _ => "For administrators.",
+        };
+        who.into()
+    }
+
+    fn is_open(verb: Verb) -> bool {
+        matches!(verb, Verb::Pull | Verb::PullImage)
+    }
 
     async fn decide<R: Reader>(
         &self,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cairn_cluster::record::Record;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -44,7 +45,8 @@ pub struct Within {
 }
 
 /// Where a job comes from, as its issuer said: what tells later who published something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobOrigin")]
 pub struct Origin {
     /// Who said it.
     pub issuer: String,
