@@ -52,23 +52,36 @@ struct Nodes {
 /// The one place where tests of real clients get their cluster from.
 pub(crate) async fn cluster() -> &'static TestCluster {
     static SHARED: OnceCell<TestCluster> = OnceCell::const_new();
-    SHARED.get_or_init(start).await
+    SHARED.get_or_init(|| start(given())).await
 }
 
-async fn start() -> TestCluster {
+/// A cluster for a test that leaves nothing as it was.
+pub(crate) async fn own_cluster() -> &'static TestCluster {
+    // Its runtime must not be dropped by a test, which runs on another one.
+    Box::leak(Box::new(start(None).await))
+}
+
+/// The nodes and the token that the environment names.
+fn given() -> Option<(Vec<String>, String)> {
+    let (urls, token) = (
+        std::env::var("CAIRN_NODES").ok()?,
+        std::env::var("CAIRN_TOKEN").ok()?,
+    );
+    let hosts = urls
+        .split_whitespace()
+        .map(|url| url.trim_start_matches("http://"));
+    let hosts: Vec<_> = hosts.map(|host| host.trim_end_matches('/').to_owned()).collect();
+    assert_eq!(hosts.len(), 3, "the tests of real clients need three nodes");
+    Some((hosts, token))
+}
+
+async fn start(given: Option<(Vec<String>, String)>) -> TestCluster {
     // A test's own runtime ends with it; what is shared needs one that stays.
     let runtime = Runtime::new().unwrap();
-    let started = runtime.spawn(async {
-        let (nodes, root, running) = match (std::env::var("CAIRN_NODES"), std::env::var("CAIRN_TOKEN")) {
-            (Ok(urls), Ok(token)) => {
-                let hosts = urls
-                    .split_whitespace()
-                    .map(|url| url.trim_start_matches("http://"));
-                let hosts: Vec<_> = hosts.map(|host| host.trim_end_matches('/').to_owned()).collect();
-                assert_eq!(hosts.len(), 3, "the tests of real clients need three nodes");
-                (hosts, token, Vec::new())
-            }
-            _ => in_this_process().await,
+    let started = runtime.spawn(async move {
+        let (nodes, root, running) = match given {
+            Some((hosts, token)) => (hosts, token, Vec::new()),
+            None => in_this_process().await,
         };
         let balanced = balancer::serve(nodes.clone()).await;
         (nodes, root, running, balanced)
