@@ -1,5 +1,6 @@
 //! What the system says of a process: how long it has computed, how much memory it holds.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -40,8 +41,12 @@ pub(crate) fn resident_bytes(pid: i32) -> anyhow::Result<u64> {
 }
 
 /// Bytes that the files of a folder take on its disk, without what a database has reserved for
-/// later writes.
+/// later writes. A file of several names, as in the checkpoints of a database, counts once.
 pub(crate) fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
+    add_disk_bytes(folder, &mut HashSet::new())
+}
+
+fn add_disk_bytes(folder: &Path, seen: &mut HashSet<u64>) -> anyhow::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     const BLOCK_BYTES: u64 = 512;
     let mut bytes = 0;
@@ -52,7 +57,8 @@ pub(crate) fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
             continue;
         };
         bytes += match metadata.is_dir() {
-            true => disk_bytes(&entry.path())?,
+            true => add_disk_bytes(&entry.path(), seen)?,
+            false if !seen.insert(metadata.ino()) => 0,
             false => (metadata.blocks() * BLOCK_BYTES).min(metadata.len()),
         };
     }
@@ -78,6 +84,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("inner")).unwrap();
         fs::write(folder.path().join("inner/file"), vec![1; 100_000]).unwrap();
+        fs::hard_link(folder.path().join("inner/file"), folder.path().join("same")).unwrap();
         let taken = disk_bytes(folder.path()).unwrap();
         assert_eq!(taken, 100_000);
     }

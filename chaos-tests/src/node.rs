@@ -394,6 +394,13 @@ impl Node {
         Ok(kibibytes << 10)
     }
 
+    /// Forgets how much memory its process has had, so that the most from now on is seen. See
+    /// `clear_refs` in proc(5).
+    pub fn forget_peak_memory(&self) -> anyhow::Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.pid()?.as_raw_nonzero());
+        Ok(fs::write(path, "5")?)
+    }
+
     /// Fails if it ever panicked, in whatever thread.
     pub(crate) fn check_log(&self) -> anyhow::Result<()> {
         let log = fs::read_to_string(self.log())?;
