@@ -126,6 +126,9 @@ impl Wanted {
                 "a token cannot be limited to addresses, packages, scopes or organizations here",
             ));
         }
+        if self.expires == Some(0) {
+            return Err(ApiError::bad_request("a token holds for a day at least"));
+        }
         if self
             .name
             .as_ref()
