@@ -428,6 +428,20 @@ visibility = "internal"
 packages = "public"
 members = { ann = "owner" }
 deploy_tokens = [{ name = "ci", scopes = ["read_package_registry"], username = "runner" }]
+access_tokens = [{ name = "bot", scopes = ["read_api"], role = "reporter" }]
+settings = { generic_duplicates = "forbid" }
+cleanup.packages = { enabled = true, keep_n = 10, older_than = "90d", formats = ["npm", "generic"] }
+cleanup.images = { enabled = true, cadence = "7d", name_regex = ".*" }
+protect = [
+  { packages = "@tools/*", format = "npm", push = "maintainer", delete = "owner" },
+  { tags = "^v" },
+]
+
+[[project.trust]]
+name = "releases"
+issuer = "https://ci.example.com"
+claims = { project_path = "tools/app", ref = "v*" }
+scopes = ["write_package_registry", "read_package_registry"]
 "#;
 
 #[test]
@@ -458,15 +472,33 @@ fn groups_projects_people_and_tokens_are_administered_by_commands_and_by_a_file(
         "~ project tools/app: description - -> What everybody uses, package_registry_access_level enabled -> public",
         "+ member ann of project tools/app: owner",
         "+ deploy token ci of project tools/app (read_package_registry)",
+        "+ access token bot of project tools/app (read_api)",
+        "~ package settings of project tools/app: generic_duplicates - -> forbid",
+        "~ cleanup of packages of project tools/app: enabled - -> yes, formats - -> npm, generic, keep_n - -> 10, older_than - -> 90d",
+        "~ cleanup of images of project tools/app: cadence - -> 7d",
+        "+ protection of packages @tools/* of project tools/app",
+        "+ protection of tags ^v of project tools/app",
+        "+ trust rule releases of project tools/app",
         "nothing was changed; --yes does it",
     ];
     check(&["apply", "-f", file], 0, &planned);
     let done = check(
         &["apply", "-f", file, "--yes"],
         0,
-        &["did 7 things", "with the user name runner: cnd-"],
+        &[
+            "did 14 things",
+            "with the user name runner: cnd-",
+            "token bot of project tools/app: cnp-",
+        ],
     );
-    let deploy = done.rsplit(' ').next().unwrap().trim().to_owned();
+    let deploy = done
+        .split("runner: ")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
     check(&["apply", "-f", file, "--yes"], 0, &["everything is as declared"]);
     check(
         &["group", "set", "tools", "--description", "Ours"],
@@ -483,11 +515,66 @@ fn groups_projects_people_and_tokens_are_administered_by_commands_and_by_a_file(
         0,
         &["ann is reporter of project tools/app"],
     );
+    // Rules and policies that somebody has changed meanwhile.
+    let protected = check(&["protect", "list", "tools/app", "-o", "json"], 0, &[]);
+    let protected: serde_json::Value = serde_json::from_str(&protected).unwrap();
+    let rule = protected[0]["id"].to_string();
+    check(
+        &["protect", "remove", "packages", "tools/app", &rule],
+        0,
+        &["removed rule"],
+    );
+    check(
+        &[
+            "protect",
+            "add",
+            "packages",
+            "tools/app",
+            "@tools/*",
+            "--format",
+            "npm",
+            "--push",
+            "admin",
+        ],
+        0,
+        &["@tools/*"],
+    );
+    let trusted = check(
+        &["trust", "list", "--project", "tools/app", "-o", "json"],
+        0,
+        &["releases"],
+    );
+    let trusted: serde_json::Value = serde_json::from_str(&trusted).unwrap();
+    let rule = trusted[0]["id"].to_string();
+    check(&["trust", "remove", &rule, "--project", "tools/app"], 0, &[]);
+    let other = [
+        "trust",
+        "add",
+        "releases",
+        "--project",
+        "tools/app",
+        "--issuer",
+        "https://ci.example.com",
+        "--claim",
+        "ref=main",
+    ];
+    check(&other, 0, &["releases"]);
+    check(
+        &["cleanup", "set", "packages", "tools/app", "--keep", "2"],
+        0,
+        &["2"],
+    );
     let again = [
+        "~ cleanup of packages of project tools/app: keep_n 2 -> 10\n",
+        "~ protection of packages @tools/* of project tools/app: minimum_access_level_for_push admin -> \
+         maintainer, minimum_access_level_for_delete - -> owner",
+        "~ trust rule releases of project tools/app: claims",
         "~ project tools/app: package_registry_access_level private -> public",
         "~ member ann of project tools/app: reporter -> owner",
     ];
     check(&["apply", "-f", file], 0, &again);
+    check(&["apply", "-f", file, "--yes"], 0, &["did 5 things"]);
+    check(&["apply", "-f", file, "--yes"], 0, &["everything is as declared"]);
     check(&["apply", "-f", "/nonexistent"], 1, &["cannot read /nonexistent"]);
 
     check(&["group", "list"], 0, &["tools", "internal", "Ours"]);

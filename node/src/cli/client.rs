@@ -170,6 +170,15 @@ impl Client {
         self.call(Method::PUT, path, Some(body)).await
     }
 
+    /// Changes a part of something and gets the answer.
+    pub(super) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
     /// Gets all rows of a list of the REST API, page by page.
     pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
         let mut rows = Vec::new();

@@ -120,7 +120,7 @@ enum Command {
     /// Who changed what: shows it, exports it, checks it
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Makes groups, projects, members and tokens be as a file declares
+    /// Makes groups, projects, members, tokens, policies and rules be as a file declares
     Apply(apply::Arguments),
     /// Prints what a shell needs to complete commands
     Completion(completion::Arguments),

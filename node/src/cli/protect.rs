@@ -33,7 +33,7 @@ pub(super) struct List {
 /// What rules are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(super) enum Kind {
     /// Names of packages
     Packages,
     /// Paths of container repositories
@@ -45,7 +45,7 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 3] = [Self::Packages, Self::Repositories, Self::Tags];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Packages => "packages",
             Self::Repositories => "repositories",
@@ -54,7 +54,7 @@ impl Kind {
     }
 
     /// The field that says which names are meant.
-    fn field(self) -> &'static str {
+    pub(super) fn field(self) -> &'static str {
         match self {
             Self::Packages => "package_name_pattern",
             Self::Repositories => "repository_path_pattern",
@@ -62,7 +62,7 @@ impl Kind {
         }
     }
 
-    fn path(self, project: &str) -> String {
+    pub(super) fn path(self, project: &str) -> String {
         let tail = match self {
             Self::Packages => "packages/protection/rules",
             Self::Repositories => "registry/protection/repository/rules",
@@ -73,9 +73,9 @@ impl Kind {
 }
 
 /// Who may still do something, at least.
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Level {
+pub(super) enum Level {
     /// Maintainers of the project
     Maintainer,
     /// Owners of the project

@@ -17,7 +17,7 @@ use crate::auth::scopes::TokenScope;
 use crate::formats::FORMATS;
 
 /// Where the rules of a group or project are.
-const RULES: &str = "trust_rules";
+pub(super) const RULES: &str = "trust_rules";
 
 #[derive(Subcommand)]
 pub(super) enum Command {

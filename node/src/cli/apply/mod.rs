@@ -1,4 +1,5 @@
-//! `cairn apply`: makes groups, projects, users, members and deploy tokens be as a file declares.
+//! `cairn apply`: makes groups, projects, users, members, tokens, policies and rules be as a file
+//! declares.
 //!
 //! What differs is shown first, as a list of [`plan::Step`]s; with `--yes` each is done. Applied
 //! once more, there is nothing to do. What the file does not name stays as it is.
