@@ -5,7 +5,7 @@
 //! documented in `ops/cairn.toml`, which a test holds against the defaults below. No key holds
 //! a secret: those come from files or from standard input where a command needs one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::oidc::Issuer;
 use crate::registry::trust::Expected;
 
 /// What begins the name of each environment variable that overrides a key.
@@ -41,6 +42,8 @@ pub struct Config {
     pub trust: Trust,
     /// How people sign in.
     pub auth: Auth,
+    /// Identity providers that people sign in at, by names that their URLs have.
+    pub oidc: BTreeMap<String, Oidc>,
     /// What the node says of itself.
     pub log: Log,
 }
@@ -265,6 +268,57 @@ impl Default for Auth {
     }
 }
 
+/// An identity provider that people sign in at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oidc {
+    /// Who it is, as its tokens name it.
+    pub issuer: Issuer,
+    /// Who Cairn is there.
+    pub client_id: String,
+    /// The file that holds the secret of this client; none for a public client.
+    pub client_secret_file: Option<PathBuf>,
+    /// What people call it; without one, its name.
+    pub title: Option<String>,
+    /// What is asked for.
+    #[serde(default = "Oidc::scopes")]
+    pub scopes: Vec<String>,
+    /// The claim that holds the name to sign in with.
+    #[serde(default = "Oidc::username_claim")]
+    pub username_claim: String,
+    /// The claim that holds the mail address.
+    #[serde(default = "Oidc::email_claim")]
+    pub email_claim: String,
+    /// The claim that holds the groups.
+    #[serde(default = "Oidc::groups_claim")]
+    pub groups_claim: String,
+    /// Whether there is a user for whoever comes first.
+    #[serde(default)]
+    pub auto_create: bool,
+    /// The group that everybody must be in.
+    pub required_group: Option<String>,
+    /// The group of those who administer the instance.
+    pub admin_group: Option<String>,
+}
+
+impl Oidc {
+    fn scopes() -> Vec<String> {
+        ["openid", "profile", "email"].map(String::from).into()
+    }
+
+    fn username_claim() -> String {
+        "preferred_username".into()
+    }
+
+    fn email_claim() -> String {
+        "email".into()
+    }
+
+    fn groups_claim() -> String {
+        "groups".into()
+    }
+}
+
 /// The shortest time after which a session that is not used may end: when it was used is written to
 /// about ten minutes.
 const MIN_SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
@@ -416,6 +470,19 @@ impl Config {
                  least, and no longer than the second",
                 auth.session_idle, auth.session_lifetime
             )));
+        }
+        for (name, provider) in &self.oidc {
+            let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if name.is_empty() || name.len() > 32 || !name.bytes().all(is_plain) {
+                return Err(ConfigError::Contradiction(format!(
+                    "oidc.{name}: the name of a provider has 1 to 32 of a-z, 0-9 and '-'"
+                )));
+            }
+            if !provider.scopes.iter().any(|scope| scope == "openid") {
+                return Err(ConfigError::Contradiction(format!(
+                    "oidc.{name}.scopes leaves out openid, without which a provider says of nobody who it is"
+                )));
+            }
         }
         if let Some(url) = &self.http.external_url {
             let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -573,7 +640,7 @@ mod tests {
         let mut documented = BTreeSet::new();
         let (mut section, mut before) = (String::new(), "");
         for line in REFERENCE.lines() {
-            if let Some(name) = line.strip_prefix('[') {
+            if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
                 section = name.trim_end_matches(']').to_owned();
             }
             // A key without a default is shown as a comment: "#key = example".
@@ -589,10 +656,23 @@ mod tests {
             }
             before = line;
         }
-        assert_eq!(
-            documented,
-            keys(&serde_json::to_value(Config::default()).unwrap())
-        );
+        let mut known = keys(&serde_json::to_value(Config::default()).unwrap());
+        // Of providers there is an example.
+        let example = Oidc {
+            issuer: "https://login.example.com".parse().unwrap(),
+            client_id: String::new(),
+            client_secret_file: None,
+            title: None,
+            scopes: Vec::new(),
+            username_claim: String::new(),
+            email_claim: String::new(),
+            groups_claim: String::new(),
+            auto_create: false,
+            required_group: None,
+            admin_group: None,
+        };
+        known.extend(keys(&serde_json::json!({ "oidc.company": example })));
+        assert_eq!(documented, known);
     }
 
     #[test]
@@ -600,12 +680,15 @@ mod tests {
         let text: String = REFERENCE
             .lines()
             .map(|line| match line.strip_prefix('#') {
-                Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase()) => format!("{key}\n"),
+                Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') => {
+                    format!("{key}\n")
+                }
                 _ => format!("{line}\n"),
             })
             .collect();
         let config = parse(&text).unwrap();
         assert!(config.http.external_url.is_some() && config.cluster.advertise.is_some());
+        assert_eq!(config.oidc["company"].username_claim, Oidc::username_claim());
     }
 
     #[test]
@@ -666,6 +749,19 @@ mod tests {
         check("[http]\nmax_connections = 0", "http.max_connections");
         check("[http]\ntls_certificate = \"/a.pem\"", "without http.tls_key");
         check("[http]\ntls_key = \"/a.pem\"", "without http.tls_certificate");
+        check(
+            "[oidc.Company]\nissuer = \"https://a.example\"\nclient_id = \"x\"",
+            "oidc.Company",
+        );
+        check(
+            "[oidc.a]\nissuer = \"http://a.example\"\nclient_id = \"x\"",
+            "https",
+        );
+        check("[oidc.a]\nissuer = \"https://a.example\"", "client_id");
+        check(
+            "[oidc.a]\nissuer = \"https://a.example\"\nclient_id = \"x\"\nscopes = [\"email\"]",
+            "openid",
+        );
         check("[auth]\nsession_idle = \"5m\"", "auth.session_idle");
         check("[auth]\nsession_lifetime = \"1h\"", "auth.session_lifetime");
         check("[http]\nproxy_protocol = [\"10.0.0.0\"]", "http.proxy_protocol");

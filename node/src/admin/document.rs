@@ -178,6 +178,7 @@ fn path_parameter(name: &str, path: &str) -> Option<Value> {
         "token_id" => (number(), "The number of the token."),
         "event_id" => (number(), "The number of the event."),
         "rule_id" => (number(), "The number of the rule."),
+        "provider" => (text(), "The name of the identity provider in the configuration."),
         "package_id" => (number(), "The number of the package."),
         "file_id" => (number(), "The number of the file."),
         "repository_id" => (number(), "The number of the image repository."),

@@ -7,8 +7,8 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, NoContent, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, IntoResponseParts, NoContent, Redirect, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +16,15 @@ use crate::admin::users::{Shown as ShownUser, whole};
 use crate::app::App;
 use crate::auth::password::Password;
 use crate::auth::session::{COOKIE_NAME, forget_cookie};
+use crate::auth::sign_in::Binding;
 use crate::auth::{Authorised, Instance, ManageSelf, See};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
+use crate::http::form::Query;
 use crate::http::host::BaseUrl;
-use crate::http::rest::about_giving;
-use crate::registry::sign_in::{Session, SignedIn, Visitor};
+use crate::http::rest::{Nothing, Path, about, about_giving};
+use crate::http::settings::SignInProvider;
+use crate::registry::sign_in::{Returned, Session, SignedIn, Visitor};
 use crate::registry::time::iso;
 use crate::registry::user::User;
 
@@ -43,6 +46,30 @@ pub(super) fn routes() -> ApiRouter<App> {
             .delete_with(
                 sign_out,
                 about_giving::<204, NoContent>("signOut", "Ends the session that is asked with"),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/session/means",
+            get_with(means, about("getSignInMeans", "Shows how one may sign in")),
+        )
+        .api_route(
+            "/api/cairn/v1/session/oidc/{provider}",
+            get_with(
+                go_to_provider,
+                about_giving::<303, Nothing<303>>(
+                    "beginSignInAtProvider",
+                    "Sends a browser to an identity provider to sign in there",
+                ),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/session/oidc/{provider}/callback",
+            get_with(
+                come_back,
+                about_giving::<303, Nothing<303>>(
+                    "endSignInAtProvider",
+                    "Begins a session for a browser that an identity provider sends back",
+                ),
             ),
         )
         .with_path_items(|item| item.tag("Sessions"))
@@ -103,18 +130,111 @@ async fn sign_in(
     }
     let signed_in = visitor.by_password(&sign_in.username, &sign_in.password).await?;
     let body = shown(&signed_in.user, Some(&signed_in.session), visitor.base_url());
-    Ok((StatusCode::CREATED, with_cookie(&app, &signed_in), Json(body)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        away(),
+        with_cookie(&app, &signed_in),
+        Json(body),
+    )
+        .into_response())
 }
 
 /// What has a browser keep a session, and nobody the answer.
-fn with_cookie(app: &App, signed_in: &SignedIn) -> impl axum::response::IntoResponseParts + use<> {
+fn with_cookie(app: &App, signed_in: &SignedIn) -> impl IntoResponseParts + use<> {
     let cookie = signed_in.id.cookie(app.http().auth.session_lifetime);
-    axum::response::AppendHeaders([
-        (header::SET_COOKIE, cookie),
-        (
-            header::CACHE_CONTROL,
-            "no-store".parse().expect("plain words are a header"),
-        ),
+    AppendHeaders([(header::SET_COOKIE, cookie)])
+}
+
+/// How somebody may sign in, for a page that offers it.
+async fn means(State(app): State<App>, visitor: Visitor) -> Json<Means> {
+    let auth = &app.http().auth;
+    let provider = |(name, provider): (&String, &SignInProvider)| ShownProvider {
+        name: name.clone(),
+        title: provider.provider.title.clone(),
+        url: format!("{}/api/cairn/v1/session/oidc/{name}", visitor.base_url()),
+    };
+    Json(Means {
+        password: auth.passwords,
+        providers: auth.providers.iter().map(provider).collect(),
+    })
+}
+
+/// How somebody may sign in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SignInMeans")]
+struct Means {
+    password: bool,
+    providers: Vec<ShownProvider>,
+}
+
+/// An identity provider, and where a browser begins to sign in there.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SignInProvider")]
+struct ShownProvider {
+    name: String,
+    title: String,
+    url: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Going {
+    /// The path to come back to.
+    return_to: Option<String>,
+}
+
+async fn go_to_provider(
+    visitor: Visitor,
+    Path(provider): Path<String>,
+    Query(going): Query<Going>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let binding = Binding::sent(&headers);
+    let (url, cookie) = visitor
+        .begin_at(&provider, going.return_to.as_deref(), binding)
+        .await?;
+    Ok((away(), [(header::SET_COOKIE, cookie)], Redirect::to(url.as_str())).into_response())
+}
+
+/// What an identity provider has a browser bring. RFC 6749 demands that it is in the query.
+#[derive(Deserialize, JsonSchema)]
+struct Callback {
+    code: Option<String>,
+    #[serde(default)]
+    state: String,
+    iss: Option<String>,
+    error: Option<String>,
+}
+
+async fn come_back(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(provider): Path<String>,
+    Query(callback): Query<Callback>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let returned = Returned {
+        code: callback.code,
+        state: callback.state,
+        issuer: callback.iss,
+        error: callback.error,
+    };
+    let binding = Binding::sent(&headers);
+    let (signed_in, return_to) = visitor.come_back(&provider, binding, returned).await?;
+    let forget = AppendHeaders([(header::SET_COOKIE, Binding::forget())]);
+    Ok((
+        away(),
+        with_cookie(&app, &signed_in),
+        forget,
+        Redirect::to(&return_to),
+    )
+        .into_response())
+}
+
+/// What an answer says that leads elsewhere, and whose URL is nobody's business there.
+fn away() -> impl IntoResponseParts {
+    AppendHeaders([
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ])
 }
 

@@ -1,7 +1,7 @@
 //! `/user`, `/users`; and `/user/password`, by which people change their own.
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::{get_with, post_with, put_with};
+use aide::axum::routing::{delete_with, get_with, post_with, put_with};
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, NoContent, Response};
@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::admin::shown::{ShownUser, required, text};
 use crate::app::App;
 use crate::auth::password::Password;
-use crate::auth::{Access, Authorised, Instance, ManageSelf, Own, See};
+use crate::auth::{Access, Action, Authorised, Instance, ManageSelf, Own, See};
 use crate::http::body::{JsonBody, Params};
 use crate::http::error::ApiError;
 use crate::http::form::{self, Query};
 use crate::http::host::BaseUrl;
 use crate::http::page::{Page, Paging};
-use crate::http::rest::{Created, Path, about, about_giving};
+use crate::http::rest::{Created, Nothing, Path, about, about_giving};
 use crate::registry::names::Username;
+use crate::registry::sign_in::Identity;
 use crate::registry::time::iso;
 use crate::registry::user::{self, NewUser, User, UserChange, UserState};
 
@@ -45,6 +46,13 @@ pub(super) fn routes() -> ApiRouter<App> {
                 .put_with(update, about("changeUser", "Changes a user")),
         )
         .api_route(
+            "/users/{user_id}/identities/{provider}",
+            delete_with(
+                unlink,
+                about("unlinkIdentity", "Unlinks a user from its account at an identity provider"),
+            ),
+        )
+        .api_route(
             "/users/{user_id}/block",
             post_with(
                 block,
@@ -67,6 +75,17 @@ pub(super) struct Shown {
     created_at: String,
     #[serde(flatten)]
     own: Option<ShownToItself>,
+    /// The accounts that it is linked with; for administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identities: Option<Vec<ShownIdentity>>,
+}
+
+/// An account at an identity provider.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UserIdentity")]
+struct ShownIdentity {
+    provider: String,
+    extern_uid: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -84,6 +103,7 @@ fn shown(user: &User, base_url: &BaseUrl) -> Shown {
         head: ShownUser::of(user, base_url),
         created_at: iso(user.created_at),
         own: None,
+        identities: None,
     }
 }
 
@@ -126,9 +146,55 @@ async fn own(access: Access) -> Result<Json<Shown>, ApiError> {
 async fn show(instance: Authorised<Instance, See>, Path(id): Path<u64>) -> Result<Json<Shown>, ApiError> {
     let user = instance.user_shown(id).await?;
     Ok(Json(match instance.caller().is_admin() {
-        true => whole(&user, instance.base_url()),
+        true => linked(&user, &instance).await?,
         false => shown(&user, instance.base_url()),
     }))
+}
+
+/// A user as an administrator sees it, with the accounts that it is linked with.
+async fn linked<A: Action>(user: &User, instance: &Authorised<Instance, A>) -> Result<Shown, ApiError> {
+    let settings = &instance.access().app().http().auth;
+    let row = |identity: Identity| {
+        let provider = settings.name_of(&identity.issuer).unwrap_or(&identity.issuer);
+        ShownIdentity {
+            provider: provider.to_owned(),
+            extern_uid: identity.subject,
+        }
+    };
+    let identities = instance.identities(user.id).await?;
+    Ok(Shown {
+        identities: Some(identities.into_iter().map(row).collect()),
+        ..whole(user, instance.base_url())
+    })
+}
+
+/// The account of a provider that a request names, as GitLab has it: both, or neither.
+fn identity<A: Action>(
+    instance: &Authorised<Instance, A>,
+    provider: Option<String>,
+    extern_uid: Option<String>,
+) -> Result<Option<Identity>, ApiError> {
+    let (provider, subject) = match (provider, extern_uid) {
+        (Some(provider), Some(subject)) => (provider, subject),
+        (None, None) => return Ok(None),
+        _ => return Err(ApiError::parameter("provider and extern_uid go together")),
+    };
+    let issuer = instance.access().app().http().auth.issuer_of(&provider);
+    let issuer =
+        issuer.ok_or_else(|| ApiError::invalid_field("provider", "is not one of the configuration"))?;
+    Ok(Some(Identity {
+        issuer: issuer.to_owned(),
+        subject,
+    }))
+}
+
+async fn unlink(
+    instance: Authorised<Instance, Own>,
+    Path((id, provider)): Path<(u64, String)>,
+) -> Result<Nothing<204>, ApiError> {
+    let issuer = instance.access().app().http().auth.issuer_of(&provider);
+    instance.unlink(id, issuer.unwrap_or(&provider)).await?;
+    Ok(Nothing)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -180,6 +246,8 @@ struct Create {
     admin: Option<bool>,
     #[schemars(with = "Option<String>")]
     password: Option<Password>,
+    provider: Option<String>,
+    extern_uid: Option<String>,
     /// GitLab wants to be told one of these, or a password. Users may do without one, so the two that
     /// make up for a missing password or letter say nothing new.
     #[serde(default, deserialize_with = "form::boolean", rename = "force_random_password")]
@@ -214,7 +282,8 @@ async fn create(
         Some(password) => Some(instance.hash_password(&new.username, password).await?),
         None => None,
     };
-    let user = instance.create_user(new, password).await?;
+    let identity = identity(&instance, create.provider, create.extern_uid)?;
+    let user = instance.create_user(new, password, identity).await?;
     Ok(Created(whole(&user, instance.base_url())))
 }
 
@@ -227,6 +296,8 @@ struct Update {
     admin: Option<bool>,
     #[schemars(with = "Option<String>")]
     password: Option<Password>,
+    provider: Option<String>,
+    extern_uid: Option<String>,
 }
 
 async fn update(
@@ -239,6 +310,7 @@ async fn update(
         name: bounded("name", update.name)?,
         email: bounded("email", update.email)?,
         admin: update.admin,
+        identity: identity(&instance, update.provider, update.extern_uid)?,
     };
     let password = match &update.password {
         Some(password) => {

@@ -13,6 +13,7 @@ pub(crate) mod password;
 pub mod role;
 pub mod scopes;
 pub(crate) mod session;
+pub(crate) mod sign_in;
 pub(crate) mod throttle;
 pub mod token;
 

@@ -74,14 +74,20 @@ impl Throttle {
         (failures > FAILURES_PER_WINDOW).then_some(WINDOW)
     }
 
+    /// Says how long an address must wait from which too much failed.
+    pub(crate) fn check(&self, address: Option<IpAddr>) -> Result<(), Duration> {
+        let failed = address.and_then(|address| self.failures.get(&network(address)));
+        match failed.is_some_and(|failures| failures > FAILURES_PER_WINDOW) {
+            true => Err(WINDOW),
+            false => Ok(()),
+        }
+    }
+
     /// Begins a try of a password for an account; says how long to wait if there were too many. One
     /// that was not right is to be counted by [`Throttle::failed`] as well.
     pub(crate) fn try_password(&self, address: Option<IpAddr>, username: &str) -> Result<Try<'_>, Duration> {
+        self.check(address)?;
         let address = address.map(network);
-        let failed = address.and_then(|address| self.failures.get(&address));
-        if failed.is_some_and(|failures| failures > FAILURES_PER_WINDOW) {
-            return Err(WINDOW);
-        }
         let account = *blake3::hash(username.to_ascii_lowercase().as_bytes()).as_bytes();
         let familiar = address.filter(|address| self.familiar.contains_key(&(account, *address)));
         let counted = (account, familiar);

@@ -1,5 +1,6 @@
 //! How HTTP is spoken: what of the configuration the handlers and the server need.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use crate::config::Config;
-use crate::oidc::Issuer;
+use crate::config::{Config, Oidc};
+use crate::oidc::{Issuer, Provider};
+use crate::registry::sign_in::Terms;
 use crate::registry::trust::Expected;
 
 /// What clients are told and what is asked of them.
@@ -45,6 +47,53 @@ pub struct AuthSettings {
     pub session_idle: Duration,
     /// So has one that began so long ago.
     pub session_lifetime: Duration,
+    /// Identity providers, by name.
+    pub providers: BTreeMap<String, SignInProvider>,
+}
+
+impl AuthSettings {
+    /// Who speaks of the accounts of a provider.
+    pub(crate) fn issuer_of(&self, provider: &str) -> Option<&str> {
+        Some(self.providers.get(provider)?.provider.issuer.as_str())
+    }
+
+    /// The name of the provider whose accounts an issuer speaks of.
+    pub(crate) fn name_of(&self, issuer: &str) -> Option<&str> {
+        let mut all = self.providers.iter();
+        let (name, _) = all.find(|(_, known)| known.provider.issuer.as_str() == issuer)?;
+        Some(name)
+    }
+}
+
+/// An identity provider, and who of its people is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInProvider {
+    /// How it is asked.
+    pub(crate) provider: Provider,
+    /// Who is let in.
+    pub(crate) terms: Terms,
+}
+
+impl SignInProvider {
+    fn of(name: &str, config: &Oidc) -> Self {
+        Self {
+            provider: Provider {
+                issuer: config.issuer.clone(),
+                client_id: config.client_id.clone(),
+                client_secret_file: config.client_secret_file.clone(),
+                title: config.title.clone().unwrap_or_else(|| name.to_owned()),
+                scopes: config.scopes.clone(),
+                username_claim: config.username_claim.clone(),
+                email_claim: config.email_claim.clone(),
+                groups_claim: config.groups_claim.clone(),
+            },
+            terms: Terms {
+                auto_create: config.auto_create,
+                required_group: config.required_group.clone(),
+                admin_group: config.admin_group.clone(),
+            },
+        }
+    }
 }
 
 /// How many requests a client may make.
@@ -111,6 +160,11 @@ impl HttpSettings {
                 passwords_for_packages: config.auth.passwords_for_packages,
                 session_idle: config.auth.session_idle,
                 session_lifetime: config.auth.session_lifetime,
+                providers: config
+                    .oidc
+                    .iter()
+                    .map(|(name, provider)| (name.clone(), SignInProvider::of(name, provider)))
+                    .collect(),
             },
             limits: Limits {
                 target_bytes: 8 << 10,

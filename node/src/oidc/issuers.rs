@@ -59,10 +59,19 @@ pub(crate) struct Issuers {
 #[derive(Default)]
 struct Known {
     keys: Vec<Key>,
+    endpoints: Option<Endpoints>,
     /// When the keys were asked for; never, if there are none.
     fetched_at: Option<Timestamp>,
     asked_at: Option<Timestamp>,
     is_away: bool,
+}
+
+/// Where people sign in at an issuer, and where their codes are exchanged.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoints {
+    pub(super) authorization: Url,
+    pub(super) token: Url,
+    pub(super) user_info: Option<Url>,
 }
 
 struct Key {
@@ -83,7 +92,7 @@ pub(crate) enum KeyError {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum AskError {
+pub(super) enum AskError {
     #[error("no client for HTTP could be set up")]
     Setup(#[source] reqwest::Error),
     #[error("it could not be reached")]
@@ -140,13 +149,27 @@ impl Issuers {
         }
     }
 
+    /// Where people sign in; none if it does not do that, or cannot be asked.
+    pub(super) async fn endpoints(&self, issuer: &Issuer, now: Timestamp) -> Option<Endpoints> {
+        let known = self.known.get_with_by_ref(issuer, Default::default);
+        let mut known = known.lock().await;
+        if !known.is_younger_than(FRESH, now) && known.may_ask(now) {
+            self.ask(issuer, &mut known, now).await;
+        }
+        known
+            .endpoints
+            .clone()
+            .filter(|_| known.is_younger_than(STALE, now))
+    }
+
     async fn ask(&self, issuer: &Issuer, known: &mut Known, now: Timestamp) {
         known.asked_at = Some(now);
         match self.keys_of(issuer).await {
-            Ok(keys) => {
+            Ok((keys, endpoints)) => {
                 info!(%issuer, keys = keys.len(), "asked an issuer for its keys");
                 *known = Known {
                     keys,
+                    endpoints,
                     fetched_at: Some(now),
                     asked_at: Some(now),
                     is_away: false,
@@ -160,11 +183,14 @@ impl Issuers {
         }
     }
 
-    async fn keys_of(&self, issuer: &Issuer) -> Result<Vec<Key>, AskError> {
+    async fn keys_of(&self, issuer: &Issuer) -> Result<(Vec<Key>, Option<Endpoints>), AskError> {
         #[derive(Deserialize)]
         struct Configuration {
             issuer: String,
             jwks_uri: Url,
+            authorization_endpoint: Option<Url>,
+            token_endpoint: Option<Url>,
+            userinfo_endpoint: Option<Url>,
         }
         #[derive(Deserialize)]
         struct KeySet {
@@ -184,14 +210,21 @@ impl Issuers {
             .filter_map(|key| serde_json::from_value(key).ok())
             .filter_map(|key| Key::of(&key))
             .collect();
-        match keys.is_empty() {
-            true => Err(AskError::NoKeys),
-            false => Ok(keys),
+        if keys.is_empty() {
+            return Err(AskError::NoKeys);
         }
+        let fit = |url: Option<Url>| url.filter(|url| check_place(issuer, url).is_ok());
+        let endpoints = fit(configuration.authorization_endpoint).zip(fit(configuration.token_endpoint));
+        let endpoints = endpoints.map(|(authorization, token)| Endpoints {
+            authorization,
+            token,
+            user_info: fit(configuration.userinfo_endpoint),
+        });
+        Ok((keys, endpoints))
     }
 
     /// Setting up HTTP reads the certificates of the system's authorities.
-    async fn client(&self, issuer: &Issuer) -> Result<&reqwest::Client, AskError> {
+    pub(super) async fn client(&self, issuer: &Issuer) -> Result<&reqwest::Client, AskError> {
         let (cell, is_here) = match issuer.is_here() {
             true => (&self.here, true),
             false => (&self.elsewhere, false),
@@ -258,11 +291,26 @@ fn check_place(issuer: &Issuer, keys: &Url) -> Result<(), AskError> {
 }
 
 async fn document<T: DeserializeOwned>(http: &reqwest::Client, url: &str) -> Result<T, AskError> {
-    let reach = |error: reqwest::Error| AskError::Reach(error.without_url());
-    let mut answer = http.get(url).send().await.map_err(reach)?;
+    document_of(http.get(url)).await
+}
+
+/// What a request is answered with, which must be JSON.
+pub(super) async fn document_of<T: DeserializeOwned>(
+    request: reqwest::RequestBuilder,
+) -> Result<T, AskError> {
+    let answer = request.send().await.map_err(reach)?;
     if !answer.status().is_success() {
         return Err(AskError::Status(answer.status().as_u16()));
     }
+    serde_json::from_slice(&bounded(answer).await?).map_err(AskError::Document)
+}
+
+fn reach(error: reqwest::Error) -> AskError {
+    AskError::Reach(error.without_url())
+}
+
+/// The body of an answer, which must not be endless.
+pub(super) async fn bounded(mut answer: reqwest::Response) -> Result<Vec<u8>, AskError> {
     let mut bytes = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(reach)? {
         if bytes.len() + piece.len() > MAX_DOCUMENT_BYTES {
@@ -270,7 +318,7 @@ async fn document<T: DeserializeOwned>(http: &reqwest::Client, url: &str) -> Res
         }
         bytes.extend_from_slice(&piece);
     }
-    serde_json::from_slice(&bytes).map_err(AskError::Document)
+    Ok(bytes)
 }
 
 impl Known {

@@ -1,6 +1,8 @@
 //! What is forgotten when its time is over: in a list ordered by that time, which any node looks
 //! at; two that do at once conflict, and one of them goes on.
 
+use std::time::Duration;
+
 use cairn_cluster::record::Record;
 use cairn_cluster::{Scan, Timestamp, Txn};
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,10 @@ use crate::registry::sign_in::session;
 use crate::registry::store::Store;
 use crate::registry::token::{self, TokenEntry};
 
+/// How much longer than it holds it is remembered that something was used, for nodes whose clocks are
+/// behind.
+pub(in crate::registry) const CLOCKS_APART: Duration = Duration::from_secs(10 * 60);
+
 /// How many are forgotten in one transaction.
 const STEP: usize = 200;
 
@@ -22,7 +28,7 @@ const STEP: usize = 200;
 pub(in crate::registry) enum Ending {
     /// The token of a job.
     Token(TokenId),
-    /// That an ID token was used.
+    /// That an ID token was used, or that somebody came back from a provider.
     IdToken([u8; 32]),
     /// The session of a browser.
     Session(SessionName),

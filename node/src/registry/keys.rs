@@ -10,6 +10,7 @@
 //! │       ├── token    token number          → Personal (a list entry)
 //! │       ├── password                       → StoredPassword
 //! │       ├── session  begun at, session name → ()
+//! │       ├── identity issuer                → Identity
 //! │       └── member   "g" or "p", id        → Membership
 //! ├── username         folded name           → user id
 //! ├── token            token id              → Token
@@ -18,9 +19,10 @@
 //! ├── token-lifetimes  ""                    → Lifetimes (how long tokens may live)
 //! ├── session          session name          → Session
 //! ├── session-used     session name          → when it was last used (raised)
+//! ├── identity / {issuer}   subject          → user id (of an account somewhere else)
 //! ├── trust            rule number           → TrustRule
 //! ├── trust-by / {issuer}   rule number      → TrustRule (the same, found by whom it believes)
-//! ├── id-token         what tells it apart   → () (an ID token that was used)
+//! ├── id-token         what tells it apart   → () (an ID token, or a sign-in, that was used)
 //! ├── ending           ends at, what         → Ending (what is forgotten then)
 //! ├── path             folded full path      → Place
 //! ├── root-group       group id              → ()
@@ -170,6 +172,19 @@ pub(in crate::registry) fn session_item(begun_at: Timestamp, name: &SessionName)
 /// The name in an item of [`user_sessions`].
 pub(in crate::registry) fn session_of_item(item: &[u8]) -> Option<SessionName> {
     Some(SessionName(item.get(8..)?.try_into().ok()?))
+}
+
+pub(in crate::registry) fn user_identities(user: u64) -> Collection {
+    users().at(user).at("identity")
+}
+
+/// The accounts that an issuer speaks of.
+pub(in crate::registry) fn identities(issuer: &str) -> Collection {
+    instance("identity").at(issuer)
+}
+
+pub(in crate::registry) fn identity(issuer: &str, subject: &str) -> Key {
+    identities(issuer).key(subject)
 }
 
 pub(in crate::registry) fn session(name: &SessionName) -> Key {

@@ -6,6 +6,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::auth::derived::Signer;
 use crate::auth::session::SessionKey;
+use crate::auth::sign_in::AttemptKey;
 use crate::auth::token::HashKey;
 use crate::http::error::ApiError;
 use crate::registry::keys;
@@ -33,6 +34,8 @@ pub(in crate::registry) struct Secrets {
     pub(in crate::registry) signer: Signer,
     /// Ids of sessions are hashed under it.
     pub(in crate::registry) session_key: SessionKey,
+    /// Ways to identity providers and back are bound to browsers by it.
+    pub(in crate::registry) attempt_key: AttemptKey,
     /// Passwords that were right are remembered under it.
     pub(in crate::registry) password_key: [u8; 32],
 }
@@ -158,6 +161,7 @@ impl Secrets {
             token_hash: HashKey::derive(&secret),
             signer: Signer::derive(&secret),
             session_key: SessionKey::derive(&secret),
+            attempt_key: AttemptKey::derive(&secret),
             password_key: blake3::derive_key("cairn 2026-11 passwords that were right", &secret),
         })
     }

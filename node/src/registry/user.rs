@@ -12,7 +12,7 @@ use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::names::Username;
 use crate::registry::reader::{Reader, next_entries};
-use crate::registry::sign_in::{self, session};
+use crate::registry::sign_in::{self, Identity, session};
 use crate::registry::{keys, sequence, token};
 
 /// A user.
@@ -72,6 +72,8 @@ pub struct UserChange {
     pub email: Option<String>,
     /// Whether it administers the instance.
     pub admin: Option<bool>,
+    /// An account somewhere else to link it with.
+    pub(crate) identity: Option<Identity>,
 }
 
 impl UserChange {
@@ -156,13 +158,18 @@ impl Authorised<Instance, Own> {
         &self,
         new: NewUser,
         password: Option<PasswordHash>,
+        identity: Option<Identity>,
     ) -> Result<User, ApiError> {
         transact(self, async |mut txn: Txn, _| {
             let user = create(&mut txn, new.clone(), self.now()).await?;
-            let act = Act::new("user.created")
+            let mut act = Act::new("user.created")
                 .to(user.username.as_str())
                 .with("admin", user.admin)
                 .with("password", if password.is_some() { "set" } else { "none" });
+            if let Some(identity) = &identity {
+                sign_in::link(&mut txn, user.id, identity).await?;
+                act = act.with("linked with", identity);
+            }
             if let Some(hash) = &password {
                 sign_in::set_password(&mut txn, user.id, hash.clone(), self.now()).await?;
             }
@@ -209,6 +216,10 @@ impl Authorised<Instance, Own> {
                 .changing("name", &before.name, &user.name)
                 .changing("email", &before.email, &user.email)
                 .changing("admin", &before.admin, &user.admin);
+            if let Some(identity) = &change.identity {
+                sign_in::link(&mut txn, id, identity).await?;
+                act = act.with("linked with", identity);
+            }
             if let Some(hash) = &password {
                 let ended = sign_in::set_password(&mut txn, id, hash.clone(), self.now()).await?;
                 act = act.with("password", "set").with("sessions ended", ended);

@@ -1,6 +1,7 @@
 //! An issuer of ID tokens for tests, on this machine: it says what a test wants of a job, signs by
 //! keys that can be rotated, and can be away.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,14 +11,15 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256};
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Form, Json, Router};
 use cairn_cluster::{Seams, Timestamp};
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 /// How long its tokens hold.
@@ -37,6 +39,9 @@ struct Published {
     keys: Vec<Arc<SigningKey>>,
     behaviour: Behaviour,
     job: Value,
+    person: Value,
+    /// Of those who are signing in: by code, what the browser brought.
+    under_way: HashMap<String, Authorize>,
 }
 
 /// How it answers when it is asked for its keys.
@@ -154,12 +159,16 @@ impl TestIssuer {
                 keys: vec![SigningKey::ec()],
                 behaviour: Behaviour::Sound,
                 job: Value::Null,
+                person: Value::Null,
+                under_way: HashMap::new(),
             }),
         }));
         let routes = Router::new()
             .route("/.well-known/openid-configuration", get(configuration))
             .route("/keys", get(keys))
-            .route("/token", get(token))
+            .route("/token", get(token).post(exchange))
+            .route("/authorize", get(authorize))
+            .route("/userinfo", get(user_info))
             .with_state(issuer.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         issuer
@@ -188,6 +197,20 @@ impl TestIssuer {
     /// From now on it is asked for tokens by a job of which it says this.
     pub(crate) fn run_job(&self, claims: Value) {
         self.0.state.lock().unwrap().job = claims;
+    }
+
+    /// From now on whoever signs in is somebody of whom it says this.
+    pub(crate) fn knows(&self, claims: Value) {
+        self.0.state.lock().unwrap().person = claims;
+    }
+
+    /// Signs in as a browser does that was sent here; gives where it is sent back to.
+    pub(crate) async fn log_in(&self, url: &str) -> String {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
+        let answer = http.build().unwrap().get(url).send().await.unwrap();
+        answer.headers()[header::LOCATION].to_str().unwrap().to_owned()
     }
 
     /// How often it was asked for anything that tells of its keys.
@@ -245,7 +268,14 @@ async fn configuration(State(issuer): State<TestIssuer>) -> Response {
         Behaviour::KeysAt(other) => keys = other,
         _ => {}
     }
-    Json(json!({"issuer": name, "jwks_uri": keys})).into_response()
+    Json(json!({
+        "issuer": name,
+        "jwks_uri": keys,
+        "authorization_endpoint": format!("{}/authorize", issuer.url()),
+        "token_endpoint": format!("{}/token", issuer.url()),
+        "userinfo_endpoint": format!("{}/userinfo", issuer.url()),
+    }))
+    .into_response()
 }
 
 async fn keys(State(issuer): State<TestIssuer>) -> Response {
@@ -273,4 +303,94 @@ async fn token(State(issuer): State<TestIssuer>, Query(asked): Query<For>) -> Js
     let now = Seams::system().clock.now();
     let claims = issuer.claims(now, &asked.audience, &job);
     Json(json!({"value": issuer.sign(&claims)}))
+}
+
+/// What it knows us by.
+pub(crate) const CLIENT: (&str, &str) = ("cairn", "a secret: of/ours");
+
+/// What a browser brings that is sent here to sign in.
+#[derive(Clone, Deserialize)]
+struct Authorize {
+    response_type: String,
+    client_id: String,
+    redirect_uri: String,
+    scope: String,
+    state: String,
+    nonce: String,
+    code_challenge: String,
+    code_challenge_method: String,
+}
+
+async fn authorize(State(issuer): State<TestIssuer>, Query(asked): Query<Authorize>) -> Redirect {
+    assert_eq!(asked.response_type, "code");
+    assert_eq!(asked.client_id, CLIENT.0);
+    assert_eq!(asked.code_challenge_method, "S256");
+    assert!(
+        asked.scope.split(' ').any(|scope| scope == "openid"),
+        "{}",
+        asked.scope
+    );
+    let code = HEXLOWER.encode(&Seams::system().random::<8>());
+    let to = format!("{}?code={code}&state={}", asked.redirect_uri, asked.state);
+    issuer.0.state.lock().unwrap().under_way.insert(code, asked);
+    Redirect::to(&to)
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    grant_type: String,
+    code: String,
+    redirect_uri: String,
+    code_verifier: String,
+}
+
+/// Takes each code once.
+async fn exchange(
+    State(issuer): State<TestIssuer>,
+    headers: HeaderMap,
+    Form(asked): Form<Exchange>,
+) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
+    let refused = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({ "error": error })));
+    let escaped = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", escaped(CLIENT.0), escaped(CLIENT.1));
+    let expected = format!("Basic {}", BASE64.encode(pair.as_bytes()));
+    if headers
+        .get(header::AUTHORIZATION)
+        .is_none_or(|sent| *sent != expected)
+    {
+        return Err((
+            StatusCode::UNAUTHORIZED,
+            Json(json!({ "error": "invalid_client" })),
+        ));
+    }
+    let begun = issuer.0.state.lock().unwrap().under_way.remove(&asked.code);
+    let begun = begun.ok_or_else(|| refused("invalid_grant"))?;
+    let challenge = BASE64URL_NOPAD.encode(&Sha256::digest(asked.code_verifier.as_bytes()));
+    let fits = asked.grant_type == "authorization_code"
+        && asked.redirect_uri == begun.redirect_uri
+        && challenge == begun.code_challenge;
+    if !fits {
+        return Err(refused("invalid_grant"));
+    }
+    let mut more = json!({ "nonce": begun.nonce });
+    let person = issuer.0.state.lock().unwrap().person.clone();
+    for (name, value) in person.as_object().into_iter().flatten() {
+        more[name] = value.clone();
+    }
+    let claims = issuer.claims(Seams::system().clock.now(), CLIENT.0, &more);
+    let token = issuer.sign(&claims);
+    Ok(Json(json!({
+        "access_token": "for-user-info", "token_type": "Bearer", "expires_in": 60, "id_token": token,
+    })))
+}
+
+/// What else it says of whom it knows: what `userinfo` has of it.
+async fn user_info(State(issuer): State<TestIssuer>, headers: HeaderMap) -> Json<Value> {
+    assert_eq!(headers[header::AUTHORIZATION], "Bearer for-user-info");
+    let person = issuer.0.state.lock().unwrap().person.clone();
+    let mut info = person["userinfo"].clone();
+    if info.get("sub").is_none() && info.is_object() {
+        info["sub"] = person["sub"].clone();
+    }
+    Json(if info.is_null() { json!({}) } else { info })
 }

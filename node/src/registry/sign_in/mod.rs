@@ -6,7 +6,9 @@
 
 #[cfg(all(test, feature = "real-clients"))]
 mod client;
+mod identity;
 mod password;
+mod provider;
 pub(in crate::registry) mod session;
 #[cfg(test)]
 mod tests;
@@ -33,9 +35,14 @@ use crate::registry::keys;
 use crate::registry::names::Username;
 use crate::registry::user::{self, User, UserState};
 
+pub(in crate::registry) use identity::link;
+pub(crate) use identity::{Identity, Terms};
 pub(crate) use password::RightPasswords;
 pub(in crate::registry) use password::{StoredPassword, caller_of, for_packages, set as set_password};
+pub(crate) use provider::Returned;
 pub(crate) use session::{Means, Session};
+
+use identity::Person;
 
 /// The longest name that somebody is asked for.
 const MAX_NAME_BYTES: usize = 255;
@@ -61,13 +68,23 @@ pub(crate) struct SignedIn {
 }
 
 /// Who was let in, and on what.
-struct Known {
-    user: User,
-    means: Means,
-    /// The password that was shown, as it was stored then.
-    password: Option<StoredPassword>,
-    /// The same, hashed better.
-    renewed: Option<PasswordHash>,
+enum Known {
+    /// A user who showed a password.
+    User {
+        id: u64,
+        /// The password, as it was stored then.
+        password: StoredPassword,
+        /// The same, hashed better.
+        renewed: Option<PasswordHash>,
+    },
+    /// Somebody whom a provider knows.
+    Person {
+        person: Person,
+        terms: Terms,
+        means: Means,
+        /// What must not be shown again, and until when somebody could.
+        shown: Vec<([u8; 32], Timestamp)>,
+    },
 }
 
 impl FromRequestParts<App> for Visitor {
@@ -127,10 +144,9 @@ impl Visitor {
             true => Some(password::hash(&self.app, password).await?),
             false => None,
         };
-        self.begin(Known {
-            user,
-            means: Means::Password,
-            password: Some(stored),
+        self.begin(Known::User {
+            id: user.id,
+            password: stored,
             renewed,
         })
         .await
@@ -142,22 +158,9 @@ impl Visitor {
         let key = &store.secrets().await?.session_key;
         let settings = &self.app.http().auth;
         let work = async |mut txn: Txn| {
-            let user = user::by_id(&mut txn, known.user.id).await?;
-            let Some(user) = user.filter(|user| user.state == UserState::Active) else {
+            let (user, means) = self.admit(&mut txn, &known).await?;
+            if user.state != UserState::Active {
                 return Err(ApiError::forbidden("403 Forbidden: this user is blocked"));
-            };
-            if let Some(shown) = &known.password {
-                let now: Option<StoredPassword> = txn.record(&keys::password(user.id)).await?;
-                if now.as_ref() != Some(shown) {
-                    return Err(ApiError::unauthorized());
-                }
-                if let Some(hash) = &known.renewed {
-                    let renewed = StoredPassword {
-                        hash: hash.clone(),
-                        ..shown.clone()
-                    };
-                    txn.put_record(&keys::password(user.id), &renewed);
-                }
             }
             if let Some(before) = &self.before {
                 session::end(&mut txn, &before.name(key)).await?;
@@ -165,21 +168,62 @@ impl Visitor {
             let now = store.now();
             let session = Session {
                 user: user.id,
-                by: known.means.clone(),
+                by: means,
                 from: self.address,
                 begun_at: now,
                 ends_at: now.plus(settings.session_lifetime),
             };
             let id = session::begin(&mut txn, store.seams(), key, &session).await?;
-            self.tell(&mut txn, &user, &session, now);
+            let began = Act::new("session.began")
+                .to(user.username.as_str())
+                .with("by", session.by.name());
+            self.tell(&mut txn, &user, began);
             Ok((txn, SignedIn { user, session, id }))
         };
         store.kv().transact(work).await
     }
 
-    fn tell(&self, txn: &mut Txn, user: &User, session: &Session, now: Timestamp) {
+    /// Makes sure, as part of the transaction, of what let somebody in.
+    async fn admit(&self, txn: &mut Txn, known: &Known) -> Result<(User, Means), ApiError> {
+        match known {
+            Known::User {
+                id,
+                password,
+                renewed,
+            } => {
+                let user = user::by_id(txn, *id).await?.ok_or_else(ApiError::unauthorized)?;
+                let now: Option<StoredPassword> = txn.record(&keys::password(*id)).await?;
+                if now.as_ref() != Some(password) {
+                    return Err(ApiError::unauthorized());
+                }
+                if let Some(hash) = renewed {
+                    let renewed = StoredPassword {
+                        hash: hash.clone(),
+                        ..password.clone()
+                    };
+                    txn.put_record(&keys::password(*id), &renewed);
+                }
+                Ok((user, Means::Password))
+            }
+            Known::Person {
+                person,
+                terms,
+                means,
+                shown,
+            } => {
+                provider::take(txn, shown).await?;
+                let (user, act) = identity::admit(txn, person, terms, self.app.store().now()).await?;
+                if let Some(act) = act {
+                    self.tell(txn, &user, act);
+                }
+                Ok((user, means.clone()))
+            }
+        }
+    }
+
+    fn tell(&self, txn: &mut Txn, user: &User, act: Act) {
         let newcomer = Newcomer {
-            at: now,
+            at: self.app.store().now(),
             by: Author::User {
                 id: user.id,
                 name: user.username.as_str().into(),
@@ -188,9 +232,6 @@ impl Visitor {
             from: self.address,
             trail: self.trail.as_ref(),
         };
-        let act = Act::new("session.began")
-            .to(user.username.as_str())
-            .with("by", session.by.name());
         tell_of_newcomer(txn, &newcomer, &Instance, act);
     }
 

@@ -50,6 +50,8 @@ impl Record for Session {}
 pub(crate) enum Means {
     /// By a password that Cairn keeps.
     Password,
+    /// By an identity provider of this name.
+    Provider(String),
 }
 
 impl Means {
@@ -57,6 +59,7 @@ impl Means {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Password => "password",
+            Self::Provider(name) => name,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! People who sign in by passwords, and sessions of browsers.
 
+mod providers;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

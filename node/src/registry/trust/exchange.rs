@@ -34,10 +34,6 @@ use crate::registry::trust::rule::TrustRule;
 /// The most rules that one token is made by: each is read whenever the token is used.
 const MAX_MATCHING: usize = 16;
 
-/// How much longer than a token holds it is remembered that it was used, for nodes whose clocks
-/// are behind.
-const REMEMBERED_LONGER: Duration = Duration::from_secs(10 * 60);
-
 /// Somebody who shows an ID token.
 pub(crate) struct Exchange<'a> {
     app: &'a App,
@@ -241,7 +237,7 @@ impl<'a> Exchange<'a> {
             expires_at,
         };
         let used = keys::id_token(&verified.proof);
-        let forgotten_at = verified.ends_at.plus(REMEMBERED_LONGER);
+        let forgotten_at = verified.ends_at.plus(ending::CLOCKS_APART);
         let token = store
             .kv()
             .transact(async |mut txn: Txn| {
