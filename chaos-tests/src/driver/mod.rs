@@ -255,6 +255,7 @@ impl Run {
             self.set(period).await?;
         }
         generic::refuse_duplicates(&self.cluster).await?;
+        generic::delete_finally(&self.cluster).await?;
         oci::push_config(&self.cluster, 0).await?;
         for version in 0..clients::VERSIONS {
             npm::publish(&self.cluster, 0, &format!("1.0.{version}")).await?;

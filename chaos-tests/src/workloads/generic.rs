@@ -58,6 +58,15 @@ pub async fn refuse_duplicates(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has what is deleted be gone at once, so that its space comes back while somebody looks.
+pub async fn delete_finally(cluster: &Cluster) -> anyhow::Result<()> {
+    let url = format!("{}/api/cairn/v1/undelete", cluster.url(0));
+    let window = serde_json::json!({ "days": 0 });
+    let request = cluster.http().request(Method::PUT, &url).json(&window);
+    cluster.http().expect_of(request, StatusCode::OK).await?;
+    Ok(())
+}
+
 /// Publishes under a name for which others contend. Says whether that was acknowledged.
 pub async fn contend(cluster: &Cluster, node: usize, name: u64, content: Payload) -> bool {
     let request = request_of(cluster, node, Method::PUT, "contest", name);

@@ -12,6 +12,7 @@ mod cleanup;
 #[cfg(all(test, feature = "real-clients"))]
 mod client;
 pub mod cluster;
+mod deleted;
 mod deploy_tokens;
 mod document;
 mod groups;
@@ -95,6 +96,7 @@ fn described() -> ApiRouter<App> {
         .merge(backups::routes())
         .merge(cleanup::own_routes())
         .merge(usage::routes())
+        .merge(deleted::routes())
         .merge(quotas::routes())
         .merge(session::routes())
         .merge(users::own_routes())

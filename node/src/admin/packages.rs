@@ -444,16 +444,31 @@ async fn download(
 /// In place of a format's name, for what is read whatever its format.
 const REST: &str = "rest";
 
+/// How something is removed: ours.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct How {
+    /// It cannot be restored.
+    #[serde(default, deserialize_with = "form::boolean")]
+    purge: Option<bool>,
+}
+
+impl How {
+    fn is_final(&self) -> bool {
+        self.purge == Some(true)
+    }
+}
+
 async fn remove(
     project: Authorised<Project, Delete>,
     Path(target): Path<Target>,
+    Query(how): Query<How>,
     headers: HeaderMap,
 ) -> Result<Nothing<204>, ApiError> {
     let since = headers
         .get(header::IF_UNMODIFIED_SINCE)
         .and_then(|value| value.to_str().ok());
     project
-        .delete_version(target.package_id, since.and_then(parse_http_date))
+        .delete_version(target.package_id, since.and_then(parse_http_date), how.is_final())
         .await?;
     Ok(Nothing)
 }
@@ -461,7 +476,10 @@ async fn remove(
 async fn remove_file(
     project: Authorised<Project, Delete>,
     Path(target): Path<Target>,
+    Query(how): Query<How>,
 ) -> Result<Nothing<204>, ApiError> {
-    project.delete_file(target.package_id, target.file_id).await?;
+    project
+        .delete_file(target.package_id, target.file_id, how.is_final())
+        .await?;
     Ok(Nothing)
 }

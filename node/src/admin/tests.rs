@@ -2,6 +2,7 @@
 
 mod audit;
 mod cleanup;
+mod deleted;
 mod document;
 mod packages;
 mod people;

@@ -10,6 +10,7 @@ mod cleanup;
 mod client;
 mod cluster;
 mod completion;
+mod deleted;
 mod departure;
 mod dev;
 mod disk;
@@ -109,6 +110,9 @@ enum Command {
     /// What projects let go by themselves
     #[command(subcommand)]
     Cleanup(cleanup::Command),
+    /// What was deleted and can still be restored
+    #[command(subcommand)]
+    Deleted(deleted::Command),
     /// How much projects and groups may store
     #[command(subcommand)]
     Quota(quota::Command),
@@ -164,6 +168,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Protect(command) => on_this_thread(protect::run(command, output)),
         Command::Cleanup(command) => on_this_thread(cleanup::run(command, output)),
+        Command::Deleted(command) => on_this_thread(deleted::run(command, output)),
         Command::Quota(command) => on_this_thread(quota::run(command, output)),
         Command::Usage(arguments) => on_this_thread(usage::run(arguments, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),

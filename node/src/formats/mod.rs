@@ -12,6 +12,7 @@ use axum::Router;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use bytes::Bytes;
 use cairn_cluster::{Blobs, Collection, Key, Snapshot, Space, Txn};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -73,6 +74,38 @@ pub trait Format: Send + Sync {
         file: File,
     ) -> BoxFuture<'a, Result<(), ApiError>> {
         let _ = (edit, package, version, file);
+        async { Ok(()) }.boxed()
+    }
+
+    /// Mends what a format keeps beside the records of a version that was put back, by what it left with
+    /// [`Edit::keep`], in the same transaction.
+    fn version_restored<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        kept: Bytes,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = (edit, package, version, kept);
+        async { Ok(()) }.boxed()
+    }
+
+    /// The same for a file.
+    fn file_restored<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        file: File,
+        kept: Bytes,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = (edit, package, version, file, kept);
+        async { Ok(()) }.boxed()
+    }
+
+    /// Lets go of what a format left to put something back, which is not to be.
+    fn discard<'a>(&'a self, discarded: Discarded<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = discarded;
         async { Ok(()) }.boxed()
     }
 
@@ -155,6 +188,22 @@ pub struct Removal<'a> {
     pub part: Option<u64>,
     /// As whose it counted.
     pub(crate) account: Account,
+}
+
+/// Something deleted that is not put back.
+pub struct Discarded<'a> {
+    /// The transaction.
+    pub txn: &'a mut Txn,
+    /// The blob store, to let go of blobs.
+    pub blobs: &'a Blobs,
+    /// Where the project's blobs lie.
+    pub space: Space,
+    /// The format's own records in the project.
+    pub records: Collection,
+    /// The normalised name of the package.
+    pub package: &'a str,
+    /// What the format left with [`Edit::keep`].
+    pub kept: &'a Bytes,
 }
 
 /// What of a format's own records in a project is to be counted.

@@ -20,6 +20,7 @@ use crate::registry::purge;
 use crate::registry::settings::{DuplicatePolicy, PackageAccess};
 use crate::registry::storage::{self, recount};
 use crate::registry::token::{self, NewToken};
+use crate::registry::trash;
 use crate::registry::user::{self, NewUser};
 
 /// Adds what [`crate::testing`] says to a node that has `acme/demo`; gives the tokens.
@@ -187,6 +188,21 @@ pub(crate) async fn remove_member(app: &App, user: &str, group: &str) {
     app.store().kv().transact(work).await.unwrap();
 }
 
+/// Has what is deleted from now on be gone at once.
+pub(crate) async fn delete_finally(app: &App) {
+    let work = async |mut txn: Txn| {
+        txn.put_record(&keys::undelete_window(), &trash::Window { days: 0 });
+        Ok::<_, ApiError>((txn, ()))
+    };
+    app.store().kv().transact(work).await.unwrap();
+}
+
+/// Takes apart what cannot be restored any more.
+pub(crate) async fn empty_trash(app: &App) {
+    trash::run(app.store()).await.unwrap();
+    purge(app).await;
+}
+
 /// Takes apart what was deleted.
 pub(crate) async fn purge(app: &App) {
     purge::run(app.store()).await.unwrap();
@@ -316,6 +332,8 @@ pub(crate) async fn keys_of_project(app: &App, id: u64) -> usize {
         keys::cleanup_policies(1, id),
         keys::cleanups(1),
         keys::stored(1, project),
+        keys::trash(1, id),
+        keys::trash_due(1),
     ];
     for name in ["tool", "gone"] {
         collections.push(keys::named(1, "generic", name));

@@ -24,6 +24,7 @@
 //! ├── trust-by / {issuer}   rule number      → TrustRule (the same, found by whom it believes)
 //! ├── id-token         what tells it apart   → () (an ID token, or a sign-in, that was used)
 //! ├── ending           ends at, what         → Ending (what is forgotten then)
+//! ├── setting          what it is about      → a setting of the instance
 //! ├── path             folded full path      → Place
 //! ├── root-group       group id              → ()
 //! ├── audit            (a chain)             → Event
@@ -55,6 +56,7 @@
 //! │       ├── file-id / {version id}    file id        → file name
 //! │       ├── id       version id            → Location
 //! │       ├── time     created at, version id → Location
+//! │       ├── trash    number                → Deleted (what can be restored)
 //! │       ├── pulled   version id            → when it was last downloaded (raised)
 //! │       ├── protection  kind of rules → Rules
 //! │       ├── cleanup  kind              → a policy by which something is let go
@@ -62,6 +64,7 @@
 //! │       └── format / {format}         the format's own records
 //! ├── named / {format} / {name}   project id → ()
 //! ├── purge            purge id              → Purge (what is deleted and still to be taken apart)
+//! ├── trash            due at, project id, number → ()
 //! ├── recount          ""                    → Recount (of what is stored)
 //! └── cleanup          project id, kind      → Schedule (of a cleanup policy that is switched on)
 //! ```
@@ -397,6 +400,37 @@ pub(in crate::registry) fn cleanup_item(project: u64, kind: &str) -> Vec<u8> {
 
 pub(in crate::registry) fn published_by(root: u64, project: u64, version_id: u64) -> Key {
     in_project(root, project, "by").key(version_id)
+}
+
+/// What was deleted in a project and can be restored.
+pub(in crate::registry) fn trash(root: u64, project: u64) -> Collection {
+    in_project(root, project, "trash")
+}
+
+/// What was deleted below a root group, by the time at which it is taken apart.
+pub(in crate::registry) fn trash_due(root: u64) -> Collection {
+    owned(root, "trash")
+}
+
+/// The item of something deleted in [`trash_due`].
+pub(in crate::registry) fn due_item(due: u64, project: u64, number: u64) -> Vec<u8> {
+    [due, project, number].map(u64::to_be_bytes).concat()
+}
+
+/// Reads what [`due_item`] wrote.
+pub(in crate::registry) fn due_of(item: &[u8]) -> Option<(u64, u64, u64)> {
+    let (due, rest) = item.split_first_chunk::<8>()?;
+    let (project, rest) = rest.split_first_chunk::<8>()?;
+    Some((
+        u64::from_be_bytes(*due),
+        u64::from_be_bytes(*project),
+        number(rest)?,
+    ))
+}
+
+/// How long what was deleted can be restored.
+pub(in crate::registry) fn undelete_window() -> Key {
+    instance("setting").key("undelete")
 }
 
 /// Where a format keeps records of its own in a project.

@@ -33,6 +33,7 @@ pub(crate) mod store;
 pub mod tasks;
 pub mod time;
 pub mod token;
+pub(crate) mod trash;
 pub mod trust;
 mod usage;
 pub mod user;

@@ -20,6 +20,7 @@ use crate::registry::protection;
 use crate::registry::storage::{self, Account, Amount};
 use crate::registry::store::Store;
 use crate::registry::token::{self, TokenEntry};
+use crate::registry::trash::{self, Deleted};
 use crate::registry::trust;
 use crate::registry::user;
 
@@ -51,6 +52,8 @@ pub(in crate::registry) enum Purge {
         deleted_by: Option<u64>,
         #[serde(default)]
         ancestors: Vec<u64>,
+        #[serde(default)]
+        restorable: Option<Restorable>,
     },
     /// All that a project had.
     Project {
@@ -74,6 +77,13 @@ pub(in crate::registry) enum Purge {
 }
 
 impl Record for Purge {}
+
+/// How long the versions of a deleted package can be restored, and under which name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::registry) struct Restorable {
+    pub(in crate::registry) until: Timestamp,
+    pub(in crate::registry) display_name: String,
+}
 
 /// Whether there is more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,10 +193,12 @@ async fn step(txn: &mut Txn, store: &Store, root: u64, work: &Purge) -> Result<P
             key,
             deleted_by,
             ancestors,
+            restorable,
         } => {
             let account = Account::ordered(ancestors, *project, format);
             let package = (format.as_str(), name.as_str(), *key);
-            drop_package(txn, store, root, *project, package, *deleted_by, &account).await
+            let how = (*deleted_by, restorable.as_ref());
+            drop_package(txn, store, root, *project, package, how, &account).await
         }
         Purge::Project { project, ancestors } => {
             let account = Account::ordered(ancestors, *project, "");
@@ -270,14 +282,14 @@ pub(in crate::registry) async fn drop_files(
     })
 }
 
-/// Makes one version of a deleted package into a tombstone.
+/// Makes one version of a deleted package into a tombstone; what can be restored goes to the trash.
 async fn drop_package(
     txn: &mut Txn,
     store: &Store,
     root: u64,
     project: u64,
     (format, name, key): (&str, &str, u64),
-    deleted_by: Option<u64>,
+    (deleted_by, restorable): (Option<u64>, Option<&Restorable>),
     account: &Account,
 ) -> Result<Progress, ApiError> {
     let versions = keys::versions(root, project, key);
@@ -297,8 +309,31 @@ async fn drop_package(
         creator: version.creator,
         account,
     };
-    if drop_files(txn, store.blobs(), files, STEP).await? == Progress::More {
-        return Ok(Progress::More);
+    match restorable {
+        None => {
+            if drop_files(txn, store.blobs(), files, STEP).await? == Progress::More {
+                return Ok(Progress::More);
+            }
+        }
+        Some(Restorable { until, display_name }) => {
+            let origin = keys::published_by(root, project, version.id);
+            let deleted = Deleted {
+                id: store.version_id().await?,
+                format: format.into(),
+                package: name.into(),
+                display_name: display_name.clone(),
+                what: trash::What::Version {
+                    version: version.clone(),
+                    origin: txn.record(&origin).await?,
+                },
+                deleted_at: store.now(),
+                deleted_by,
+                until: *until,
+                ancestors: account.ancestors().to_vec(),
+                kept: bytes::Bytes::new(),
+            };
+            trash::put(txn, root, project, &deleted);
+        }
     }
     let tombstone = Tombstone {
         deleted_at: store.now(),
@@ -338,13 +373,16 @@ async fn drop_project(
     }
     let packages = keys::packages(root, project);
     let Some(entry) = txn.scan(Scan::of(&packages).limit(1)).await?.pop() else {
+        if trash::drop_some(txn, store, root, project, STEP).await? == Progress::More {
+            return Ok(Progress::More);
+        }
         return drop_records(txn, store, root, project, account).await;
     };
     let package: Package = entry.record()?;
     let format = keys::format_of_package(&entry.item);
     for key in package.former_keys.iter().chain([&package.key]) {
         let (account, package) = (account.in_format(&format), (&*format, &*package.name, *key));
-        if drop_package(txn, store, root, project, package, None, &account).await? == Progress::More {
+        if drop_package(txn, store, root, project, package, (None, None), &account).await? == Progress::More {
             return Ok(Progress::More);
         }
     }

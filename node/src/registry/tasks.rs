@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::app::App;
 use crate::registry::storage::recount;
-use crate::registry::{audit, cleanup, ending, purge, usage};
+use crate::registry::{audit, cleanup, ending, purge, trash, usage};
 
 /// How often a node looks for deleted things that another one left behind.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
@@ -22,7 +22,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 const RECOUNT_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs until `stop`: writes when tokens and packages were last used and who was refused, takes apart
-/// what was deleted, gives cleanup policies their turns, forgets what has ended, and counts anew what is
+/// what was deleted, gives cleanup policies their turns, forgets what has ended, takes apart
+/// what cannot be restored any more, and counts anew what is
 /// stored where that was not counted yet. Each goes on after a failure, at its next time; nothing depends on any being prompt.
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
@@ -31,7 +32,8 @@ pub async fn run(app: App, stop: CancellationToken) {
         take_apart(&app, &stop),
         clean_up(&app, &stop),
         forget(&app, &stop),
-        recount(&app, &stop)
+        recount(&app, &stop),
+        empty_trash(&app, &stop)
     );
 }
 
@@ -44,6 +46,19 @@ async fn clean_up(app: &App, stop: &CancellationToken) {
         // A turn that is cut off here is taken up by the next node that looks when it has run out.
         if let Some(Err(error)) = stop.run_until_cancelled(cleanup::run(app)).await {
             warn!(error = ?error, "could not look for cleanup policies that are due; trying again later");
+        }
+    }
+}
+
+async fn empty_trash(app: &App, stop: &CancellationToken) {
+    let round = async || {
+        tokio::time::sleep(PURGE_EVERY).await;
+        trash::run(app.store()).await
+    };
+    // What is cut off was not done; it stays in the list.
+    while let Some(done) = stop.run_until_cancelled(round()).await {
+        if let Err(error) = done {
+            warn!(error = ?error, "could not take apart what cannot be restored any more; trying again later");
         }
     }
 }

@@ -42,7 +42,7 @@ async fn what_is_over_a_quota_is_refused_with_the_numbers_and_deletes_always_go(
     put(&node, 1, "tool/1/c", 1).await.expect(507);
     let shown = node.get("/api/v4/projects/1/packages").by("root").send().await;
     for id in ids(&shown) {
-        let target = format!("/api/v4/projects/1/packages/{id}");
+        let target = format!("/api/v4/projects/1/packages/{id}?purge=true");
         node.delete(target).by("maintainer").send().await.expect(204);
     }
     fixture::purge(node.app()).await;

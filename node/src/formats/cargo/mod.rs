@@ -46,6 +46,7 @@ use axum::Router;
 use axum::extract::OriginalUri;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -96,6 +97,16 @@ impl Format for Cargo {
 
     fn spelled_alike(&self, name: &str) -> String {
         names::spelled_alike(name)
+    }
+
+    fn version_restored<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        _: Bytes,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move { store::restore_version(edit, package, &version) }.boxed()
     }
 
     fn delete_version<'a>(

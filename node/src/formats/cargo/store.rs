@@ -272,6 +272,17 @@ pub(super) async fn delete_version(
     save_head(edit, &mut package, head)
 }
 
+/// Shows a version again that was put back.
+pub(super) fn restore_version(
+    edit: &mut Edit<'_>,
+    mut package: Package,
+    version: &package::Version,
+) -> Result<(), ApiError> {
+    let mut head = head_of(&package)?;
+    head.offer(top_of(&decode(&version.metadata)?));
+    save_head(edit, &mut package, head)
+}
+
 /// Changes the owners of a crate.
 pub(super) async fn change_owners(
     scope: &Scope,

@@ -512,6 +512,7 @@ async fn what_is_deleted_is_gone_and_remembered() {
 #[tokio::test]
 async fn a_version_of_many_files_is_taken_apart_in_the_background() {
     let node = TestNode::start().await;
+    fixture::delete_finally(node.app()).await;
     for file in 0..150 {
         publish(&node, &format!("/p/1/f{file}"), "x").await.expect(201);
     }

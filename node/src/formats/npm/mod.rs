@@ -46,11 +46,14 @@ mod trusted;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, RequestHead};
 use crate::http::error::ApiError;
-use crate::registry::package::{Package, Version};
+use crate::registry::package::{Edit, Package, Version};
 
 /// The format.
 pub struct Npm;
@@ -84,6 +87,16 @@ impl Format for Npm {
         let tags = head.dist_tags.into_iter();
         let here = tags.filter(|(_, tagged)| tagged.to_string() == version.version);
         Ok(here.map(|(tag, _)| tag.into()).collect())
+    }
+
+    fn version_restored<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        _: Bytes,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move { store::restore_version(edit, package, &version).await }.boxed()
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

@@ -579,6 +579,20 @@ pub(super) async fn all_versions(view: &View<'_>, package: &Package) -> Result<V
     }
 }
 
+/// Mends the head of a package of which a version was put back. Tags that pointed to it are not set again:
+/// they may mean something else by now.
+pub(super) async fn restore_version(
+    edit: &mut Edit<'_>,
+    mut package: Package,
+    version: &package::Version,
+) -> Result<(), ApiError> {
+    let (scope, mut head) = (edit.scope(), head_of(&package)?);
+    forget_if_gone(edit, &package, &mut head, scope).await?;
+    head.publish(&release_of(version)?, &[], scope.now())?;
+    package.metadata = head.encode();
+    edit.put_package(&package)
+}
+
 /// Removes a package with all its versions.
 pub(super) async fn unpublish(scope: &Scope, name: &PackageName, revision: &str) -> Result<(), ApiError> {
     scope

@@ -36,12 +36,13 @@ mod upload;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper::ext::ReasonPhrase;
 
 use crate::app::App;
-use crate::formats::{ClientSetup, Format, Level, Progress, Removal};
+use crate::formats::{ClientSetup, Discarded, Format, Level, Progress, Removal};
 use crate::http::error::ApiError;
 use crate::registry::package::{Edit, File, Package, Version};
 
@@ -101,6 +102,31 @@ impl Format for Pypi {
         file: File,
     ) -> BoxFuture<'a, Result<(), ApiError>> {
         async move { store::forget_file(edit, &package, version, &file.name).await }.boxed()
+    }
+
+    fn version_restored<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        kept: Bytes,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move { store::restore_version(edit, &package, &version, &kept).await }.boxed()
+    }
+
+    fn file_restored<'a>(
+        &'a self,
+        edit: &'a mut Edit<'_>,
+        package: Package,
+        version: Version,
+        file: File,
+        kept: Bytes,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        async move { store::restore_file(edit, &package, version, &file.name, &kept).await }.boxed()
+    }
+
+    fn discard<'a>(&'a self, discarded: Discarded<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
+        store::discard(discarded).boxed()
     }
 
     fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {

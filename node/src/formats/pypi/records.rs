@@ -71,9 +71,23 @@ impl Record for Release {}
 pub(super) struct Gone {
     pub(super) deleted_at: Timestamp,
     pub(super) sha256: String,
+    /// Its line of the index, as long as it can be put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) entry: Option<Entry>,
 }
 
 impl Record for Gone {}
+
+/// What the format needs to put a version or a file back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The names of its files.
+    pub(super) files: Vec<String>,
+    /// Of a version.
+    pub(super) release: Option<Release>,
+}
+
+impl Record for Kept {}
 
 /// What the format keeps in the record of a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +156,7 @@ mod stored {
         samples::check::<super::Entry>("pypi-entry");
         samples::check::<super::Release>("pypi-release");
         samples::check::<super::Gone>("pypi-gone");
+        samples::check::<super::Kept>("pypi-kept");
         samples::check::<super::VersionNotes>("pypi-version-notes");
     }
 }

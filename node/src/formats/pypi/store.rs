@@ -6,13 +6,13 @@
 
 use bytes::Bytes;
 use cairn_cluster::record;
-use cairn_cluster::{BlobId, Scan, StoredBlob, Txn};
+use cairn_cluster::{BlobId, Key, Scan, StoredBlob, Txn};
 use data_encoding::HEXLOWER;
 
 use super::names::{FileName, ProjectName, Version};
-use super::records::{Attached, Entry, Gone, Keys, Release, VersionNotes, decode, version_prefix};
+use super::records::{Attached, Entry, Gone, Kept, Keys, Release, VersionNotes, decode, version_prefix};
 use super::upload::Upload;
-use crate::formats::{Progress, Removal};
+use crate::formats::{Discarded, Progress, Removal};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 use crate::registry::package::{self, Edit, File, FilePut, NewFile, NewVersion, Package, Reuse, Status};
@@ -20,6 +20,9 @@ use crate::registry::settings::DuplicatePolicy;
 
 /// The most files of one version: what a transaction on all of them can bear.
 const MAX_FILES: u64 = 1000;
+
+/// The most files of a version that can be restored: what a transaction can bear to move aside.
+const MAX_RESTORABLE_FILES: u64 = 500;
 
 /// How many items one transaction removes.
 const STEP: usize = 64;
@@ -306,12 +309,23 @@ pub(super) async fn delete_version(
 ) -> Result<(), ApiError> {
     let keys = Keys::new(edit.scope().collection());
     let parsed: Version = version.version.parse()?;
-    for entry in entries(edit, &keys, &package.name, &parsed).await? {
-        forget(edit, &keys, &package.name, &parsed, &entry).await?;
+    let notes: VersionNotes = decode(&version.metadata)?;
+    if notes.files > MAX_RESTORABLE_FILES {
+        edit.delete_for_good();
     }
+    edit.delete_version(&package, &version).await?;
+    let entries = entries(edit, &keys, &package.name, &parsed).await?;
     let release = keys.releases(&package.name).key(parsed.key());
+    let kept = Kept {
+        files: entries.iter().map(|entry| entry.file.clone()).collect(),
+        release: edit.txn().record(&release).await?,
+    };
+    let is_kept = edit.keep(record::encode(&kept))?;
+    for entry in &entries {
+        forget(edit, &keys, &package.name, &parsed, entry, is_kept).await?;
+    }
     edit.txn().delete(&release);
-    edit.delete_version(&package, &version).await
+    Ok(())
 }
 
 /// Removes what the format keeps of a file that a transaction has deleted.
@@ -325,7 +339,12 @@ pub(super) async fn forget_file(
     let file: FileName = file.parse()?;
     let key = keys.file(&file.project, &file.version, file.as_str());
     if let Some(entry) = edit.txn().record::<Entry>(&key).await? {
-        forget(edit, &keys, &package.name, &file.version, &entry).await?;
+        let kept = Kept {
+            files: vec![entry.file.clone()],
+            release: None,
+        };
+        let is_kept = edit.keep(record::encode(&kept))?;
+        forget(edit, &keys, &package.name, &file.version, &entry, is_kept).await?;
     }
     let mut notes: VersionNotes = decode(&version.metadata)?;
     notes.files = notes.files.saturating_sub(1);
@@ -334,18 +353,20 @@ pub(super) async fn forget_file(
     edit.put_version(package, &version)
 }
 
-/// Removes a line of the index, lets go of what belongs to it, and remembers the file's name.
+/// Removes a line of the index, and remembers the file's name: with the line if it can be put back, and
+/// otherwise without what belongs to it.
 async fn forget(
     edit: &mut Edit<'_>,
     keys: &Keys,
     project: &str,
     version: &Version,
     entry: &Entry,
+    is_kept: bool,
 ) -> Result<(), ApiError> {
     let scope = edit.scope();
     let item = [version_prefix(version).as_slice(), entry.file.as_bytes()].concat();
     let key = keys.files(project).key(item);
-    for blob in blobs_of(entry) {
+    for blob in blobs_of(entry).filter(|_| !is_kept) {
         scope
             .blobs()
             .release(edit.txn(), scope.space(), &blob, key.as_bytes())
@@ -355,8 +376,107 @@ async fn forget(
     let gone = Gone {
         deleted_at: scope.now(),
         sha256: entry.sha256.clone(),
+        entry: is_kept.then(|| entry.clone()),
     };
     edit.txn().put_record(&keys.gone(project).key(&entry.file), &gone);
+    Ok(())
+}
+
+/// Where the line of the index of an entry is.
+fn entry_key(keys: &Keys, project: &str, entry: &Entry) -> Result<Key, ApiError> {
+    let version: Version = entry.version.parse()?;
+    let item = [version_prefix(&version).as_slice(), entry.file.as_bytes()].concat();
+    Ok(keys.files(project).key(item))
+}
+
+/// Puts lines of the index back; their names are in use again.
+async fn put_back(edit: &mut Edit<'_>, project: &str, kept: &Kept) -> Result<(), ApiError> {
+    let keys = Keys::new(edit.scope().collection());
+    for file in &kept.files {
+        let gone_key = keys.gone(project).key(file);
+        let gone: Option<Gone> = edit.txn().record(&gone_key).await?;
+        if let Some(entry) = gone.and_then(|gone| gone.entry) {
+            let key = entry_key(&keys, project, &entry)?;
+            edit.txn().put_record(&key, &entry);
+            edit.txn().delete(&gone_key);
+        }
+    }
+    edit.txn().put(&keys.names().key(project), "");
+    Ok(())
+}
+
+/// Puts back what the format keeps of a version.
+pub(super) async fn restore_version(
+    edit: &mut Edit<'_>,
+    package: &Package,
+    version: &package::Version,
+    kept: &Bytes,
+) -> Result<(), ApiError> {
+    let kept: Kept = decode(kept)?;
+    put_back(edit, &package.name, &kept).await?;
+    if let Some(release) = &kept.release {
+        let parsed: Version = version.version.parse()?;
+        let keys = Keys::new(edit.scope().collection());
+        let key = keys.releases(&package.name).key(parsed.key());
+        // Another spelling of it may have been published meanwhile.
+        if edit.txn().get(&key).await?.is_some() {
+            return Err(ApiError::conflict(format!(
+                "409 Conflict: version {} of {} was published anew",
+                version.version, package.display_name
+            )));
+        }
+        edit.txn().put_record(&key, release);
+    }
+    Ok(())
+}
+
+/// Puts back what the format keeps of a file.
+pub(super) async fn restore_file(
+    edit: &mut Edit<'_>,
+    package: &Package,
+    mut version: package::Version,
+    file: &str,
+    kept: &Bytes,
+) -> Result<(), ApiError> {
+    put_back(edit, &package.name, &decode(kept)?).await?;
+    let file: FileName = file.parse()?;
+    let mut notes: VersionNotes = decode(&version.metadata)?;
+    notes.files += 1;
+    if file.kind.file_type() == "sdist" {
+        if let Some(present) = &notes.source {
+            return Err(ApiError::conflict(format!(
+                "409 Conflict: the version has a source distribution already: {present}"
+            )));
+        }
+        notes.source = Some(file.to_string());
+    }
+    version.metadata = record::encode(&notes);
+    edit.put_version(package, &version)
+}
+
+/// Lets go of what was left to put something back.
+pub(super) async fn discard(discarded: Discarded<'_>) -> Result<(), ApiError> {
+    if discarded.kept.is_empty() {
+        return Ok(());
+    }
+    let (keys, project) = (Keys::new(discarded.records), discarded.package);
+    for file in decode::<Kept>(discarded.kept)?.files {
+        let gone_key = keys.gone(project).key(&file);
+        let Some(mut gone) = discarded.txn.record::<Gone>(&gone_key).await? else {
+            continue;
+        };
+        let Some(entry) = gone.entry.take() else {
+            continue;
+        };
+        let key = entry_key(&keys, project, &entry)?;
+        for blob in blobs_of(&entry) {
+            discarded
+                .blobs
+                .release(discarded.txn, discarded.space, &blob, key.as_bytes())
+                .await?;
+        }
+        discarded.txn.put_record(&gone_key, &gone);
+    }
     Ok(())
 }
 

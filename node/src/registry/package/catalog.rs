@@ -200,18 +200,20 @@ impl Authorised<Project, Pull> {
 impl Authorised<Project, Delete> {
     /// Removes the version of this number, as its format removes one.
     ///
-    /// `unless_since` is a time: if the version was published after it, nothing is removed.
+    /// `unless_since` is a time: if the version was published after it, nothing is removed. With
+    /// `is_final`, it cannot be restored.
     pub(crate) async fn delete_version(
         &self,
         id: u64,
         unless_since: Option<Timestamp>,
+        is_final: bool,
     ) -> Result<(), ApiError> {
         let listed = self.listed(id).await?.ok_or_else(unknown)?;
         let format = known(&listed)?;
         let scope = self.scope(format.name());
         scope
             .transact(async |mut txn: Txn| {
-                let mut edit = Edit::new(&scope, &mut txn);
+                let mut edit = Edit::new(&scope, &mut txn).finally(is_final);
                 let (package, version) = again(&mut edit, &listed).await?;
                 // Dates of HTTP have whole seconds.
                 if unless_since.is_some_and(|since| version.created_at.0 / 1000 > since.0 / 1000) {
@@ -227,13 +229,13 @@ impl Authorised<Project, Delete> {
     }
 
     /// Removes the file of this number from a version; the version stays.
-    pub(crate) async fn delete_file(&self, version: u64, file: u64) -> Result<(), ApiError> {
+    pub(crate) async fn delete_file(&self, version: u64, file: u64, is_final: bool) -> Result<(), ApiError> {
         let listed = self.listed(version).await?.ok_or_else(unknown)?;
         let format = known(&listed)?;
         let scope: Scope = self.scope(format.name());
         scope
             .transact(async |mut txn: Txn| {
-                let mut edit = Edit::new(&scope, &mut txn);
+                let mut edit = Edit::new(&scope, &mut txn).finally(is_final);
                 let (package, version) = again(&mut edit, &listed).await?;
                 let deleted = edit.delete_file_numbered(&version, file).await?;
                 let deleted = deleted.ok_or_else(unknown)?;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use cairn_cluster::{BlobId, BlobTxnError, Digests, Key, Scan, StoredBlob, Txn};
+use cairn_cluster::{BlobId, BlobTxnError, Digests, Key, Scan, StoredBlob, Timestamp, Txn};
 use data_encoding::HEXLOWER;
 
 use crate::auth::action::Verb;
@@ -18,10 +18,12 @@ use crate::registry::package::record::{
     File, Location, MAX_METADATA_BYTES, Package, Status, Tombstone, Version,
 };
 use crate::registry::protection::{PackageGuard, Right};
-use crate::registry::purge::{self, Files, Purge};
+use crate::registry::purge::{self, Files, Purge, Restorable};
 use crate::registry::scope::Scope;
 use crate::registry::settings::DuplicatePolicy;
 use crate::registry::storage::{Account, Amount};
+use crate::registry::trash::{self, Deleted, What, Window};
+use crate::registry::trust::Origin;
 
 /// Versions with more files than this are hidden at once and taken apart in the background.
 const FILES_PER_TRANSACTION: usize = 64;
@@ -37,6 +39,10 @@ pub struct Edit<'a> {
     guard: Option<PackageGuard>,
     /// The packages of the versions that were opened.
     packages: BTreeMap<u64, String>,
+    /// Whether what is deleted is gone at once.
+    is_final: bool,
+    /// What was deleted last, if it can be restored.
+    trashed: Option<Deleted>,
 }
 
 /// A version to be made.
@@ -121,7 +127,19 @@ impl<'a> Edit<'a> {
             txn,
             guard: None,
             packages: BTreeMap::new(),
+            is_final: false,
+            trashed: None,
         }
+    }
+
+    /// With `is_final`, what is deleted cannot be restored, and its space comes back sooner.
+    pub(crate) fn finally(self, is_final: bool) -> Self {
+        Self { is_final, ..self }
+    }
+
+    /// The same from now on.
+    pub fn delete_for_good(&mut self) {
+        self.is_final = true;
     }
 
     /// What the transaction is about.
@@ -294,20 +312,7 @@ impl<'a> Edit<'a> {
             creator: self.creator(),
             metadata: new.metadata,
         };
-        let location = Location {
-            format: self.scope.format().into(),
-            name: package.name.clone(),
-            package_key: package.key,
-            version: version.version.clone(),
-        };
-        self.packages.insert(version.id, package.name.clone());
-        self.txn.put_record(&key, &version);
-        self.txn
-            .put_record(&keys::version_ids(root, project).key(version.id), &location);
-        let time = keys::time_item(version.created_at.0, version.id);
-        self.txn
-            .put_record(&keys::version_times(root, project).key(time), &location);
-        self.account().count(self.txn, version.creator, Amount::version());
+        let location = self.write_version(package, &version);
         let act = Act::new("package.version_created").to(location.to_string());
         self.scope.tell(self.txn, act);
         if let Some(job) = self.scope.caller().job() {
@@ -315,6 +320,27 @@ impl<'a> Edit<'a> {
             self.txn.put_record(&by, job.origin());
         }
         Ok(version)
+    }
+
+    /// Writes a version that was not there, where it is found, and counts it.
+    fn write_version(&mut self, package: &Package, version: &Version) -> Location {
+        let (root, project) = (self.root(), self.project());
+        let location = Location {
+            format: self.scope.format().into(),
+            name: package.name.clone(),
+            package_key: package.key,
+            version: version.version.clone(),
+        };
+        self.packages.insert(version.id, package.name.clone());
+        let key = keys::versions(root, project, package.key).key(&version.version);
+        self.txn.put_record(&key, version);
+        self.txn
+            .put_record(&keys::version_ids(root, project).key(version.id), &location);
+        let time = keys::time_item(version.created_at.0, version.id);
+        self.txn
+            .put_record(&keys::version_times(root, project).key(time), &location);
+        self.account().count(self.txn, version.creator, Amount::version());
+        location
     }
 
     /// Whether a version of this package's name was deleted.
@@ -462,7 +488,7 @@ impl<'a> Edit<'a> {
         self.admit_version(version, Right::Delete).await?;
         let (root, project) = (self.root(), self.project());
         self.tell_of_file("package.file_deleted", version, file).await?;
-        self.drop_file(version, file).await?;
+        self.discard_file(version, file).await?;
         self.txn
             .delete(&keys::files(root, project, version.id).key(&file.name));
         let older = keys::older_files(root, project, version.id);
@@ -493,6 +519,7 @@ impl<'a> Edit<'a> {
         };
         let current_key = keys::files(root, project, version.id).key(&name);
         let current: Option<File> = self.txn.record(&current_key).await?;
+        let is_current = current.as_ref().is_some_and(|file| file.id == id);
         let (key, file) = match current {
             Some(file) if file.id == id => (current_key, Some(file)),
             _ => {
@@ -506,8 +533,124 @@ impl<'a> Edit<'a> {
         };
         self.txn.delete(&key);
         self.tell_of_file("package.file_deleted", version, &file).await?;
-        self.drop_file(version, &file).await?;
+        match is_current {
+            true => self.discard_file(version, &file).await?,
+            // What was replaced has nowhere to be restored to.
+            false => self.drop_file(version, &file).await?,
+        }
         Ok(Some(file))
+    }
+
+    /// Until when what is deleted now can be restored; none if it cannot.
+    async fn restorable_until(&mut self) -> Result<Option<Timestamp>, ApiError> {
+        match self.is_final {
+            true => Ok(None),
+            false => Ok(Window::read(self.txn).await?.end(self.scope.now())),
+        }
+    }
+
+    /// Puts something into the trash.
+    async fn trash(
+        &mut self,
+        (package, display_name): (&str, &str),
+        what: What,
+        until: Timestamp,
+    ) -> Result<(), ApiError> {
+        let deleted = Deleted {
+            id: self.scope.store().version_id().await?,
+            format: self.scope.format().into(),
+            package: package.into(),
+            display_name: display_name.into(),
+            what,
+            deleted_at: self.scope.now(),
+            deleted_by: self.creator(),
+            until,
+            ancestors: self.scope.project().ancestors.clone(),
+            kept: Bytes::new(),
+        };
+        trash::put(self.txn, self.root(), self.project(), &deleted);
+        self.trashed = Some(deleted);
+        Ok(())
+    }
+
+    /// Leaves with what was deleted last what the format needs to put it back. False if it cannot be
+    /// put back: then the format keeps nothing of it.
+    pub fn keep(&mut self, kept: Bytes) -> Result<bool, ApiError> {
+        check_metadata(&kept)?;
+        let (root, project) = (self.root(), self.project());
+        let Some(deleted) = &mut self.trashed else {
+            return Ok(false);
+        };
+        deleted.kept = kept;
+        trash::put(self.txn, root, project, deleted);
+        Ok(true)
+    }
+
+    /// Puts back a version whose files are still there.
+    pub(in crate::registry) async fn put_back_version(
+        &mut self,
+        package: &Package,
+        version: &Version,
+        origin: Option<&Origin>,
+    ) -> Result<(), ApiError> {
+        let (root, project) = (self.root(), self.project());
+        let key = keys::versions(root, project, package.key).key(&version.version);
+        if self.txn.get(&key).await?.is_some() {
+            return Err(ApiError::conflict(format!(
+                "409 Conflict: version {} of {} was published anew",
+                version.version, package.display_name
+            )));
+        }
+        let tombstones = keys::tombstones(root, project, self.scope.format(), &package.name);
+        self.txn.delete(&tombstones.key(&version.version));
+        self.write_version(package, version);
+        if let Some(origin) = origin {
+            self.txn
+                .put_record(&keys::published_by(root, project, version.id), origin);
+        }
+        Ok(())
+    }
+
+    /// Puts back a file whose blob is still there.
+    pub(in crate::registry) async fn put_back_file(
+        &mut self,
+        version: &Version,
+        file: &File,
+    ) -> Result<(), ApiError> {
+        self.admit_version(version, Right::Push).await?;
+        if self.file(version, &file.name).await?.is_some() {
+            return Err(ApiError::conflict(format!(
+                "409 Conflict: a file {} was published anew",
+                file.name
+            )));
+        }
+        let (root, project) = (self.root(), self.project());
+        let ids = keys::file_ids(root, project, version.id);
+        self.txn.put(&ids.key(file.id), file.name.clone());
+        self.txn
+            .put_record(&keys::files(root, project, version.id).key(&file.name), file);
+        Ok(())
+    }
+
+    /// Removes a file that is there; it can be restored.
+    async fn discard_file(&mut self, version: &Version, file: &File) -> Result<(), ApiError> {
+        self.trashed = None;
+        let Some(until) = self.restorable_until().await? else {
+            return self.drop_file(version, file).await;
+        };
+        let (root, project) = (self.root(), self.project());
+        let location = keys::version_ids(root, project).key(version.id);
+        let location: Option<Location> = self.txn.record(&location).await?;
+        let package = location.map(|location| location.name).unwrap_or_default();
+        self.txn
+            .delete(&keys::file_ids(root, project, version.id).key(file.id));
+        let what = What::File {
+            version_id: version.id,
+            version: version.version.clone(),
+            creator: version.creator,
+            file: file.clone(),
+        };
+        self.trash((&package, &package), what, until).await
     }
 
     /// Lets go of a file's blob and of its number.
@@ -522,8 +665,8 @@ impl<'a> Edit<'a> {
             .await?)
     }
 
-    /// Removes a version with its files, and leaves a tombstone. A version of many files
-    /// vanishes at once, and its files are let go in the background.
+    /// Removes a version with its files, and leaves a tombstone. It can be restored for a while; if
+    /// not, a version of many files vanishes at once, and its files are let go in the background.
     pub async fn delete_version(&mut self, package: &Package, version: &Version) -> Result<(), ApiError> {
         self.admit(&package.name, Right::Delete).await?;
         let (root, project) = (self.root(), self.project());
@@ -547,9 +690,20 @@ impl<'a> Edit<'a> {
         let time = keys::time_item(version.created_at.0, version.id);
         self.txn.delete(&keys::version_times(root, project).key(time));
         self.txn.delete(&keys::pulled(root, project, version.id));
-        self.txn.delete(&keys::published_by(root, project, version.id));
+        let origin = keys::published_by(root, project, version.id);
+        let published_by: Option<Origin> = self.txn.record(&origin).await?;
+        self.txn.delete(&origin);
         let account = self.account();
         account.count(self.txn, version.creator, -Amount::version());
+        self.trashed = None;
+        if let Some(until) = self.restorable_until().await? {
+            let what = What::Version {
+                version: version.clone(),
+                origin: published_by,
+            };
+            let names = (package.name.as_str(), package.display_name.as_str());
+            return self.trash(names, what, until).await;
+        }
         let ids = keys::file_ids(root, project, version.id);
         let files = self
             .txn
@@ -599,9 +753,14 @@ impl<'a> Edit<'a> {
         self.write_package(&trace)?;
         let named = keys::named(root, self.scope.format(), &trace.name);
         self.txn.delete(&named.key(project));
+        let until = self.restorable_until().await?;
         let work = Purge::Package {
             project,
             format: self.scope.format().into(),
+            restorable: until.map(|until| Restorable {
+                until,
+                display_name: trace.display_name.clone(),
+            }),
             name: trace.name,
             key: trace.key,
             deleted_by: self.creator(),

@@ -26,6 +26,7 @@ use crate::registry::project::Project;
 use crate::registry::purge::Purge;
 use crate::registry::reader::next_entries;
 use crate::registry::store::Store;
+use crate::registry::trash::{Deleted, What};
 
 /// How many counters one transaction corrects.
 const STEP: usize = 2000;
@@ -277,6 +278,25 @@ pub(in crate::registry) async fn count(snapshot: &Snapshot, project: &Project) -
             for key in package.former_keys.iter().chain(current) {
                 let versions = keys::versions(root, id, *key);
                 count_versions(snapshot, root, id, &format, &versions, &mut sums).await?;
+            }
+        }
+    }
+    let (trash, mut after) = (keys::trash(root, id), None);
+    loop {
+        let entries = next_entries(snapshot, &trash, &mut after).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in &entries {
+            let deleted: Deleted = entry.record()?;
+            match deleted.what {
+                What::Version { version, .. } => {
+                    let of = (deleted.format.as_str(), version.creator);
+                    count_files(snapshot, root, id, of, version.id, &mut sums).await?;
+                }
+                What::File { creator, file, .. } => {
+                    sums.add(&deleted.format, creator, Amount::file(file.size));
+                }
             }
         }
     }
