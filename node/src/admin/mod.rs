@@ -15,6 +15,7 @@ pub mod cluster;
 mod deleted;
 mod deploy_tokens;
 mod document;
+mod downloads;
 mod groups;
 mod members;
 mod packages;
@@ -96,6 +97,7 @@ fn described() -> ApiRouter<App> {
         .merge(backups::routes())
         .merge(cleanup::own_routes())
         .merge(usage::routes())
+        .merge(downloads::routes())
         .merge(deleted::routes())
         .merge(quotas::routes())
         .merge(session::routes())

@@ -4,6 +4,7 @@ mod audit;
 mod cleanup;
 mod deleted;
 mod document;
+mod downloads;
 mod packages;
 mod people;
 mod protection;

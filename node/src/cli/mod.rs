@@ -14,6 +14,7 @@ mod deleted;
 mod departure;
 mod dev;
 mod disk;
+mod downloads;
 mod failure;
 mod group;
 mod member;
@@ -113,6 +114,10 @@ enum Command {
     /// What was deleted and can still be restored
     #[command(subcommand)]
     Deleted(deleted::Command),
+    /// How often versions and packages of a project were downloaded
+    Downloads(downloads::Arguments),
+    /// How many publish and download each format, by month
+    Adoption(downloads::Adoption),
     /// How much projects and groups may store
     #[command(subcommand)]
     Quota(quota::Command),
@@ -169,6 +174,8 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Protect(command) => on_this_thread(protect::run(command, output)),
         Command::Cleanup(command) => on_this_thread(cleanup::run(command, output)),
         Command::Deleted(command) => on_this_thread(deleted::run(command, output)),
+        Command::Downloads(arguments) => on_this_thread(downloads::run(arguments, output)),
+        Command::Adoption(arguments) => on_this_thread(downloads::adoption(arguments, output)),
         Command::Quota(command) => on_this_thread(quota::run(command, output)),
         Command::Usage(arguments) => on_this_thread(usage::run(arguments, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),

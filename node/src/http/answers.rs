@@ -22,6 +22,7 @@ use crate::auth::credentials::TOKEN_HEADERS;
 use crate::http::host::BaseUrl;
 use crate::http::observe::AnsweredBy;
 use crate::http::rates::Principal;
+use crate::registry::adoption::Download;
 use crate::registry::door::trace::{Taken, Trace, view_for};
 
 /// Memory for answers.
@@ -44,7 +45,7 @@ const TELLING_HEADERS: [HeaderName; 8] = [
 
 /// Says of an answer that it depends on nothing but the request's method, URL, credentials and
 /// [`TELLING_HEADERS`], and on what was read through the request's view; and that giving it has
-/// no effect. An extension of the response, with the body.
+/// no effect, besides that of a [`Download`] that is an extension too. An extension of the response, with the body.
 #[derive(Clone)]
 pub(crate) struct Repeatable(pub(crate) Bytes);
 
@@ -64,6 +65,8 @@ struct Kept {
     freshness: Freshness,
     token: Option<Key>,
     principal: Option<Principal>,
+    /// What it counts as whenever it is given.
+    download: Option<Download>,
 }
 
 impl Answers {
@@ -143,6 +146,7 @@ impl Answers {
                 freshness: trace.freshness(),
                 token: trace.token(),
                 principal: trace.principal(),
+                download: response.extensions_mut().remove(),
             };
             self.kept.insert(name, Arc::new(kept));
         }
@@ -181,6 +185,9 @@ impl Kept {
     fn again(&self, app: &App) -> Response {
         if let Some(token) = &self.token {
             app.store().token_used(token);
+        }
+        if let Some(download) = &self.download {
+            download.note(app.store());
         }
         let mut response = Response::new(Body::from(self.body.clone()));
         *response.status_mut() = self.status;

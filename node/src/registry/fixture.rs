@@ -333,6 +333,8 @@ pub(crate) async fn keys_of_project(app: &App, id: u64) -> usize {
         keys::cleanups(1),
         keys::stored(1, project),
         keys::trash(1, id),
+        keys::downloads(1, id),
+        keys::downloads_of(1, id),
         keys::trash_due(1),
     ];
     for name in ["tool", "gone"] {

@@ -24,6 +24,8 @@
 //! ├── trust-by / {issuer}   rule number      → TrustRule (the same, found by whom it believes)
 //! ├── id-token         what tells it apart   → () (an ID token, or a sign-in, that was used)
 //! ├── ending           ends at, what         → Ending (what is forgotten then)
+//! ├── adoption / {month} / {format} / {side}   register → a rank (raised; see adoption)
+//! ├── downloads / {month}   format           → how many (added)
 //! ├── setting          what it is about      → a setting of the instance
 //! ├── path             folded full path      → Place
 //! ├── root-group       group id              → ()
@@ -57,6 +59,8 @@
 //! │       ├── id       version id            → Location
 //! │       ├── time     created at, version id → Location
 //! │       ├── trash    number                → Deleted (what can be restored)
+//! │       ├── downloads     version id       → how often it was downloaded (added)
+//! │       ├── downloads-of  format, 0, name  → the same of a package (added)
 //! │       ├── pulled   version id            → when it was last downloaded (raised)
 //! │       ├── protection  kind of rules → Rules
 //! │       ├── cleanup  kind              → a policy by which something is let go
@@ -335,7 +339,12 @@ pub(in crate::registry) fn format_of_package(item: &[u8]) -> String {
 }
 
 pub(in crate::registry) fn package(root: u64, project: u64, format: &str, name: &str) -> Key {
-    packages(root, project).key([package_prefix(format).as_slice(), name.as_bytes()].concat())
+    packages(root, project).key(package_item(format, name))
+}
+
+/// The item of a package in lists of all formats.
+pub(in crate::registry) fn package_item(format: &str, name: &str) -> Vec<u8> {
+    [package_prefix(format).as_slice(), name.as_bytes()].concat()
 }
 
 pub(in crate::registry) fn versions(root: u64, project: u64, package_key: u64) -> Collection {
@@ -376,6 +385,26 @@ pub(in crate::registry) fn time_item(created_at: u64, version_id: u64) -> [u8; 1
 
 pub(in crate::registry) fn pulled(root: u64, project: u64, version_id: u64) -> Key {
     in_project(root, project, "pulled").key(version_id)
+}
+
+/// How often versions of a project were downloaded.
+pub(in crate::registry) fn downloads(root: u64, project: u64) -> Collection {
+    in_project(root, project, "downloads")
+}
+
+/// The same of packages, by [`package_item`].
+pub(in crate::registry) fn downloads_of(root: u64, project: u64) -> Collection {
+    in_project(root, project, "downloads-of")
+}
+
+/// How often something was downloaded in a month, by format.
+pub(in crate::registry) fn downloads_in(month: &str) -> Collection {
+    instance("downloads").at(month)
+}
+
+/// The registers by which those are counted who did something in a month.
+pub(in crate::registry) fn adoption(month: &str, format: &str, side: &str) -> Collection {
+    instance("adoption").at(month).at(format).at(side)
 }
 
 /// The rules that protect names in a project, by their kind.

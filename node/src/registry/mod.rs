@@ -3,6 +3,7 @@
 //! [`door`] decides on every request and hands out [`scope::Scope`]s; [`keys`] draws what is
 //! stored where; [`package`] is what formats build on.
 
+pub(crate) mod adoption;
 pub(crate) mod audit;
 pub mod blob_names;
 pub mod bootstrap;

@@ -344,6 +344,9 @@ async fn drop_package(
     txn.delete(&versions.key(&entry.item));
     account.count(txn, version.creator, -Amount::version());
     drop_indexes(txn, root, project, &version);
+    if restorable.is_none() {
+        forget_uses(txn, root, project, version.id);
+    }
     Ok(Progress::More)
 }
 
@@ -351,8 +354,13 @@ fn drop_indexes(txn: &mut Txn, root: u64, project: u64, version: &Version) {
     txn.delete(&keys::version_ids(root, project).key(version.id));
     let time = keys::time_item(version.created_at.0, version.id);
     txn.delete(&keys::version_times(root, project).key(time));
-    txn.delete(&keys::pulled(root, project, version.id));
     txn.delete(&keys::published_by(root, project, version.id));
+}
+
+/// Forgets how often and when a version was downloaded.
+pub(in crate::registry) fn forget_uses(txn: &mut Txn, root: u64, project: u64, version: u64) {
+    txn.delete(&keys::pulled(root, project, version));
+    txn.delete(&keys::downloads(root, project).key(version));
 }
 
 /// Takes apart a piece of what a deleted project had.
@@ -453,7 +461,14 @@ async fn drop_records(
             return Ok(Progress::More);
         }
     }
-    if storage::forget(txn, root, keys::Member::Project(project), STEP).await? == STEP {
+    let downloads = keys::downloads_of(root, project);
+    let counted = txn.scan(Scan::of(&downloads).limit(STEP)).await?;
+    for entry in &counted {
+        txn.delete(&downloads.key(&entry.item));
+    }
+    if counted.len() == STEP
+        || storage::forget(txn, root, keys::Member::Project(project), STEP).await? == STEP
+    {
         return Ok(Progress::More);
     }
     protection::forget(txn, root, project);

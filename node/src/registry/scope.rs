@@ -87,6 +87,11 @@ impl Scope {
         guard.check(self.format, name, Right::Push)
     }
 
+    /// The request at the door.
+    pub(in crate::registry) fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// Who asks.
     pub fn caller(&self) -> &Caller {
         self.access.caller()

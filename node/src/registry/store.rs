@@ -38,6 +38,8 @@ pub(in crate::registry) struct Secrets {
     pub(in crate::registry) attempt_key: AttemptKey,
     /// Passwords that were right are remembered under it.
     pub(in crate::registry) password_key: [u8; 32],
+    /// Those who publish and download are hashed under it.
+    pub(in crate::registry) adoption: [u8; 32],
 }
 
 impl Store {
@@ -163,6 +165,7 @@ impl Secrets {
             session_key: SessionKey::derive(&secret),
             attempt_key: AttemptKey::derive(&secret),
             password_key: blake3::derive_key("cairn 2026-11 passwords that were right", &secret),
+            adoption: blake3::derive_key("cairn 2026-11 adoption", &secret),
         })
     }
 }

@@ -9,6 +9,9 @@ use crate::app::App;
 use crate::registry::storage::recount;
 use crate::registry::{audit, cleanup, ending, purge, trash, usage};
 
+/// How long a node waits after it could not write what was used: it may have much to write.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// How often a node looks for deleted things that another one left behind.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
@@ -92,12 +95,16 @@ async fn forget(app: &App, stop: &CancellationToken) {
 async fn write_usage(app: &App, stop: &CancellationToken) {
     let store = app.store();
     loop {
-        let stopping = stop
-            .run_until_cancelled(tokio::time::sleep(usage::WRITE_EVERY))
-            .await
-            .is_none();
+        let due = async {
+            tokio::select! {
+                () = tokio::time::sleep(usage::WRITE_EVERY) => {}
+                () = store.usage().has_many() => {}
+            }
+        };
+        let stopping = stop.run_until_cancelled(due).await.is_none();
         if let Err(error) = store.usage().write(store.kv()).await {
-            warn!(%error, "could not write when tokens and packages were last used");
+            warn!(%error, "could not write what was used and downloaded; trying again later");
+            tokio::time::sleep(AFTER_FAILURE).await;
         }
         if stopping {
             return;

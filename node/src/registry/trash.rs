@@ -167,6 +167,7 @@ async fn discard(
     remove(txn, root, project, deleted);
     let_go(txn, store, root, project, deleted).await?;
     if let What::Version { version, .. } = &deleted.what {
+        purge::forget_uses(txn, root, project, version.id);
         let work = Purge::Version {
             project,
             version: version.id,
@@ -244,6 +245,7 @@ pub(in crate::registry) async fn drop_some(
         if purge::drop_files(txn, store.blobs(), files, limit).await? == Progress::More {
             return Ok(Progress::More);
         }
+        purge::forget_uses(txn, root, project, version.id);
     }
     let_go(txn, store, root, project, &deleted).await?;
     remove(txn, root, project, &deleted);

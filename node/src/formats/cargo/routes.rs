@@ -268,7 +268,7 @@ async fn download(
     let file = view.file(&found, &name).await?;
     let file = file.ok_or_else(|| place.missing(path.missing()))?;
     if method == Method::GET {
-        view.note_download(&found);
+        view.note_download(&found, &headers).await?;
     }
     let served = Served::new(HEXLOWER.encode(&file.digests.sha256))
         .with_type("application/gzip")

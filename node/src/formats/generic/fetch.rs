@@ -74,7 +74,9 @@ async fn give(
         // The file may have been replaced where this node cannot see it.
         scope.confirmed().await?;
     }
-    View::of(scope).note_download(&version);
+    if *method == Method::GET {
+        View::of(scope).note_download(&version, headers).await?;
+    }
     let digests = &file.digests;
     let base = file.name.rsplit('/').next().unwrap_or_default();
     let mut served = Served::new(HEXLOWER.encode(&digests.sha256))

@@ -291,7 +291,7 @@ async fn tarball(
         .await?
         .ok_or_else(missing)?;
     if method == Method::GET {
-        view.note_download(&found);
+        view.note_download(&found, &headers).await?;
     }
     let served = Served::new(HEXLOWER.encode(&file.digests.sha256))
         .with_date(file.created_at)

@@ -67,7 +67,9 @@ pub(super) async fn get(
                 return Err(error::name_unknown(name));
             };
             match store::manifest(&image.scope, &keys, &tag).await? {
-                Some((digest, record)) => answer(head, &image.scope, &digest, &record, "no-cache").await,
+                Some((digest, record)) => {
+                    answer(head, &image.scope, &image.path, (&digest, &record), "no-cache").await
+                }
                 None => Err(error::manifest_unknown(&tag)),
             }
         }
@@ -105,7 +107,7 @@ async fn by_digest(head: Head<'_>, name: &RepositoryName, digest: &Digest) -> Re
             return Err(error::manifest_unknown(&reference));
         }
     }
-    answer(head, &scope, digest, &record, IMMUTABLE).await
+    answer(head, &scope, &image.path, (digest, &record), IMMUTABLE).await
 }
 
 /// The exact bytes of a manifest, as what it is. What a client says to accept is not looked at:
@@ -113,8 +115,8 @@ async fn by_digest(head: Head<'_>, name: &RepositoryName, digest: &Digest) -> Re
 async fn answer(
     head: Head<'_>,
     scope: &Scope,
-    digest: &Digest,
-    record: &ManifestRecord,
+    image: &str,
+    (digest, record): (&Digest, &ManifestRecord),
     caching: &'static str,
 ) -> Result<Response, ApiError> {
     let served = Served::new(digest)
@@ -126,7 +128,16 @@ async fn answer(
         Body::Blob(blob) if *method == Method::HEAD => {
             serve_blob(scope, method, headers, blob, record.size, served).await
         }
-        _ => serve_repeatable(method, headers, bytes_of(scope, record).await?, served),
+        _ => {
+            let mut response = serve_repeatable(method, headers, bytes_of(scope, record).await?, served)?;
+            if *method == Method::GET && response.status() == StatusCode::OK {
+                let download = scope.download(image, None).await;
+                scope.note(&download);
+                // Given again from memory, it is another download.
+                response.extensions_mut().insert(download);
+            }
+            Ok(response)
+        }
     }
 }
 

@@ -343,6 +343,7 @@ impl<'a> Change<'a> {
             account
                 .charge(self.txn, record.pushed_by, record.amount())
                 .await?;
+            self.scope.count_publisher(self.txn).await?;
             if let Some(job) = self.scope.caller().job() {
                 self.txn.put_record(&keys.pushed_by(&new.digest), job.origin());
             }

@@ -270,7 +270,7 @@ async fn file<A: Action>(
     let version = version.ok_or_else(gone)?;
     let found = view.file(&version, name.as_str()).await?.ok_or_else(gone)?;
     if method == Method::GET {
-        view.note_download(&version);
+        view.note_download(&version, &headers).await?;
     }
     let served = served(&entry.sha256);
     serve_blob(scope, &method, &headers, &found.blob, found.size, served).await

@@ -449,6 +449,7 @@ impl<'a> Edit<'a> {
             .charge(self.txn, version.creator, Amount::file(file.size))
             .await?;
         self.refer_to(content, &id_key).await?;
+        self.scope.count_publisher(self.txn).await?;
         self.tell_of_file("package.file_added", version, &file).await?;
         Ok(FilePut::Added(file))
     }
@@ -689,7 +690,6 @@ impl<'a> Edit<'a> {
         self.txn.delete(&keys::version_ids(root, project).key(version.id));
         let time = keys::time_item(version.created_at.0, version.id);
         self.txn.delete(&keys::version_times(root, project).key(time));
-        self.txn.delete(&keys::pulled(root, project, version.id));
         let origin = keys::published_by(root, project, version.id);
         let published_by: Option<Origin> = self.txn.record(&origin).await?;
         self.txn.delete(&origin);
@@ -704,6 +704,7 @@ impl<'a> Edit<'a> {
             let names = (package.name.as_str(), package.display_name.as_str());
             return self.trash(names, what, until).await;
         }
+        purge::forget_uses(self.txn, root, project, version.id);
         let ids = keys::file_ids(root, project, version.id);
         let files = self
             .txn

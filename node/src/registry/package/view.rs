@@ -1,9 +1,11 @@
 //! Reading packages on one snapshot.
 
+use axum::http::HeaderMap;
+use axum::http::header::RANGE;
 use cairn_cluster::{Entry, ReadError, Scan, Snapshot};
 
 use crate::registry::keys;
-use crate::registry::package::record::{File, Package, Tombstone, Version};
+use crate::registry::package::record::{File, Location, Package, Tombstone, Version};
 use crate::registry::scope::Scope;
 
 /// The packages of one format in one project, as of one snapshot. Cheap to make.
@@ -157,10 +159,27 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// Notes that a file of this version was downloaded.
-    pub fn note_download(&self, version: &Version) {
-        let store = self.scope.store();
-        let key = keys::pulled(self.root(), self.project(), version.id);
-        store.usage().note(&key, store.now());
+    /// Notes that a file of this version was downloaded: once, whichever its parts a client asks for
+    /// by itself.
+    pub async fn note_download(&self, version: &Version, headers: &HeaderMap) -> Result<(), ReadError> {
+        if is_rest(headers) {
+            let (store, key) = (
+                self.scope.store(),
+                keys::pulled(self.root(), self.project(), version.id),
+            );
+            store.usage().note(&key, store.now());
+            return Ok(());
+        }
+        let key = keys::version_ids(self.root(), self.project()).key(version.id);
+        if let Some(location) = self.snapshot.record::<Location>(&key).await? {
+            self.scope.note_download(&location.name, Some(version.id)).await;
+        }
+        Ok(())
     }
+}
+
+/// Whether a request asks for a part that does not begin with the first byte.
+fn is_rest(headers: &HeaderMap) -> bool {
+    let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
+    range.is_some_and(|range| !range.trim_start().starts_with("bytes=0-"))
 }
