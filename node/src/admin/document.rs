@@ -181,6 +181,7 @@ fn path_parameter(name: &str, path: &str) -> Option<Value> {
         "provider" => (text(), "The name of the identity provider in the configuration."),
         "package_id" => (number(), "The number of the package."),
         "file_id" => (number(), "The number of the file."),
+        "deleted_id" => (number(), "The number of what was deleted."),
         "repository_id" => (number(), "The number of the image repository."),
         "root_group" => (
             number(),

@@ -49,7 +49,10 @@ pub(super) fn routes() -> ApiRouter<App> {
             "/users/{user_id}/identities/{provider}",
             delete_with(
                 unlink,
-                about("unlinkIdentity", "Unlinks a user from its account at an identity provider"),
+                about(
+                    "unlinkIdentity",
+                    "Unlinks a user from its account at an identity provider",
+                ),
             ),
         )
         .api_route(

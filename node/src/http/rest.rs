@@ -292,6 +292,10 @@ impl<const STATUS: u16> IntoResponse for Nothing<STATUS> {
 impl<const STATUS: u16> OperationOutput for Nothing<STATUS> {
     type Inner = ();
 
+    fn operation_response(_: &mut GenContext, _: &mut Operation) -> Option<Response> {
+        Some(Response::default())
+    }
+
     fn inferred_responses(_: &mut GenContext, _: &mut Operation) -> Vec<(Option<u16>, Response)> {
         vec![(Some(STATUS), Response::default())]
     }
