@@ -66,6 +66,12 @@ pub(crate) struct Login {
     access_token: String,
 }
 
+/// Whether this can be who somebody is at a provider: OpenID Connect Core 1.0, section 2, has at most
+/// 255 ASCII characters.
+fn is_subject(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
 /// Why somebody did not come in by a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LoginError {
@@ -221,8 +227,8 @@ impl Provider {
         if text("nonce") != Some(nonce) {
             return Err(invalid("it has another nonce"));
         }
-        if text("sub").is_none_or(str::is_empty) {
-            return Err(invalid("it is about nobody"));
+        if !text("sub").is_some_and(is_subject) {
+            return Err(invalid("it is about nobody who can be told from others"));
         }
         Ok(verified)
     }

@@ -215,7 +215,12 @@ fn person(provider: &SignInProvider, claims: &Map<String, Value>) -> Person {
     Person {
         identity: Identity {
             issuer: provider.provider.issuer.as_str().into(),
-            subject: text("sub").unwrap_or_default(),
+            // As it is, and checked with the ID token: two that differ are never one person.
+            subject: claims
+                .get("sub")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .into(),
         },
         // Where that is a mail address, what comes before the host.
         username: username.and_then(|name| name.split('@').next()?.parse::<Username>().ok()),

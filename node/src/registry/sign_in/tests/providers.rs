@@ -239,6 +239,9 @@ async fn an_id_token_that_is_not_for_us_or_not_about_this_lets_nobody_in() {
         json!({"exp": 1}),
         json!({"sub": ""}),
         json!({"sub": null}),
+        json!({"sub": "7".repeat(256)}),
+        json!({"sub": "7\n"}),
+        json!({"sub": "\u{2007}7"}),
     ] {
         company.issuer.knows(ann(&odd));
         let refused = company.sign_in().await;
@@ -285,6 +288,12 @@ async fn accounts_are_linked_by_administrators_and_never_by_a_name_or_an_address
         .expect(200);
     let answer = company.sign_in().await.expect(303);
     assert_eq!(company.who(&answer).await["user"]["id"], id);
+    // Nor is somebody else whose number only looks alike.
+    for alike in [" 9", "9 ", " "] {
+        company.issuer.knows(ann(&json!({ "sub": alike })));
+        company.sign_in().await.expect(403);
+    }
+    company.issuer.knows(ann(&json!({"sub": "9"})));
     let other = json!({"username": "eve", "provider": "company", "extern_uid": "9"});
     node.post("/api/v4/users")
         .by("root")
