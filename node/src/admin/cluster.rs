@@ -338,6 +338,7 @@ async fn metadata_hash(
 }
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct NewJoinToken {
     #[serde(default, deserialize_with = "crate::http::form::number")]
     lifetime_seconds: Option<u64>,

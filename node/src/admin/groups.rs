@@ -201,6 +201,7 @@ async fn show(
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Create {
     name: Option<String>,
     #[schemars(required)]

@@ -309,6 +309,7 @@ async fn show(of: Authorised<Project, See>, Query(detail): Query<Detail>) -> Res
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{ "required": ["path"] }, { "required": ["name"] }]))]
 struct Create {
     name: Option<String>,

@@ -186,6 +186,7 @@ fn level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Level>>, D:
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct PackageFields {
     package_name_pattern: Option<String>,
     package_type: Option<String>,
@@ -274,6 +275,7 @@ impl Shown for PackageRule {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct RepositoryFields {
     repository_path_pattern: Option<String>,
     #[serde(flatten)]
@@ -328,6 +330,7 @@ impl Shown for RepositoryRule {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct TagFields {
     tag_name_pattern: Option<String>,
     #[serde(flatten)]

@@ -9,6 +9,7 @@ mod packages;
 mod people;
 mod protection;
 mod quotas;
+mod rights;
 mod tokens;
 mod tree;
 mod usage;

@@ -107,6 +107,18 @@ impl Caller {
         }
     }
 
+    /// The caller, narrowed to what a derived token and the routes of a format narrow another to.
+    pub(crate) fn narrowed_like(self, other: &Self) -> Self {
+        let narrowed = match other.job().and_then(Job::format) {
+            Some(format) => self.at(format),
+            None => self,
+        };
+        match other.grants() {
+            Some(grants) => narrowed.held_to(grants.clone()),
+            None => narrowed,
+        }
+    }
+
     /// Whom the credentials stand for.
     pub fn identity(&self) -> &Identity {
         &self.0.identity

@@ -101,8 +101,7 @@ pub fn refuse_coding(headers: &HeaderMap) -> Result<(), ApiError> {
 /// A JSON body of the REST API, or the same as a form, as GitLab takes both.
 ///
 /// Parameters may stand in the query as well, or instead; of one in both, the body's counts. Fields
-/// that are not known are refused by the types that say so; there is none that a caller could set
-/// by guessing its name.
+/// that are not known are refused by the types, which all say so.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest<App> for Params<T> {

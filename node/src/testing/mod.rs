@@ -11,6 +11,7 @@ pub(crate) mod clock;
 #[cfg(feature = "real-clients")]
 pub(crate) mod cluster;
 pub(crate) mod conformance;
+mod hostile;
 pub(crate) mod issuer;
 pub(crate) mod matrix;
 #[cfg(feature = "real-clients")]

@@ -76,6 +76,31 @@ fn every_operation_has_a_name_a_tag_and_says_what_it_does_and_gives() {
     }
 }
 
+/// Whoever misspells a field, or hopes for one that is not theirs to set, is told so.
+#[test]
+fn no_operation_takes_fields_that_it_does_not_know() {
+    let document = document();
+    let mut lenient = Vec::new();
+    // OAuth 2.0 wants parameters that are not known to be passed over (RFC 6749, section 3.2).
+    let strict = operations(&document).filter(|(_, path, _)| !path.starts_with("/-/oidc/"));
+    for (method, path, operation) in strict {
+        let Some(content) = operation["requestBody"]["content"].as_object() else {
+            continue;
+        };
+        for media in content.values() {
+            let mut schema = &media["schema"];
+            if let Some(reference) = schema["$ref"].as_str() {
+                schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+            }
+            let closed = ["additionalProperties", "unevaluatedProperties"];
+            if closed.iter().all(|keyword| schema[*keyword] != false) {
+                lenient.push(format!("{method} {path}"));
+            }
+        }
+    }
+    assert!(lenient.is_empty(), "{lenient:#?}");
+}
+
 #[tokio::test]
 async fn the_document_is_served_to_everyone_and_again_only_if_it_is_another() {
     let node = TestNode::start().await;

@@ -7,7 +7,7 @@ use crate::auth::caller::{Caller, Identity};
 use crate::auth::scopes::TokenScope;
 use crate::http::error::ApiError;
 use crate::registry::audit::{self, Located};
-use crate::registry::door::identify::still_holds;
+use crate::registry::door::identify;
 use crate::registry::door::{Access, Authorised, Instance};
 use crate::registry::group::{self, Group};
 use crate::registry::member;
@@ -54,13 +54,13 @@ pub(in crate::registry) async fn decide_again<T: Resource>(
     verb: Verb,
 ) -> Result<T, ApiError> {
     let now = access.now();
-    if !still_holds(txn, access.caller.basis(), now).await? {
+    let Some(caller) = identify::again(txn, &access.caller, now).await? else {
         return Err(ApiError::unauthorized());
-    }
+    };
     let Some(current) = what.again(txn).await? else {
         return Err(ApiError::not_found(T::NOT_FOUND));
     };
-    match current.decide(txn, &access.caller, verb, now).await? {
+    match current.decide(txn, &caller, verb, now).await? {
         Decision::Allowed => Ok(current),
         refused => Err(access.refuse::<T>(verb, refused)),
     }

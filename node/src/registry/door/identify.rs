@@ -140,13 +140,14 @@ async fn caller_of<R: Reader>(reader: &mut R, record: TokenRecord) -> Result<Opt
     )))
 }
 
-/// Whether what a caller is known by, and whoever holds it, still hold.
-pub(super) async fn still_holds<R: Reader>(
+/// The same caller as it is now; none if what it is known by does not hold any more.
+pub(super) async fn again<R: Reader>(
     reader: &mut R,
-    basis: &Basis,
+    caller: &Caller,
     now: Timestamp,
-) -> Result<bool, ApiError> {
-    Ok(parent_caller(reader, basis, now).await?.is_some())
+) -> Result<Option<Caller>, ApiError> {
+    let current = parent_caller(reader, caller.basis(), now).await?;
+    Ok(current.map(|current| current.narrowed_like(caller)))
 }
 
 /// What credentials that do not hold are answered with.

@@ -107,6 +107,11 @@ impl Job {
         }
     }
 
+    /// The format by whose routes its request came in, if any.
+    pub(crate) fn format(&self) -> Option<&'static str> {
+        self.format
+    }
+
     /// Where it comes from.
     pub fn origin(&self) -> &Origin {
         &self.origin
