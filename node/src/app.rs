@@ -12,6 +12,7 @@ use crate::http::buffers::ReadBuffers;
 use crate::http::parsing::ParserThreads;
 use crate::http::rates::Rates;
 use crate::http::settings::HttpSettings;
+use crate::ldap::Conversations;
 use crate::oidc::Issuers;
 use crate::registry::audit::Denials;
 use crate::registry::sign_in::RightPasswords;
@@ -35,6 +36,7 @@ struct Inner {
     right_passwords: RightPasswords,
     denials: Denials,
     issuers: Issuers,
+    conversations: Conversations,
     parser_threads: ParserThreads,
     read_buffers: ReadBuffers,
     draining: CancellationToken,
@@ -64,6 +66,7 @@ impl App {
             right_passwords: RightPasswords::default(),
             denials: Denials::default(),
             issuers: Issuers::default(),
+            conversations: Conversations::default(),
             parser_threads: ParserThreads::default(),
             read_buffers: ReadBuffers::default(),
             draining: CancellationToken::new(),
@@ -131,6 +134,11 @@ impl App {
     /// What is known of those who say what jobs are.
     pub(crate) fn issuers(&self) -> &Issuers {
         &self.inner.issuers
+    }
+
+    /// Who asks the directory.
+    pub(crate) fn conversations(&self) -> &Conversations {
+        &self.inner.conversations
     }
 
     /// Where bodies are parsed while they come in.

@@ -20,6 +20,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::ldap::{self, DirectoryUrl};
 use crate::oidc::Issuer;
 use crate::registry::trust::Expected;
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub trust: Trust,
     /// How people sign in.
     pub auth: Auth,
+    /// The directory that people sign in by.
+    pub ldap: Ldap,
     /// Identity providers that people sign in at, by names that their URLs have.
     pub oidc: BTreeMap<String, Oidc>,
     /// What the node says of itself.
@@ -319,6 +322,138 @@ impl Oidc {
     }
 }
 
+/// The directory that people sign in by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ldap {
+    /// Where it is; nobody signs in by one without it.
+    pub url: Option<DirectoryUrl>,
+    /// Whether a connection by `ldap` is encrypted before anything is said.
+    pub start_tls: bool,
+    /// The PEM file with certificates of its authority, if it is none that the system knows.
+    pub authority_file: Option<PathBuf>,
+    /// Who searches; nobody in particular without one.
+    pub bind_dn: Option<String>,
+    /// The file with the password of that one.
+    pub bind_password_file: Option<PathBuf>,
+    /// Below which entry people are.
+    pub base: Option<String>,
+    /// What all of them have.
+    pub user_filter: String,
+    /// The attribute that holds what an entry is called for ever.
+    pub id_attribute: String,
+    /// The attribute that holds the name to sign in with.
+    pub username_attribute: String,
+    /// The one that holds the name to show.
+    pub name_attribute: String,
+    /// The one that holds the mail address.
+    pub email_attribute: String,
+    /// Below which entry groups are.
+    pub group_base: Option<String>,
+    /// What a group of somebody has.
+    pub group_filter: String,
+    /// Whether there is a user for whoever comes first.
+    pub auto_create: bool,
+    /// The group that everybody must be in.
+    pub required_group: Option<String>,
+    /// The group of those who administer the instance.
+    pub admin_group: Option<String>,
+    /// How often the cluster looks whether those who signed in are still there.
+    #[serde(with = "duration")]
+    pub look_every: Duration,
+}
+
+impl Default for Ldap {
+    fn default() -> Self {
+        Self {
+            url: None,
+            start_tls: false,
+            authority_file: None,
+            bind_dn: None,
+            bind_password_file: None,
+            base: None,
+            user_filter: "(objectClass=person)".into(),
+            id_attribute: "entryUUID".into(),
+            username_attribute: "uid".into(),
+            name_attribute: "cn".into(),
+            email_attribute: "mail".into(),
+            group_base: None,
+            group_filter: "(|(member={dn})(uniqueMember={dn})(memberUid={username}))".into(),
+            auto_create: false,
+            required_group: None,
+            admin_group: None,
+            look_every: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Ldap {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |reason: String| Err(ConfigError::Contradiction(reason));
+        let Some(url) = &self.url else {
+            return Ok(());
+        };
+        let is_encrypted = url.is_tls() || self.start_tls;
+        // Passwords go over it.
+        if !is_encrypted && !url.is_here() {
+            return wrong(format!(
+                "ldap.url is {url}: without start_tls it is for a directory on this very machine alone; use ldaps://"
+            ));
+        }
+        if is_encrypted && !url.can_be_certified() {
+            return wrong(format!(
+                "ldap.url is {url}: write a name in place of the IPv6 address, for its certificate to be checked against"
+            ));
+        }
+        if url.is_tls() && self.start_tls {
+            return wrong("ldap.start_tls is for ldap://; by ldaps:// all is encrypted already".into());
+        }
+        if self.bind_dn.is_some() != self.bind_password_file.is_some() {
+            return wrong("ldap.bind_dn and ldap.bind_password_file go together".into());
+        }
+        if self.base.is_none() {
+            return wrong("ldap.base must say below which entry people are".into());
+        }
+        for (key, attribute) in [
+            ("id_attribute", &self.id_attribute),
+            ("username_attribute", &self.username_attribute),
+            ("name_attribute", &self.name_attribute),
+            ("email_attribute", &self.email_attribute),
+        ] {
+            if !ldap::is_attribute(attribute) {
+                return wrong(format!(
+                    "ldap.{key} is {attribute:?}: it is no name of an attribute"
+                ));
+            }
+        }
+        for (key, filter) in [
+            ("user_filter", &self.user_filter),
+            ("group_filter", &self.group_filter),
+        ] {
+            if !ldap::is_filter(filter) {
+                return wrong(format!(
+                    "ldap.{key} is {filter:?}: it is no filter, as (objectClass=person) is"
+                ));
+            }
+        }
+        if !self.group_filter.contains("{dn}") && !self.group_filter.contains("{username}") {
+            return wrong(
+                "ldap.group_filter must have {dn} or {username}, or everybody were in every group".into(),
+            );
+        }
+        if self.look_every < MIN_LOOK_EVERY {
+            return wrong(format!(
+                "ldap.look_every is {:?}: it must be five minutes at least",
+                self.look_every
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The directory is not asked for everybody more often than this.
+const MIN_LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
+
 /// The shortest time after which a session that is not used may end: when it was used is written to
 /// about ten minutes.
 const MIN_SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
@@ -471,7 +606,13 @@ impl Config {
                 auth.session_idle, auth.session_lifetime
             )));
         }
+        self.ldap.validate()?;
         for (name, provider) in &self.oidc {
+            if name == "ldap" {
+                return Err(ConfigError::Contradiction(
+                    "oidc.ldap: that is what the directory is called".into(),
+                ));
+            }
             let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             if name.is_empty() || name.len() > 32 || !name.bytes().all(is_plain) {
                 return Err(ConfigError::Contradiction(format!(
@@ -762,6 +903,32 @@ mod tests {
             "[oidc.a]\nissuer = \"https://a.example\"\nclient_id = \"x\"\nscopes = [\"email\"]",
             "openid",
         );
+        check("[ldap]\nurl = \"https://a.example\"", "ldaps://");
+        check("[ldap]\nurl = \"ldaps://a.example\"", "ldap.base");
+        let directory = |url: &str, key: &str, needle: &str| {
+            check(
+                &format!("[ldap]\nurl = \"{url}\"\nbase = \"dc=a\"\n{key}"),
+                needle,
+            );
+        };
+        directory("ldap://a.example", "", "start_tls");
+        directory("ldap://127.0.0.1.a.example", "", "start_tls");
+        directory("ldaps://[2001:db8::1]", "", "IPv6");
+        directory("ldaps://a.example", "start_tls = true", "ldap.start_tls");
+        directory("ldaps://a.example", "bind_dn = \"cn=a\"", "go together");
+        directory("ldaps://a.example", "bind_password_file = \"/a\"", "go together");
+        directory(
+            "ldaps://a.example",
+            "username_attribute = \"*\"",
+            "ldap.username_attribute",
+        );
+        directory("ldaps://a.example", "user_filter = \"uid=a\"", "ldap.user_filter");
+        directory(
+            "ldaps://a.example",
+            "group_filter = \"(cn=a)\"",
+            "ldap.group_filter",
+        );
+        directory("ldaps://a.example", "look_every = \"1s\"", "look_every");
         check("[auth]\nsession_idle = \"5m\"", "auth.session_idle");
         check("[auth]\nsession_lifetime = \"1h\"", "auth.session_lifetime");
         check("[http]\nproxy_protocol = [\"10.0.0.0\"]", "http.proxy_protocol");

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod formats;
 pub mod http;
+pub mod ldap;
 pub mod lock;
 pub mod oidc;
 pub mod registry;

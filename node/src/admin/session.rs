@@ -123,7 +123,7 @@ async fn sign_in(
     visitor: Visitor,
     JsonBody(sign_in): JsonBody<SignIn>,
 ) -> Result<Response, ApiError> {
-    if !app.http().auth.passwords {
+    if !app.http().auth.passwords && app.http().auth.directory.is_none() {
         return Err(ApiError::forbidden(
             "403 Forbidden: signing in by a password is switched off",
         ));
@@ -154,7 +154,7 @@ async fn means(State(app): State<App>, visitor: Visitor) -> Json<Means> {
         url: format!("{}/api/cairn/v1/session/oidc/{name}", visitor.base_url()),
     };
     Json(Means {
-        password: auth.passwords,
+        password: auth.passwords || auth.directory.is_some(),
         providers: auth.providers.iter().map(provider).collect(),
     })
 }

@@ -91,7 +91,7 @@ pub(super) struct ShownUser {
     id: u64,
     username: String,
     name: String,
-    /// `active` or `blocked`.
+    /// `active`, `blocked`, or `ldap_blocked` while the directory does not know it.
     state: &'static str,
     avatar_url: Option<String>,
     web_url: String,
@@ -108,6 +108,7 @@ impl ShownUser {
             state: match user.state {
                 UserState::Active => "active",
                 UserState::Blocked => "blocked",
+                UserState::Vanished => "ldap_blocked",
             },
             avatar_url: None,
             web_url: format!("{base_url}/{}", user.username.as_str()),

@@ -18,10 +18,11 @@ use crate::http::form::{self, Query};
 use crate::http::host::BaseUrl;
 use crate::http::page::{Page, Paging};
 use crate::http::rest::{Created, Nothing, Path, about, about_giving};
+use crate::ldap::EntryId;
 use crate::registry::names::Username;
-use crate::registry::sign_in::Identity;
+use crate::registry::sign_in::{Identity, directory};
 use crate::registry::time::iso;
-use crate::registry::user::{self, NewUser, User, UserChange, UserState};
+use crate::registry::user::{self, NewUser, User, UserChange};
 
 pub(super) fn routes() -> ApiRouter<App> {
     ApiRouter::new()
@@ -185,6 +186,12 @@ fn identity<A: Action>(
     let issuer = instance.access().app().http().auth.issuer_of(&provider);
     let issuer =
         issuer.ok_or_else(|| ApiError::invalid_field("provider", "is not one of the configuration"))?;
+    if issuer == directory::ISSUER && subject.parse::<EntryId>().is_err() {
+        return Err(ApiError::invalid_field(
+            "extern_uid",
+            "is not what the directory calls an entry",
+        ));
+    }
     Ok(Some(Identity {
         issuer: issuer.to_owned(),
         subject,
@@ -355,7 +362,7 @@ async fn change_password(
 }
 
 async fn block(instance: Authorised<Instance, Own>, Path(id): Path<u64>) -> Result<Created<bool>, ApiError> {
-    instance.set_state(id, UserState::Blocked).await?;
+    instance.set_blocked(id, true).await?;
     Ok(Created(true))
 }
 
@@ -363,6 +370,6 @@ async fn unblock(
     instance: Authorised<Instance, Own>,
     Path(id): Path<u64>,
 ) -> Result<Created<bool>, ApiError> {
-    instance.set_state(id, UserState::Active).await?;
+    instance.set_blocked(id, false).await?;
     Ok(Created(true))
 }

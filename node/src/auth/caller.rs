@@ -44,8 +44,8 @@ pub enum Basis {
 pub struct PasswordUse {
     /// Whose.
     pub user: u64,
-    /// When it was set.
-    pub set_at: Timestamp,
+    /// When it was set; never, where the directory has it.
+    pub set_at: Option<Timestamp>,
 }
 
 /// Whom credentials stand for.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use crate::config::{Config, Oidc};
+use crate::config::{Config, Ldap, Oidc};
+use crate::ldap::Directory;
 use crate::oidc::{Issuer, Provider};
-use crate::registry::sign_in::Terms;
+use crate::registry::sign_in::{Terms, directory};
 use crate::registry::trust::Expected;
 
 /// What clients are told and what is asked of them.
@@ -49,12 +50,17 @@ pub struct AuthSettings {
     pub session_lifetime: Duration,
     /// Identity providers, by name.
     pub providers: BTreeMap<String, SignInProvider>,
+    /// The directory, if there is one.
+    pub directory: Option<SignInDirectory>,
 }
 
 impl AuthSettings {
     /// Who speaks of the accounts of a provider.
     pub(crate) fn issuer_of(&self, provider: &str) -> Option<&str> {
-        Some(self.providers.get(provider)?.provider.issuer.as_str())
+        match &self.directory {
+            Some(_) if provider == directory::ISSUER => Some(directory::ISSUER),
+            _ => Some(self.providers.get(provider)?.provider.issuer.as_str()),
+        }
     }
 
     /// The name of the provider whose accounts an issuer speaks of.
@@ -62,6 +68,44 @@ impl AuthSettings {
         let mut all = self.providers.iter();
         let (name, _) = all.find(|(_, known)| known.provider.issuer.as_str() == issuer)?;
         Some(name)
+    }
+}
+
+/// A directory, and who of its people is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInDirectory {
+    /// How it is asked.
+    pub(crate) directory: Directory,
+    /// Who is let in.
+    pub(crate) terms: Terms,
+    /// How often it is asked who is still there.
+    pub(crate) look_every: Duration,
+}
+
+impl SignInDirectory {
+    fn of(config: &Ldap) -> Option<Self> {
+        Some(Self {
+            directory: Directory {
+                url: config.url.clone()?,
+                start_tls: config.start_tls,
+                authority_file: config.authority_file.clone(),
+                account: config.bind_dn.clone().zip(config.bind_password_file.clone()),
+                base: config.base.clone()?,
+                user_filter: config.user_filter.clone(),
+                id_attribute: config.id_attribute.clone(),
+                username_attribute: config.username_attribute.clone(),
+                name_attribute: config.name_attribute.clone(),
+                email_attribute: config.email_attribute.clone(),
+                group_base: config.group_base.clone(),
+                group_filter: config.group_filter.clone(),
+            },
+            terms: Terms {
+                auto_create: config.auto_create,
+                required_group: config.required_group.clone(),
+                admin_group: config.admin_group.clone(),
+            },
+            look_every: config.look_every,
+        })
     }
 }
 
@@ -165,6 +209,7 @@ impl HttpSettings {
                     .iter()
                     .map(|(name, provider)| (name.clone(), SignInProvider::of(name, provider)))
                     .collect(),
+                directory: SignInDirectory::of(&config.ldap),
             },
             limits: Limits {
                 target_bytes: 8 << 10,

@@ -46,18 +46,22 @@ impl Issuer {
 
 /// Whether a URL is of this machine, whatever it is called in a network.
 pub(super) fn is_here(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
+    url.host().is_some_and(|host| is_this_machine(&host))
+}
+
+/// Whether a host is this machine, whatever it is called in a network.
+pub(crate) fn is_this_machine<S: AsRef<str>>(host: &Host<S>) -> bool {
+    match host {
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+        Host::Domain(name) => name.as_ref() == "localhost",
     }
 }
 
 /// Whether an address may be asked for keys. Addresses of this machine and of the link are never
 /// those of an issuer, but of what believes everybody that comes from there: consoles without a
 /// password, the metadata services of clouds.
-pub(super) fn may_be_asked(address: IpAddr) -> bool {
+pub(crate) fn may_be_asked(address: IpAddr) -> bool {
     let is_unfit = match address.to_canonical() {
         IpAddr::V4(address) => {
             address.is_loopback()

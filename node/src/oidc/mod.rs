@@ -12,6 +12,7 @@ mod login;
 
 pub(crate) use id_token::{IdToken, InvalidIdToken, Verified, audiences};
 pub use issuer::Issuer;
+pub(crate) use issuer::{is_this_machine, may_be_asked};
 pub(crate) use issuers::{Issuers, KeyError};
 pub use login::Provider;
 pub(crate) use login::{LoginError, Secrets as ProviderSecrets};

@@ -19,6 +19,7 @@
 //! ├── token-lifetimes  ""                    → Lifetimes (how long tokens may live)
 //! ├── session          session name          → Session
 //! ├── session-used     session name          → when it was last used (raised)
+//! ├── directory                              → NextLook (through the directory that people sign in by)
 //! ├── identity / {issuer}   subject          → user id (of an account somewhere else)
 //! ├── trust            rule number           → TrustRule
 //! ├── trust-by / {issuer}   rule number      → TrustRule (the same, found by whom it believes)
@@ -183,6 +184,10 @@ pub(in crate::registry) fn session_of_item(item: &[u8]) -> Option<SessionName> {
 
 pub(in crate::registry) fn user_identities(user: u64) -> Collection {
     users().at(user).at("identity")
+}
+
+pub(in crate::registry) fn directory() -> Key {
+    instance("directory").key("")
 }
 
 /// The accounts that an issuer speaks of.

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::App;
+use crate::registry::sign_in::directory;
 use crate::registry::storage::recount;
 use crate::registry::{audit, cleanup, ending, purge, trash, usage};
 
@@ -24,16 +25,21 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How often a node looks for what is to be counted anew.
 const RECOUNT_EVERY: Duration = Duration::from_secs(60);
 
+/// How often a node looks whether it is time to look through the directory that people sign in by.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// Runs until `stop`: writes when tokens and packages were last used and who was refused, takes apart
-/// what was deleted, gives cleanup policies their turns, forgets what has ended, takes apart
-/// what cannot be restored any more, and counts anew what is
-/// stored where that was not counted yet. Each goes on after a failure, at its next time; nothing depends on any being prompt.
+/// what was deleted, gives cleanup policies their turns, looks through the directory that people sign in
+/// by, forgets what has ended, takes apart what cannot be restored any more, and counts anew what is stored
+/// where that was not counted yet. Each goes on after a failure, at its next time; nothing depends on any
+/// being prompt.
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(
         write_usage(&app, &stop),
         tell_denials(&app, &stop),
         take_apart(&app, &stop),
         clean_up(&app, &stop),
+        look_through_directory(&app, &stop),
         forget(&app, &stop),
         recount(&app, &stop),
         empty_trash(&app, &stop)
@@ -75,6 +81,19 @@ async fn recount(app: &App, stop: &CancellationToken) {
     while let Some(done) = stop.run_until_cancelled(round()).await {
         if let Err(error) = done {
             warn!(error = ?error, "could not count anew what is stored; trying again later");
+        }
+    }
+}
+
+async fn look_through_directory(app: &App, stop: &CancellationToken) {
+    let round = async || {
+        tokio::time::sleep(LOOK_EVERY).await;
+        directory::look(app).await
+    };
+    // A round that is cut off has changed some of the users; the next turn does the others.
+    while let Some(looked) = stop.run_until_cancelled(round()).await {
+        if let Err(error) = looked {
+            warn!(error = ?error, "could not look through the directory; another node tries later");
         }
     }
 }

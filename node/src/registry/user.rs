@@ -12,7 +12,7 @@ use crate::registry::audit::{Act, tell};
 use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::names::Username;
 use crate::registry::reader::{Reader, next_entries};
-use crate::registry::sign_in::{self, Identity, session};
+use crate::registry::sign_in::{self, Identity, directory, session};
 use crate::registry::{keys, sequence, token};
 
 /// A user.
@@ -44,6 +44,8 @@ pub enum UserState {
     Active,
     /// None of its tokens holds.
     Blocked,
+    /// None of its tokens holds, until the directory knows it again.
+    Vanished,
 }
 
 impl Record for User {}
@@ -232,18 +234,24 @@ impl Authorised<Instance, Own> {
     }
 
     /// Lets a user's tokens hold, or not.
-    pub(crate) async fn set_state(&self, id: u64, state: UserState) -> Result<(), ApiError> {
+    pub(crate) async fn set_blocked(&self, id: u64, is_blocked: bool) -> Result<(), ApiError> {
         if self.caller().user().is_some_and(|own| own.id == id) {
             return Err(ApiError::forbidden("403 Forbidden: nobody blocks themselves"));
         }
         transact(self, async |mut txn: Txn, _| {
             let mut user = by_id(&mut txn, id).await?.ok_or_else(unknown)?;
-            let name = match state {
-                UserState::Active => "user.unblocked",
-                UserState::Blocked => "user.blocked",
+            if user.state == UserState::Vanished && !is_blocked && directory::is_linked(&mut txn, id).await? {
+                return Err(ApiError::forbidden(
+                    "403 Forbidden: the directory does not know this user; unlink it first, by DELETE \
+                     /users/:id/identities/ldap",
+                ));
+            }
+            let (name, state) = match is_blocked {
+                true => ("user.blocked", UserState::Blocked),
+                false => ("user.unblocked", UserState::Active),
             };
             let mut act = Act::new(name).to(user.username.as_str());
-            if state == UserState::Blocked {
+            if is_blocked {
                 // They stay ended when the user is let in again.
                 act = act.with("sessions ended", session::end_all(&mut txn, id).await?);
             }

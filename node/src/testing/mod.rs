@@ -11,6 +11,8 @@ pub(crate) mod clock;
 #[cfg(feature = "real-clients")]
 pub(crate) mod cluster;
 pub(crate) mod conformance;
+#[cfg(feature = "real-clients")]
+pub(crate) mod directory;
 mod hostile;
 pub(crate) mod issuer;
 pub(crate) mod matrix;

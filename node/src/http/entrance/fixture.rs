@@ -11,23 +11,23 @@ use tempfile::TempDir;
 use crate::http::entrance::certificate::Files;
 
 /// An authority that clients of a test trust.
-pub(in crate::http) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate, as a PEM file.
-    pub(in crate::http) certificate: String,
+    pub(crate) certificate: String,
 }
 
 /// What an authority gives: for `localhost` and `127.0.0.1`.
 #[derive(Clone)]
-pub(in crate::http) struct Issued {
+pub(crate) struct Issued {
     /// A PEM file, with the authority's certificate after the own one.
-    pub(in crate::http) certificate: String,
+    pub(crate) certificate: String,
     /// A PEM file of PKCS#8.
-    pub(in crate::http) key: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub(in crate::http) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params
             .distinguished_name
@@ -41,15 +41,15 @@ impl Authority {
         }
     }
 
-    pub(in crate::http) fn issue(&self) -> Issued {
+    pub(crate) fn issue(&self) -> Issued {
         self.issue_with(&PKCS_ECDSA_P256_SHA256, 2100)
     }
 
-    pub(in crate::http) fn issue_rsa(&self) -> Issued {
+    pub(crate) fn issue_rsa(&self) -> Issued {
         self.issue_with(&PKCS_RSA_SHA256, 2100)
     }
 
-    pub(in crate::http) fn issue_expired(&self) -> Issued {
+    pub(crate) fn issue_expired(&self) -> Issued {
         self.issue_with(&PKCS_ECDSA_P256_SHA256, 2020)
     }
 
@@ -69,7 +69,7 @@ impl Authority {
 }
 
 impl Issued {
-    pub(in crate::http) fn into_files(self) -> Folder {
+    pub(crate) fn into_files(self) -> Folder {
         let folder = Folder(tempfile::tempdir().unwrap());
         folder.write(&self);
         folder
@@ -77,19 +77,19 @@ impl Issued {
 }
 
 /// Where the files are, until it is dropped.
-pub(in crate::http) struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    pub(in crate::http) fn write(&self, issued: &Issued) {
+    pub(crate) fn write(&self, issued: &Issued) {
         std::fs::write(self.certificate(), &issued.certificate).unwrap();
         std::fs::write(self.key(), &issued.key).unwrap();
     }
 
-    pub(in crate::http) fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.0.path().join("certificate.pem")
     }
 
-    pub(in crate::http) fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.0.path().join("key.pem")
     }
 

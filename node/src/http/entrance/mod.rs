@@ -5,7 +5,7 @@
 
 mod certificate;
 #[cfg(test)]
-pub(in crate::http) mod fixture;
+pub(crate) mod fixture;
 mod proxy;
 mod tls;
 

@@ -7,6 +7,7 @@
 use cairn_cluster::record::Record;
 use cairn_cluster::{ReadError, Scan, Txn};
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use crate::auth::action::{Action, Own};
 use crate::http::error::ApiError;
@@ -16,7 +17,8 @@ use crate::registry::keys;
 use crate::registry::names::Username;
 use crate::registry::reader::Reader;
 use crate::registry::sequence::Number;
-use crate::registry::user::{self, NewUser, User};
+use crate::registry::sign_in::directory;
+use crate::registry::user::{self, NewUser, User, UserState};
 
 /// The longest name of an account.
 const MAX_SUBJECT_BYTES: usize = 255;
@@ -58,10 +60,30 @@ pub(crate) struct Terms {
     pub(crate) admin_group: Option<String>,
 }
 
+impl Person {
+    /// Whether somebody is in the group that everybody must be in.
+    pub(super) fn is_in_required_group(&self, terms: &Terms) -> bool {
+        let group = terms.required_group.as_ref();
+        group.is_none_or(|group| self.groups.contains(group))
+    }
+
+    /// Whether somebody administers, where a group says who does.
+    pub(super) fn administers(&self, terms: &Terms) -> Option<bool> {
+        let group = terms.admin_group.as_ref();
+        group.map(|group| self.groups.contains(group))
+    }
+}
+
 impl Terms {
     /// Whether the groups of somebody matter.
     pub(crate) fn ask_for_groups(&self) -> bool {
-        self.required_group.is_some() || self.admin_group.is_some()
+        !self.groups().is_empty()
+    }
+
+    /// The groups that matter.
+    pub(crate) fn groups(&self) -> Vec<&str> {
+        let groups = [&self.required_group, &self.admin_group];
+        groups.into_iter().flatten().map(String::as_str).collect()
     }
 }
 
@@ -83,13 +105,12 @@ pub(super) async fn admit(
     terms: &Terms,
     now: cairn_cluster::Timestamp,
 ) -> Result<(User, Option<Act>), ApiError> {
-    let is_in = |group: &String| person.groups.contains(group);
-    if !terms.required_group.as_ref().is_none_or(is_in) {
+    if !person.is_in_required_group(terms) {
         return Err(ApiError::forbidden(
             "403 Forbidden: this account is not in the group that may sign in",
         ));
     }
-    let admin = terms.admin_group.as_ref().map(is_in);
+    let admin = person.administers(terms);
     let Some(id) = user_of(txn, &person.identity).await? else {
         let user = create(txn, person, terms, admin.unwrap_or(false), now).await?;
         let act = Act::new("user.created")
@@ -100,13 +121,18 @@ pub(super) async fn admit(
         return Ok((user, Some(act)));
     };
     let mut user = user::by_id(txn, id).await?.ok_or_else(no_user)?;
-    let Some(admin) = admin.filter(|admin| *admin != user.admin) else {
+    let before = user.clone();
+    user.admin = admin.unwrap_or(user.admin);
+    if user.state == UserState::Vanished && person.identity.issuer == directory::ISSUER {
+        user.state = UserState::Active;
+    }
+    if user == before {
         return Ok((user, None));
-    };
+    }
     let act = Act::new("user.changed")
         .to(user.username.as_str())
-        .changing("admin", &user.admin, &admin);
-    user.admin = admin;
+        .changing("admin", &before.admin, &user.admin)
+        .changing("state", &before.state, &user.state);
     txn.put_record(&keys::users().key(id), &user);
     Ok((user, Some(act)))
 }
@@ -118,7 +144,12 @@ async fn create(
     admin: bool,
     now: cairn_cluster::Timestamp,
 ) -> Result<User, ApiError> {
+    let Identity { issuer, subject } = &person.identity;
     if !terms.auto_create {
+        info!(
+            issuer,
+            subject, "somebody was to sign in with whom no user is linked"
+        );
         return Err(no_user());
     }
     let Some(username) = &person.username else {
@@ -128,6 +159,10 @@ async fn create(
     };
     if user::by_name(txn, username).await?.is_some() {
         // It may be somebody else's.
+        info!(
+            issuer,
+            subject, "somebody was to sign in who is not linked with the user of that name"
+        );
         return Err(ApiError::forbidden(format!(
             "403 Forbidden: there is a user {} already that this account is not linked with; ask an administrator",
             username.as_str()

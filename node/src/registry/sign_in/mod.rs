@@ -6,6 +6,7 @@
 
 #[cfg(all(test, feature = "real-clients"))]
 mod client;
+pub(crate) mod directory;
 mod identity;
 mod password;
 mod provider;
@@ -77,7 +78,7 @@ enum Known {
         /// The same, hashed better.
         renewed: Option<PasswordHash>,
     },
-    /// Somebody whom a provider knows.
+    /// Somebody whom a provider or the directory knows.
     Person {
         person: Person,
         terms: Terms,
@@ -130,6 +131,16 @@ impl Visitor {
         let found = password::find(&mut snapshot.clone(), name).await?;
         let checked = password::check(&self.app, found, password).await?;
         let Some((user, stored, is_outgrown)) = checked else {
+            if let Some((person, terms)) = directory::ask(&self.app, name, password).await? {
+                attempt.succeeded();
+                let known = Known::Person {
+                    person,
+                    terms: terms.clone(),
+                    means: Means::Directory,
+                    shown: Vec::new(),
+                };
+                return self.begin(known).await.map_err(|error| self.refused(name, error));
+            }
             let wrong = match throttle.failed(self.address) {
                 None => ApiError::new(
                     ErrorKind::Unauthorized,
@@ -238,6 +249,12 @@ impl Visitor {
     /// Notes who was to be signed in, for the audit log. What is no name at all may be a password
     /// that was typed into the wrong field.
     fn refused(&self, name: &str, error: ApiError) -> ApiError {
+        if !matches!(
+            error.kind,
+            ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::TooManyRequests
+        ) {
+            return error;
+        }
         let name = match name.parse::<Username>() {
             Ok(name) => name.as_str().to_owned(),
             Err(_) => "somebody whose name cannot be one".into(),

@@ -9,7 +9,7 @@ use cairn_cluster::{Snapshot, Timestamp, Txn};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
-use super::{session, too_many};
+use super::{directory, session, too_many};
 use crate::app::App;
 use crate::auth::action::{ManageSelf, Own};
 use crate::auth::caller::{Basis, Caller, Identity, PasswordUse};
@@ -74,6 +74,9 @@ pub(super) async fn check(
     (user, stored): Found,
     password: &Password,
 ) -> Result<Option<(User, StoredPassword, bool)>, ApiError> {
+    if !app.http().auth.passwords {
+        return Ok(None);
+    }
     let hash = stored.as_ref().map(|stored| stored.hash.clone());
     let checked = app.passwords().check(password, hash).await?;
     let user = user.filter(|user| user.state == UserState::Active && !user.bot);
@@ -108,14 +111,17 @@ pub(in crate::registry) async fn for_packages(
     }
     let attempt = app.throttle().try_password(address, name).map_err(too_many)?;
     let found = find(snapshot, name).await?;
-    let Some((user, stored, _)) = check(app, found, &password).await? else {
+    let shown = match check(app, found, &password).await? {
+        Some((user, stored, _)) => Some(PasswordUse {
+            user: user.id,
+            set_at: Some(stored.set_at),
+        }),
+        None => directory::for_packages(app, snapshot, name, &password).await?,
+    };
+    let Some(shown) = shown else {
         return Ok(None);
     };
     attempt.succeeded();
-    let shown = PasswordUse {
-        user: user.id,
-        set_at: stored.set_at,
-    };
     app.right_passwords().0.insert(remembered, shown);
     caller_of(snapshot, &shown).await
 }
@@ -134,8 +140,14 @@ pub(in crate::registry) async fn caller_of<R: Reader>(
     reader: &mut R,
     shown: &PasswordUse,
 ) -> Result<Option<Caller>, ApiError> {
-    let stored: Option<StoredPassword> = reader.read(&keys::password(shown.user)).await?;
-    if stored.is_none_or(|stored| stored.set_at != shown.set_at) {
+    let holds = match shown.set_at {
+        Some(set_at) => {
+            let stored: Option<StoredPassword> = reader.read(&keys::password(shown.user)).await?;
+            stored.is_some_and(|stored| stored.set_at == set_at)
+        }
+        None => directory::is_linked(reader, shown.user).await?,
+    };
+    if !holds {
         return Ok(None);
     }
     let user = user::by_id(reader, shown.user).await?;

@@ -50,6 +50,8 @@ impl Record for Session {}
 pub(crate) enum Means {
     /// By a password that Cairn keeps.
     Password,
+    /// By the directory.
+    Directory,
     /// By an identity provider of this name.
     Provider(String),
 }
@@ -59,6 +61,7 @@ impl Means {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Password => "password",
+            Self::Directory => "ldap",
             Self::Provider(name) => name,
         }
     }

@@ -1,5 +1,7 @@
 //! People who sign in by passwords, and sessions of browsers.
 
+#[cfg(feature = "real-clients")]
+mod directory;
 mod providers;
 
 use std::io;
