@@ -10,7 +10,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use sha2::{Digest as _, Sha256};
 
 /// Far longer than anything here takes, so that a hang ends.
 const WATCHDOG: Duration = Duration::from_secs(180);
@@ -325,6 +327,28 @@ fn what_is_in_the_way_is_named() {
     );
 }
 
+/// Pushes an image without layers, under each of these tags.
+fn push_image(env: &Env, repository: &str, tags: &[&str]) {
+    let send = |method: &str, path: String, kind: &str, body: String| {
+        let url = format!("{}/v2/{repository}/{path}", env.nodes[0]);
+        let request = http().request(method.parse().unwrap(), url);
+        let request = request.basic_auth("root", Some(&env.token));
+        let answer = request.header("content-type", kind).body(body).send().unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().unwrap());
+    };
+    let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest("{}")));
+    let blob = format!("blobs/uploads/?digest={digest}");
+    send("POST", blob, "application/octet-stream", "{}".into());
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let body = serde_json::json!({
+        "schemaVersion": 2, "mediaType": manifest, "layers": [],
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": 2 },
+    });
+    for tag in tags {
+        send("PUT", format!("manifests/{tag}"), manifest, body.to_string());
+    }
+}
+
 /// Runs a command against the cluster of `dev`, and gives its exit code and what it printed.
 fn cairn(dev: &Dev, arguments: &[&str]) -> (i32, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_cairn"))
@@ -618,6 +642,44 @@ fn groups_projects_people_and_tokens_are_administered_by_commands_and_by_a_file(
         &["package", "list", "--project", "acme/demo"],
         0,
         &["there is nothing"],
+    );
+
+    push_image(&env, "acme/demo/app", &["v1", "v2", "v3"]);
+    let listed = check(&["image", "list", "--group", "acme"], 0, &["acme/demo/app"]);
+    let id = listed.lines().nth(1).unwrap().split(' ').next().unwrap();
+    let of_demo = |verb: &'static str, more: &[&'static str]| {
+        let command = [&["image", verb, id, "--project", "acme/demo"], more].concat();
+        check(&command, 0, &[])
+    };
+    assert!(of_demo("tags", &[]).contains("acme/demo/app:v2"));
+    of_demo("untag", &["v1"]);
+    of_demo("untag", &["--matching", "v[23]", "--except", "v3"]);
+    let left = of_demo("tags", &[]);
+    assert!(
+        left.contains(":v3") && !left.contains(":v1") && !left.contains(":v2"),
+        "{left}"
+    );
+    of_demo("delete", &[]);
+    assert!(!check(&["image", "list", "--project", "acme/demo"], 0, &[]).contains("acme/demo/app"));
+
+    check(
+        &["user", "set", "ann", "--name", "Ann B.", "--admin", "true"],
+        0,
+        &["changed ann"],
+    );
+    check(&["user", "list", "--search", "ann"], 0, &["Ann B.", "yes"]);
+    check(&["user", "set", "ann", "--admin", "false"], 0, &[]);
+    // There is no provider here; what is asked for is said.
+    check(
+        &["user", "link", "ann", "company", "42"],
+        1,
+        &["provider is not one"],
+    );
+    check(&["user", "link", "ann", "company"], 2, &["<SUBJECT>"]);
+    check(
+        &["user", "link", "ann", "company", "--remove"],
+        5,
+        &["Identity Not Found"],
     );
 
     let (_, ann) = cairn(&dev, &["token", "new", "laptop", "--user", "ann", "-o", "json"]);

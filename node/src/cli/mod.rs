@@ -17,6 +17,7 @@ mod disk;
 mod downloads;
 mod failure;
 mod group;
+mod image;
 mod member;
 mod openapi;
 mod output;
@@ -105,6 +106,9 @@ enum Command {
     /// Packages: what was published
     #[command(subcommand)]
     Package(package::Command),
+    /// Container images: repositories and tags
+    #[command(subcommand)]
+    Image(image::Command),
     /// Rules that protect packages, container repositories and tags
     #[command(subcommand)]
     Protect(protect::Command),
@@ -182,6 +186,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::User(command) => on_this_thread(user::run(command, output)),
         Command::Member(command) => on_this_thread(member::run(command, output)),
         Command::Package(command) => on_this_thread(package::run(command, output)),
+        Command::Image(command) => on_this_thread(image::run(command, output)),
         Command::Apply(arguments) => on_this_thread(apply::run(arguments, output)),
         Command::Completion(arguments) => {
             completion::print(&arguments, &mut Arguments::command());

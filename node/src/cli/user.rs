@@ -25,6 +25,10 @@ pub(super) enum Command {
     Create(Create),
     /// Shows who there is
     List(List),
+    /// Changes what is known of a user, and what the user may do
+    Set(Set),
+    /// Lets a user sign in at an identity provider, or no more
+    Link(Link),
     /// Sets a user's password, and ends all sessions of the user
     Password(Password),
     /// Lets no token, password or session of a user hold any more, on every node at once
@@ -59,6 +63,47 @@ pub(super) struct List {
     /// Only those who have this in their name or address
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Args)]
+pub(super) struct Set {
+    /// The name the user signs in with
+    username: String,
+
+    /// The name to show
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Where to write to the user
+    #[arg(long)]
+    email: Option<String>,
+
+    /// Whether the user may do everything
+    #[arg(long, value_name = "BOOL")]
+    admin: Option<bool>,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Args)]
+pub(super) struct Link {
+    /// The name the user signs in with
+    username: String,
+
+    /// The provider, as the configuration of the nodes names it
+    provider: String,
+
+    /// Who the user is there: the subject that the provider says
+    #[arg(required_unless_present = "remove")]
+    subject: Option<String>,
+
+    /// Ends it
+    #[arg(long, conflicts_with = "subject")]
+    remove: bool,
 
     #[command(flatten)]
     connection: Connection,
@@ -106,17 +151,34 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
                 .await?;
             output.show(&Rows::new(COLUMNS, users));
         }
+        Command::Set(arguments) => {
+            let client = arguments.connection.open()?;
+            let mut change = json!({});
+            for (field, value) in [
+                ("name", arguments.name.map(Value::from)),
+                ("email", arguments.email.map(Value::from)),
+                ("admin", arguments.admin.map(Value::from)),
+            ] {
+                if let Some(value) = value {
+                    change[field] = value;
+                }
+            }
+            let answer = set(&client, &arguments.username, &change).await?;
+            output.show(&Done::new(format!("changed {}", arguments.username), answer));
+        }
+        Command::Link(arguments) => {
+            let client = arguments.connection.open()?;
+            output.show(&link(&client, &arguments).await?);
+        }
         Command::Password(arguments) => {
             let client = arguments.connection.open()?;
-            let id = find(&client, &arguments.username).await?;
             let password = match arguments.stdin {
                 true => read_line().or_fail("read the password from standard input")?,
                 false => tokio::task::spawn_blocking(ask_twice)
                     .await
                     .or_fail("ask for the password")??,
             };
-            let body = json!({ "password": password });
-            let answer: Value = client.put(&format!("/api/v4/users/{id}"), &body).await?;
+            let answer = set(&client, &arguments.username, &json!({ "password": password })).await?;
             let sentence = format!("set the password of {}; all sessions ended", arguments.username);
             output.show(&Done::new(sentence, answer));
         }
@@ -167,6 +229,30 @@ async fn create(client: &Client, new: &Create) -> Result<Value, Failure> {
     let body = json!({ "username": new.username, "name": name, "email": new.email, "admin": new.admin });
     let made = client.post("/api/v4/users", &body).await;
     made.map_err(|failure| failure.context(format_args!("cannot make user {}", new.username)))
+}
+
+async fn set(client: &Client, username: &str, change: &Value) -> Result<Value, Failure> {
+    let id = find(client, username).await?;
+    client.put(&format!("/api/v4/users/{id}"), change).await
+}
+
+async fn link(client: &Client, arguments: &Link) -> Result<Done, Failure> {
+    let (username, provider) = (&arguments.username, &arguments.provider);
+    if let Some(subject) = &arguments.subject {
+        let change = json!({ "provider": provider, "extern_uid": subject });
+        let answer = set(client, username, &change).await?;
+        return Ok(Done::new(
+            format!("{username} signs in at {provider} as {subject}"),
+            answer,
+        ));
+    }
+    let id = find(client, username).await?;
+    let path = format!("/api/v4/users/{id}/identities/{}", encode_path(provider));
+    client.give_up(&path).await?;
+    Ok(Done::new(
+        format!("{username} signs in at {provider} no more"),
+        json!({}),
+    ))
 }
 
 async fn set_state(arguments: &Named, verb: &str, output: Output) -> Result<(), Failure> {
