@@ -30,6 +30,13 @@ pub struct Scale {
     pub metadata_bytes: u64,
     /// How often the leader is killed.
     pub leaders_killed: usize,
+    /// How many versions a package has when publishing the next ones is timed: each more than the one
+    /// before and [`Scale::timed`] together.
+    pub growth: Vec<u64>,
+    /// How many packages a project has when publishing the next ones is timed.
+    pub packages: u64,
+    /// How many are published then, one after the other.
+    pub timed: u64,
 }
 
 impl Scale {
@@ -46,6 +53,9 @@ impl Scale {
             stored: (32, 32 * MIB),
             metadata_bytes: 5 * GIB,
             leaders_killed: 20,
+            growth: vec![10, 1000, 10_000],
+            packages: 10_000,
+            timed: 300,
         }
     }
 
@@ -62,6 +72,9 @@ impl Scale {
             stored: (16, 8 * MIB),
             metadata_bytes: 512 * MIB,
             leaders_killed: 3,
+            growth: vec![10, 200],
+            packages: 200,
+            timed: 50,
         }
     }
 
@@ -78,6 +91,9 @@ impl Scale {
             stored: (4, 3 * MIB),
             metadata_bytes: 16 * MIB,
             leaders_killed: 1,
+            growth: vec![1, 5],
+            packages: 4,
+            timed: 2,
         }
     }
 }

@@ -84,6 +84,25 @@ async fn what_losses_and_changes_cost_is_measured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_growth_costs_is_measured() {
+    let table = measured(vec![Measure::Growth]).await;
+    let text = table.to_string();
+    for format in ["generic", "npm", "pypi", "cargo"] {
+        for expected in [
+            "publish, 1 versions there",
+            "publish, 5 versions there",
+            "publish of a new package, 4 packages there",
+        ] {
+            let expected = format!("{format} {expected}");
+            assert!(text.contains(&expected), "no {expected} in:\n{text}");
+        }
+    }
+    for expected in ["npm index, 5 versions", "cargo index unchanged, 5 versions"] {
+        assert!(text.contains(expected), "no {expected} in:\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_it_takes_a_node_to_catch_up_is_measured() {
     let table = measured(vec![Measure::CatchUp]).await;
     let text = table.to_string();

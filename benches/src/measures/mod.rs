@@ -2,6 +2,7 @@
 
 mod blob;
 mod catch_up;
+mod growth;
 mod heal;
 mod image;
 mod kv;
@@ -26,6 +27,8 @@ pub enum Measure {
     Upload,
     /// Blobs, with all nodes and with one of them dead.
     Blob,
+    /// Whether publishing costs more, the more there is; only when it is asked for.
+    Growth,
     /// What losses and changes of nodes cost; only when it is asked for.
     Heal,
     /// What it takes a node to catch up with a lot of metadata; only when it is asked for.
@@ -35,10 +38,11 @@ pub enum Measure {
 impl Measure {
     /// All, in the order in which they are run: `Blob` leaves a node dead, `Heal` and `CatchUp` have
     /// clusters of their own.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Kv,
         Self::Npm,
         Self::Oci,
+        Self::Growth,
         Self::Upload,
         Self::Blob,
         Self::Heal,
@@ -48,7 +52,7 @@ impl Measure {
     /// Whether it is to be run, when these are asked for.
     pub(crate) fn is_wanted(self, only: &[Self]) -> bool {
         match only.is_empty() {
-            true => !matches!(self, Self::Heal | Self::CatchUp),
+            true => !matches!(self, Self::Growth | Self::Heal | Self::CatchUp),
             false => only.contains(&self),
         }
     }
@@ -60,6 +64,7 @@ impl Measure {
             Self::Kv => Box::pin(kv::measure(bench)).await,
             Self::Npm => Box::pin(npm::measure(bench)).await,
             Self::Oci => Box::pin(oci::measure(bench)).await,
+            Self::Growth => Box::pin(growth::measure(bench)).await,
             Self::Upload => Box::pin(upload::measure(bench)).await,
             Self::Blob => Box::pin(blob::measure(bench)).await,
             Self::Heal => Box::pin(heal::measure(bench)).await,

@@ -1,0 +1,173 @@
+//! Whether publishing and reading an index cost more, the more there is: of one package, with few
+//! versions and with many, and in a project with many packages.
+
+mod formats;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hyper::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
+use hyper::{Method, StatusCode};
+
+use self::formats::{FORMATS, Format};
+use crate::bench::{Bench, Loaded, say};
+use crate::load::{Load, nothing, request, whole};
+use crate::table::{Aim, Figure, Limit, Row};
+
+/// Connections that publish what is not timed.
+const PUBLISHERS: usize = 32;
+
+/// Connections that read.
+const READERS: usize = 16;
+
+/// Which part of the pace with few versions the pace with many should keep: each takes 1.5 times as long at most.
+const AIM: Aim = Aim::Ratio(1.0 / 1.5);
+
+/// Longer than anything that is of a fixed number of requests.
+const NO_END: Duration = Duration::from_secs(3600);
+
+pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
+    for format in FORMATS {
+        say(format_args!("growth of {}", format.name));
+        versions(bench, format)
+            .await
+            .with_context(|| format!("versions of {}", format.name))?;
+        packages(bench, format)
+            .await
+            .with_context(|| format!("packages of {}", format.name))?;
+    }
+    Ok(())
+}
+
+/// One package, with more and more versions.
+async fn versions(bench: &mut Bench, format: &'static Format) -> anyhow::Result<()> {
+    let (sizes, timed) = (bench.scale.growth.clone(), bench.scale.timed);
+    let mut there = 0;
+    let mut few: Option<Vec<f64>> = None;
+    for (at, size) in sizes.iter().enumerate() {
+        let (name, is_last) = (format.name, at + 1 == sizes.len());
+        let version = |number| ("growth".to_owned(), number);
+        publish(bench, format, PUBLISHERS, there..*size, version).await?;
+        there = *size + timed;
+        let published = publish(bench, format, 1, *size..there, version).await?;
+        let mut measured = vec![(
+            format!("{name} publish, {size} versions there"),
+            published,
+            is_last,
+        )];
+        if let Some(index) = format.index {
+            let index = index("growth");
+            let etag = etag(bench, format, &index).await?;
+            let unchanged = read(bench, format, &index, Some(etag)).await?;
+            let whole = read(bench, format, &index, None).await?;
+            // A whole index is larger when more is in it; all else should not notice.
+            measured.push((
+                format!("{name} index unchanged, {size} versions"),
+                unchanged,
+                is_last,
+            ));
+            measured.push((format!("{name} index, {size} versions"), whole, false));
+        }
+        let paces = measured.iter().map(|(_, loaded, _)| loaded.outcome.per_second());
+        let paces: Vec<f64> = paces.collect();
+        for (part, (what, loaded, has_aim)) in measured.into_iter().enumerate() {
+            let few = few.as_ref().map(|few| few[part]);
+            bench.add(row(what, &loaded, few, has_aim));
+        }
+        few.get_or_insert(paces);
+    }
+    Ok(())
+}
+
+/// More and more packages of one version each.
+async fn packages(bench: &mut Bench, format: &'static Format) -> anyhow::Result<()> {
+    let (many, timed) = (bench.scale.packages, bench.scale.timed);
+    let package = |number| (format!("package-{number}"), 0);
+    let few = publish(bench, format, 1, 0..timed, package).await?;
+    publish(bench, format, PUBLISHERS, timed..many, package).await?;
+    let published = publish(bench, format, 1, many..many + timed, package).await?;
+    let what = |there| format!("{} publish of a new package, {there} packages there", format.name);
+    bench.add(row(what(0), &few, None, false));
+    bench.add(row(what(many), &published, Some(few.outcome.per_second()), true));
+    Ok(())
+}
+
+fn row(what: String, loaded: &Loaded, few: Option<f64>, has_aim: bool) -> Row {
+    Row {
+        latency: Some(loaded.latency()),
+        limit: few.map(|pace| Limit {
+            what: "with few",
+            figure: Figure::PerSecond(pace),
+        }),
+        aim: has_aim.then_some(AIM),
+        cost: Some(loaded.per_request()),
+        ..Row::new(what, Figure::PerSecond(loaded.outcome.per_second()))
+    }
+}
+
+/// Publishes these numbers, each as the package and version that `what` says.
+async fn publish(
+    bench: &Bench,
+    format: &'static Format,
+    connections: usize,
+    numbers: std::ops::Range<u64>,
+    what: impl Fn(u64) -> (String, u64) + Send + Sync + 'static,
+) -> anyhow::Result<Loaded> {
+    let hosts = bench.hosts();
+    let load = Load {
+        hosts: &hosts,
+        connections,
+        window: NO_END,
+        requests: numbers.end - numbers.start,
+        expected: format.published,
+    };
+    let authorization = format.authorization(bench.cluster.token());
+    bench
+        .load(&load, move |at| {
+            let (package, version) = what(numbers.start + at);
+            let sent = (format.publish)(&package, version);
+            request(sent.method, &sent.target, Some(&authorization))
+                .header(CONTENT_TYPE, sent.content_type)
+                .body(whole(sent.body))
+        })
+        .await
+}
+
+async fn read(
+    bench: &Bench,
+    format: &'static Format,
+    index: &str,
+    etag: Option<String>,
+) -> anyhow::Result<Loaded> {
+    let hosts = bench.hosts();
+    let load = |window| Load {
+        hosts: &hosts,
+        connections: READERS,
+        window,
+        requests: u64::MAX,
+        expected: match etag {
+            Some(_) => StatusCode::NOT_MODIFIED,
+            None => StatusCode::OK,
+        },
+    };
+    let authorization = format.authorization(bench.cluster.token());
+    let (index, etag) = (index.to_owned(), etag.clone());
+    let make = move |_| {
+        let mut builder = request(Method::GET, &index, Some(&authorization)).header(ACCEPT, format.accept);
+        if let Some(etag) = &etag {
+            builder = builder.header(IF_NONE_MATCH, etag);
+        }
+        builder.body(nothing())
+    };
+    // What is asked for is hot when it is measured.
+    bench.load(&load(bench.scale.window / 5), make.clone()).await?;
+    bench.load(&load(bench.scale.window), make).await
+}
+
+async fn etag(bench: &Bench, format: &Format, index: &str) -> anyhow::Result<String> {
+    let request = bench.client.get(bench.url(index)).header("accept", format.accept);
+    let authorization = format.authorization(bench.cluster.token());
+    let answer = request.header("authorization", authorization).send().await?;
+    let etag = answer.error_for_status()?.headers().get("etag").cloned();
+    Ok(etag.context("the index has no entity tag")?.to_str()?.to_owned())
+}

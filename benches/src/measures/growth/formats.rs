@@ -1,0 +1,186 @@
+//! What the clients of each format send to publish, and where they read what there is.
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::{Method, StatusCode};
+use serde_json::json;
+
+/// A format, as those who publish and install meet it.
+pub(super) struct Format {
+    pub(super) name: &'static str,
+    /// The version of this number of a package.
+    pub(super) publish: fn(package: &str, number: u64) -> Publication,
+    /// How that is answered.
+    pub(super) published: StatusCode,
+    /// The path of the index of a package, if clients read one.
+    pub(super) index: Option<fn(package: &str) -> String>,
+    /// What clients accept when they read it.
+    pub(super) accept: &'static str,
+    scheme: Scheme,
+}
+
+/// How a token is sent.
+enum Scheme {
+    Basic,
+    Bearer,
+    /// As it is.
+    Raw,
+}
+
+/// A request that publishes.
+pub(super) struct Publication {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
+}
+
+impl Format {
+    /// The header with which its clients send a token.
+    pub(super) fn authorization(&self, token: &str) -> String {
+        match self.scheme {
+            Scheme::Basic => format!("Basic {}", BASE64.encode(format!("__token__:{token}").as_bytes())),
+            Scheme::Bearer => format!("Bearer {token}"),
+            Scheme::Raw => token.to_owned(),
+        }
+    }
+}
+
+/// All that are measured.
+pub(super) static FORMATS: &[Format] = &[
+    Format {
+        name: "generic",
+        publish: generic,
+        published: StatusCode::CREATED,
+        index: None,
+        accept: "application/json",
+        scheme: Scheme::Bearer,
+    },
+    Format {
+        name: "npm",
+        publish: npm,
+        published: StatusCode::CREATED,
+        index: Some(|package| format!("/api/v4/projects/1/packages/npm/{package}")),
+        accept: "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*",
+        scheme: Scheme::Bearer,
+    },
+    Format {
+        name: "pypi",
+        publish: pypi,
+        published: StatusCode::OK,
+        index: Some(|package| format!("/api/v4/projects/1/packages/pypi/simple/{package}/")),
+        accept: "application/vnd.pypi.simple.v1+json",
+        scheme: Scheme::Basic,
+    },
+    Format {
+        name: "cargo",
+        publish: cargo,
+        published: StatusCode::OK,
+        index: Some(|package| {
+            let (first, second) = (&package[..2], &package[2..4]);
+            format!("/api/v4/projects/1/packages/cargo/index/{first}/{second}/{package}")
+        }),
+        accept: "*/*",
+        scheme: Scheme::Raw,
+    },
+];
+
+/// A tar archive of small files, compressed.
+fn tar_gz(files: &[(String, String)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (path, text) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        let added = archive.append_data(&mut header, path, text.as_bytes());
+        added.expect("memory takes all bytes, and the paths are short");
+    }
+    let ended = archive.into_inner().and_then(GzEncoder::finish);
+    ended.expect("memory takes all bytes")
+}
+
+fn generic(package: &str, number: u64) -> Publication {
+    Publication {
+        method: Method::PUT,
+        target: format!("/api/v4/projects/1/packages/generic/{package}/1.{number}.0/file.txt"),
+        content_type: "application/octet-stream",
+        body: format!("{package} {number}").into(),
+    }
+}
+
+fn npm(package: &str, number: u64) -> Publication {
+    let version = format!("1.{number}.0");
+    let manifest = json!({ "name": package, "version": version, "dependencies": { "left": "^1.0.0" } });
+    let tarball = tar_gz(&[("package/package.json".into(), manifest.to_string())]);
+    let document = json!({
+        "_id": package, "name": package, "dist-tags": { "latest": version },
+        "versions": { version.clone(): manifest },
+        "_attachments": { format!("{package}-{version}.tgz"): {
+            "content_type": "application/octet-stream",
+            "data": BASE64.encode(&tarball),
+            "length": tarball.len(),
+        }},
+    });
+    Publication {
+        method: Method::PUT,
+        target: format!("/api/v4/projects/1/packages/npm/{package}"),
+        content_type: "application/json",
+        body: document.to_string().into(),
+    }
+}
+
+fn pypi(package: &str, number: u64) -> Publication {
+    let version = format!("1.{number}.0");
+    let stem = format!("{}-{version}", package.replace('-', "_"));
+    let metadata = format!("Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n");
+    let sdist = tar_gz(&[(format!("{stem}/PKG-INFO"), metadata)]);
+    let mut body = Vec::new();
+    for (name, value) in [
+        (":action", "file_upload"),
+        ("metadata_version", "2.1"),
+        ("name", package),
+        ("version", &version),
+        ("filetype", "sdist"),
+    ] {
+        let part = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        body.extend_from_slice(part.as_bytes());
+    }
+    let file = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{stem}.tar.gz\"\r\n\r\n"
+    );
+    body.extend_from_slice(file.as_bytes());
+    body.extend_from_slice(&sdist);
+    body.extend_from_slice(b"\r\n--b--\r\n");
+    Publication {
+        method: Method::POST,
+        target: "/api/v4/projects/1/packages/pypi".into(),
+        content_type: "multipart/form-data; boundary=b",
+        body: body.into(),
+    }
+}
+
+fn cargo(package: &str, number: u64) -> Publication {
+    let version = format!("1.{number}.0");
+    let manifest = format!("[package]\nname = \"{package}\"\nversion = \"{version}\"\nedition = \"2021\"\n");
+    let artifact = tar_gz(&[
+        (format!("{package}-{version}/Cargo.toml"), manifest),
+        (format!("{package}-{version}/src/lib.rs"), String::new()),
+    ]);
+    let metadata = json!({
+        "name": package, "vers": version, "deps": [], "features": {}, "authors": [],
+        "description": "measured", "license": "MIT", "keywords": [], "categories": [], "badges": {},
+    });
+    let mut body = Vec::new();
+    for part in [metadata.to_string().as_bytes(), &artifact] {
+        body.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        body.extend_from_slice(part);
+    }
+    Publication {
+        method: Method::PUT,
+        target: "/api/v4/projects/1/packages/cargo/api/v1/crates/new".into(),
+        content_type: "application/octet-stream",
+        body: body.into(),
+    }
+}
