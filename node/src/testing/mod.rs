@@ -136,6 +136,12 @@ impl TestNode {
         }
     }
 
+    /// Has the audit log be told who was refused.
+    pub(crate) async fn tell_refusals(&self) {
+        let told = self.app.denials().tell(&self.kv, self.app.store().now());
+        told.await.unwrap();
+    }
+
     /// The state of the handlers.
     pub(crate) fn app(&self) -> &App {
         &self.app

@@ -20,11 +20,6 @@ fn told(events: &[Value]) -> Vec<(&str, &str)> {
     each.collect()
 }
 
-async fn tell_refusals(node: &TestNode) {
-    let app = node.app();
-    app.denials().tell(node.kv(), app.store().now()).await.unwrap();
-}
-
 #[tokio::test]
 async fn every_change_is_told_with_who_made_it() {
     let node = TestNode::start().await;
@@ -202,8 +197,8 @@ async fn who_was_refused_is_told_once_with_how_often() {
         .await
         .expect(404);
     node.get(target).send().await.expect(401);
-    tell_refusals(&node).await;
-    tell_refusals(&node).await;
+    node.tell_refusals().await;
+    node.tell_refusals().await;
     let refused = events(&node, "/audit_events?event_name=refused", "root").await;
     let mut shown: Vec<_> = refused
         .iter()
@@ -243,7 +238,7 @@ async fn nobody_can_fill_the_log_by_being_refused() {
             .await
             .expect(403);
     }
-    tell_refusals(&node).await;
+    node.tell_refusals().await;
     let path = "/audit_events?event_name=refused&pagination=keyset&per_page=100";
     let newest = events(&node, path, "root").await;
     let others = newest
@@ -332,7 +327,7 @@ async fn the_log_holds_together_and_has_no_secrets() {
         .send()
         .await
         .expect(401);
-    tell_refusals(&node).await;
+    node.tell_refusals().await;
     publish(&node, 1, "tool/1.0/tool.bin").await;
 
     let log = "/api/cairn/v1/audit_log";

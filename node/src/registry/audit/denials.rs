@@ -126,6 +126,8 @@ impl Trail {
             return None;
         }
         match status {
+            // Some protocols have other words for it.
+            _ if self.0.tried.get().is_some() && status.is_client_error() => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {}
             StatusCode::NOT_FOUND if hidden.load(Ordering::Relaxed) => {}
             _ => return None,

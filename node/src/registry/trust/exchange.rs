@@ -158,6 +158,9 @@ impl<'a> Exchange<'a> {
             Err(refusal @ (Refusal::Failed(_) | Refusal::IssuerAway)) => Err(refusal),
             Err(refusal) => {
                 info!(%refusal, "refused an ID token");
+                if let Some(trail) = &self.trail {
+                    trail.failed(self.address, format!("let in a job: {refusal}"));
+                }
                 Err(self.counted(refusal))
             }
             made => made,
