@@ -696,6 +696,27 @@ fn groups_projects_people_and_tokens_are_administered_by_commands_and_by_a_file(
         2,
         &["unexpected argument"],
     );
+    check(&["session", "list"], 0, &["there is nothing"]);
+    let node = &env.nodes[0];
+    let password = serde_json::json!({ "password": "correct horse battery" });
+    let set = http()
+        .put(format!("{node}/api/v4/users/1"))
+        .header("PRIVATE-TOKEN", &env.token);
+    assert!(set.json(&password).send().unwrap().status().is_success());
+    let signing_in = serde_json::json!({ "username": "root", "password": "correct horse battery" });
+    let signed_in = http()
+        .post(format!("{node}/api/cairn/v1/session"))
+        .json(&signing_in);
+    assert_eq!(signed_in.send().unwrap().status(), 201);
+    let sessions = check(
+        &["session", "list"],
+        0,
+        &["SIGNED IN BY", "password", "127.0.0.1"],
+    );
+    let id = sessions.lines().nth(1).unwrap().split(' ').next().unwrap();
+    check(&["session", "end", id], 0, &["ended session"]);
+    check(&["session", "end", id], 5, &["404 Session Not Found"]);
+    check(&["session", "list"], 0, &["there is nothing"]);
     check(&["user", "block", "ann"], 0, &["blocked ann"]);
     check(
         &["member", "remove", "ann", "--project", "tools/app"],

@@ -176,6 +176,7 @@ fn path_parameter(name: &str, path: &str) -> Option<Value> {
         ),
         "user_id" => (number(), "The number of the user."),
         "token_id" => (number(), "The number of the token."),
+        "session_id" => (text(), "The id of the session, as the list shows it."),
         "event_id" => (number(), "The number of the event."),
         "rule_id" => (number(), "The number of the rule."),
         "provider" => (text(), "The name of the identity provider in the configuration."),
@@ -238,7 +239,7 @@ fn tag_description(name: Option<&str>) -> &'static str {
     match name.unwrap_or_default() {
         "Instance" => "This document, the version, and what holds for the whole instance.",
         "Users" => "Who there is.",
-        "Sessions" => "How people sign in at a browser, and out again.",
+        "Sessions" => "How people sign in at a browser, and out again, and where they are signed in.",
         "Personal access tokens" => "Tokens of users, for all that they may do.",
         "Groups" => "Groups form a tree, and hold projects.",
         "Projects" => "Projects hold packages and images.",

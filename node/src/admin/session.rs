@@ -1,10 +1,11 @@
-//! `/api/cairn/v1/session`: how a person signs in at a browser, and out again.
+//! `/api/cairn/v1/session`: how a person signs in at a browser, and out again; `/api/cairn/v1/user/sessions`:
+//! where else somebody is signed in.
 //!
 //! JSON alone, so that no form of another site can send it. The session is a cookie, which the
 //! management API takes from our own pages where a request has no token; package routes never do.
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::get_with;
+use aide::axum::routing::{delete_with, get_with};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -24,7 +25,7 @@ use crate::http::form::Query;
 use crate::http::host::BaseUrl;
 use crate::http::rest::{Nothing, Path, about, about_giving};
 use crate::http::settings::SignInProvider;
-use crate::registry::sign_in::{Returned, Session, SignedIn, Visitor};
+use crate::registry::sign_in::{OwnSession, Returned, Session, SignedIn, Visitor};
 use crate::registry::time::iso;
 use crate::registry::user::User;
 
@@ -46,6 +47,20 @@ pub(super) fn routes() -> ApiRouter<App> {
             .delete_with(
                 sign_out,
                 about_giving::<204, NoContent>("signOut", "Ends the session that is asked with"),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/user/sessions",
+            get_with(
+                list,
+                about("listOwnSessions", "Lists one's own sessions, the newest first"),
+            ),
+        )
+        .api_route(
+            "/api/cairn/v1/user/sessions/{session_id}",
+            delete_with(
+                end,
+                about_giving::<204, NoContent>("endOwnSession", "Ends one of one's own sessions"),
             ),
         )
         .api_route(
@@ -94,12 +109,55 @@ struct ShownSession {
 fn shown(user: &User, session: Option<&Session>, base_url: &BaseUrl) -> Shown {
     Shown {
         user: whole(user, base_url),
-        session: session.map(|session| ShownSession {
+        session: session.map(ShownSession::of),
+    }
+}
+
+impl ShownSession {
+    fn of(session: &Session) -> Self {
+        Self {
             signed_in_by: session.by.name().to_string(),
             began_at: iso(session.begun_at),
             ends_at: iso(session.ends_at),
-        }),
+        }
     }
+}
+
+/// One of one's own sessions.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OwnSession")]
+struct ShownOwn {
+    id: String,
+    #[serde(flatten)]
+    session: ShownSession,
+    /// To about ten minutes.
+    last_used_at: String,
+    /// From where it began.
+    address: Option<String>,
+    /// Whether it is the one that is asked with.
+    current: bool,
+}
+
+async fn list(instance: Authorised<Instance, See>) -> Result<Json<Vec<ShownOwn>>, ApiError> {
+    let row = |own: OwnSession| ShownOwn {
+        id: own.id,
+        last_used_at: iso(own.used_at),
+        address: own.session.from.map(|address| address.to_string()),
+        current: own.is_current,
+        session: ShownSession::of(&own.session),
+    };
+    let sessions = instance.own_sessions().await?;
+    Ok(Json(sessions.into_iter().map(row).collect()))
+}
+
+async fn end(
+    instance: Authorised<Instance, ManageSelf>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    Ok(match instance.end_own_session(&id).await? {
+        true => signed_out().into_response(),
+        false => StatusCode::NO_CONTENT.into_response(),
+    })
 }
 
 /// Who the caller is, and by what session, if by one.
@@ -240,6 +298,11 @@ fn away() -> impl IntoResponseParts {
 
 async fn sign_out(instance: Authorised<Instance, ManageSelf>) -> Result<Response, ApiError> {
     instance.end_session().await?;
+    Ok(signed_out().into_response())
+}
+
+/// The answer to a browser whose session has ended.
+fn signed_out() -> impl IntoResponse {
     let forget = [(header::SET_COOKIE, forget_cookie(COOKIE_NAME))];
-    Ok((StatusCode::NO_CONTENT, forget).into_response())
+    (StatusCode::NO_CONTENT, forget)
 }

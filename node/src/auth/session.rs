@@ -11,7 +11,7 @@ use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use cookie::{Cookie, SameSite};
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -19,6 +19,9 @@ use crate::http::host::BaseUrl;
 
 /// The prefix has browsers refuse it from another host, or without TLS.
 pub(crate) const COOKIE_NAME: &str = "__Host-cairn-session";
+
+/// So much of a name tells the sessions of one user from each other.
+const SHORT_BYTES: usize = 8;
 
 /// What a browser keeps. Never logged, never stored.
 #[derive(Clone)]
@@ -74,6 +77,14 @@ pub(crate) enum Sent {
     Id(SessionId),
     /// One that cannot, or two.
     Unfit,
+}
+
+impl SessionName {
+    /// What its user calls it by: a part of it, which names nothing in the store.
+    pub(crate) fn short(&self) -> String {
+        let (part, _) = self.0.split_at(SHORT_BYTES);
+        HEXLOWER.encode(part)
+    }
 }
 
 impl SessionKey {

@@ -29,6 +29,7 @@ mod quota;
 mod restore;
 mod rows;
 mod serve;
+mod session;
 mod table;
 mod token;
 mod trust;
@@ -127,6 +128,9 @@ enum Command {
     Quota(quota::Command),
     /// What is stored, by format, user or project
     Usage(usage::Arguments),
+    /// One's own sessions: the browsers that one is signed in at
+    #[command(subcommand)]
+    Session(session::Command),
     /// Tokens, with which clients sign in
     #[command(subcommand)]
     Token(token::Command),
@@ -182,6 +186,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Adoption(arguments) => on_this_thread(downloads::adoption(arguments, output)),
         Command::Quota(command) => on_this_thread(quota::run(command, output)),
         Command::Usage(arguments) => on_this_thread(usage::run(arguments, output)),
+        Command::Session(command) => on_this_thread(session::run(command, output)),
         Command::Token(command) => on_this_thread(token::run(command, output)),
         Command::User(command) => on_this_thread(user::run(command, output)),
         Command::Member(command) => on_this_thread(member::run(command, output)),

@@ -41,7 +41,7 @@ pub(crate) use identity::{Identity, Terms};
 pub(crate) use password::RightPasswords;
 pub(in crate::registry) use password::{StoredPassword, caller_of, for_packages, set as set_password};
 pub(crate) use provider::Returned;
-pub(crate) use session::{Means, Session};
+pub(crate) use session::{Means, OwnSession, Session};
 
 use identity::Person;
 

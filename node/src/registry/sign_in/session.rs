@@ -44,6 +44,18 @@ pub(crate) struct Session {
 
 impl Record for Session {}
 
+/// A session, as its user is shown it.
+pub(crate) struct OwnSession {
+    /// What the user calls it by.
+    pub(crate) id: String,
+    /// How it began, and when it ends.
+    pub(crate) session: Session,
+    /// When it was last used, to about ten minutes.
+    pub(crate) used_at: Timestamp,
+    /// Whether the request came with it.
+    pub(crate) is_current: bool,
+}
+
 /// How somebody signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,14 +137,12 @@ pub(in crate::registry) async fn identify(
     let Some(session) = find(snapshot, &name, store.now()).await? else {
         return Ok(None);
     };
-    let used = keys::session_used(&name);
-    let used_at = Timestamp(snapshot.number(&used).await?).max(session.begun_at);
-    if used_at.plus(app.http().auth.session_idle) <= store.now() {
+    if used_at(app, snapshot, &name, &session).await?.is_none() {
         return Ok(None);
     }
     let caller = caller_of(snapshot, name, &session).await?;
     if caller.is_some() {
-        store.session_used(&used);
+        store.session_used(&keys::session_used(&name));
     }
     Ok(caller)
 }
@@ -156,6 +166,19 @@ async fn find<R: Reader>(
 ) -> Result<Option<Session>, ReadError> {
     let session: Option<Session> = reader.read(&keys::session(name)).await?;
     Ok(session.filter(|session| now < session.ends_at))
+}
+
+/// When a session was last used; none if that is so long ago that it has ended.
+async fn used_at(
+    app: &App,
+    snapshot: &Snapshot,
+    name: &SessionName,
+    session: &Session,
+) -> Result<Option<Timestamp>, ReadError> {
+    let noted = Timestamp(snapshot.number(&keys::session_used(name)).await?);
+    let used_at = noted.max(session.begun_at);
+    let ends_at = used_at.plus(app.http().auth.session_idle);
+    Ok((app.store().now() < ends_at).then_some(used_at))
 }
 
 async fn caller_of<R: Reader>(
@@ -187,9 +210,53 @@ impl<A: Action> Authorised<Instance, A> {
             None => Ok(None),
         }
     }
+
+    /// The sessions of the caller, the newest first.
+    pub(crate) async fn own_sessions(&self) -> Result<Vec<OwnSession>, ApiError> {
+        let app = self.access().app();
+        let snapshot = self.snapshot();
+        let list = keys::user_sessions(self.access().signed_in()?.id);
+        let all = snapshot.scan(Scan::of(&list)).await?;
+        let mut own = Vec::new();
+        for name in all
+            .iter()
+            .rev()
+            .filter_map(|entry| keys::session_of_item(&entry.item))
+        {
+            let Some(session) = find(&mut snapshot.clone(), &name, self.now()).await? else {
+                continue;
+            };
+            if let Some(used_at) = used_at(app, snapshot, &name, &session).await? {
+                own.push(OwnSession {
+                    id: name.short(),
+                    session,
+                    used_at,
+                    is_current: self.session_name() == Some(name),
+                });
+            }
+        }
+        Ok(own)
+    }
 }
 
 impl Authorised<Instance, ManageSelf> {
+    /// Ends a session of the caller; says whether it is the one that the request came with.
+    pub(crate) async fn end_own_session(&self, id: &str) -> Result<bool, ApiError> {
+        let user = self.access().signed_in()?;
+        transact(self, async |mut txn: Txn, _| {
+            let all = txn.scan(Scan::of(&keys::user_sessions(user.id))).await?;
+            let mut names = all.iter().filter_map(|entry| keys::session_of_item(&entry.item));
+            let Some(name) = names.find(|name| name.short() == id) else {
+                return Err(ApiError::not_found("404 Session Not Found"));
+            };
+            end(&mut txn, &name).await?;
+            let act = Act::new("session.ended").to(user.username.as_str());
+            tell(&mut txn, self.access(), &Instance, act);
+            Ok((txn, self.session_name() == Some(name)))
+        })
+        .await
+    }
+
     /// Ends the session that the request came with.
     pub(crate) async fn end_session(&self) -> Result<(), ApiError> {
         let Some(name) = self.session_name() else {

@@ -476,6 +476,101 @@ async fn administrators_set_passwords_and_nobody_is_ever_shown_one() {
         .expect(200);
 }
 
+#[tokio::test]
+async fn everybody_sees_their_own_sessions_and_ends_them_and_nobody_elses() {
+    const OWN: &str = "/api/cairn/v1/user/sessions";
+    let (node, clock) = StoppedClock::node().await;
+    let sibling = node.sibling();
+    for caller in ["developer", "guest"] {
+        set_password(&node, caller, PASSWORD).await;
+    }
+    let first = attempt(&node, "developer", PASSWORD)
+        .from("192.0.2.1")
+        .send()
+        .await;
+    let first = cookie(&first.expect(201));
+    clock.advance(Duration::from_secs(3600));
+    let second = sign_in(&sibling, "developer").await;
+    let of_guest = sign_in(&node, "guest").await;
+    let list = async |cookie: &str| {
+        let answer = node.get(OWN).browsing(cookie).send().await.expect(200);
+        assert!(!answer.text().contains(cookie.split_once('=').unwrap().1));
+        answer.json().as_array().unwrap().clone()
+    };
+    let seen = list(&second).await;
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_eq!(
+        (&seen[0]["current"], &seen[1]["current"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(seen[1]["address"], "192.0.2.1");
+    assert_eq!(seen[1]["signed_in_by"], "password");
+    // When it was used is seen once that is written.
+    assert_eq!(seen[1]["last_used_at"], seen[1]["began_at"]);
+    node.get(SESSION).browsing(&first).send().await.expect(200);
+    let store = node.app().store();
+    store.usage().write(store.kv()).await.unwrap();
+    let used = list(&second).await;
+    assert_eq!(used[1]["last_used_at"], seen[0]["began_at"]);
+
+    let id = |session: &Value| format!("{OWN}/{}", session["id"].as_str().unwrap());
+    let guests = list(&of_guest).await;
+    assert_eq!(guests.len(), 1);
+    for nobodys in [id(&guests[0]), format!("{OWN}/x"), format!("{OWN}/%2E%2E")] {
+        let refused = node.delete(&nobodys).browsing(&second).send().await;
+        assert!(
+            [400, 404].contains(&refused.status),
+            "{nobodys}: {}",
+            refused.status
+        );
+    }
+    // Not for another site, nor for a token that only reads; such a one sees them.
+    node.delete(id(&seen[1]))
+        .header("cookie", &second)
+        .send()
+        .await
+        .expect(403);
+    node.delete(id(&seen[1])).by("reading").send().await.expect(403);
+
+    let ended = sibling
+        .delete(id(&seen[1]))
+        .browsing(&second)
+        .send()
+        .await
+        .expect(204);
+    assert_eq!(ended.header("set-cookie"), "");
+    node.get(SESSION).browsing(&first).send().await.expect(401);
+    node.delete(id(&seen[1]))
+        .browsing(&second)
+        .send()
+        .await
+        .expect(404);
+    assert_eq!(list(&second).await.len(), 1);
+    assert_eq!(events(&node, "session.ended").await.len(), 1);
+    // By a token, too, also the last one; a browser that ends its own is told to forget it.
+    let by_token = node.get(OWN).by("developer").send().await.expect(200).json();
+    assert_eq!(
+        (by_token[0]["id"].clone(), &by_token[0]["current"]),
+        (seen[0]["id"].clone(), &json!(false))
+    );
+    let own = node
+        .delete(id(&seen[0]))
+        .browsing(&second)
+        .send()
+        .await
+        .expect(204);
+    assert!(own.header("set-cookie").contains("Max-Age=0"), "{own:?}");
+    node.delete(id(&guests[0])).by("guest").send().await.expect(204);
+    node.get(SESSION).browsing(&of_guest).send().await.expect(401);
+
+    // What has ended by itself is not shown.
+    let idle = sign_in(&node, "guest").await;
+    clock.advance(Duration::from_secs(25 * 3600));
+    node.get(SESSION).browsing(&idle).send().await.expect(401);
+    let left = node.get(OWN).by("guest").send().await.expect(200);
+    assert_eq!(left.json(), json!([]));
+}
+
 /// Row A12 of the hostile inputs.
 #[tokio::test]
 async fn who_tries_many_passwords_is_sent_away_before_they_are_hashed() {
