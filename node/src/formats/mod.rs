@@ -2,6 +2,8 @@
 
 pub mod cargo;
 pub mod generic;
+mod listing;
+mod lists;
 pub mod npm;
 pub mod oci;
 mod place;

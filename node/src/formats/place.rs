@@ -109,6 +109,18 @@ impl<A: Action> Place<A> {
         Ok(self.scopes_of(&projects))
     }
 
+    /// The same wherever at the instance, which asks every root group.
+    pub(crate) async fn scopes_holding(&self, name: &str) -> Result<Vec<Scope>, ApiError> {
+        match &self.at {
+            At::Project(_) | At::Group(_) => self.scopes_named(name, None).await,
+            At::Instance(instance) => {
+                let mut projects = instance.projects_named(self.format, name).await?;
+                projects.sort_by_key(|project| std::cmp::Reverse(project.project().id));
+                Ok(self.scopes_of(&projects))
+            }
+        }
+    }
+
     fn scopes_of(&self, projects: &[Authorised<Project, A>]) -> Vec<Scope> {
         projects
             .iter()

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use cairn_cluster::Digests;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::Stream;
@@ -18,6 +19,7 @@ use moka::future::Cache;
 use tokio::sync::OnceCell;
 
 use crate::http::answers::Repeatable;
+use crate::http::checksum;
 use crate::http::error::ApiError;
 
 /// Documents larger than this are sent in pieces and not kept.
@@ -75,6 +77,7 @@ struct Key {
 struct Kept {
     text: Bytes,
     compressed: OnceCell<Bytes>,
+    digests: OnceCell<Digests>,
 }
 
 impl Assembled {
@@ -104,15 +107,52 @@ impl Assembled {
     where
         F: Future<Output = Result<A, ApiError>>,
     {
-        // It is a weak tag, because it is the same for the compressed form.
-        let etag = format!("W/\"{}\"", wanted.etag);
+        let etag = tag(&wanted);
         if has_already(request, &etag) {
             let mut response = decorate(StatusCode::NOT_MODIFIED.into_response(), &wanted, &etag);
             response.extensions_mut().insert(Repeatable(Bytes::new()));
             return Ok(response);
         }
+        let compress = accepts_gzip(request);
+        let response = match self.entry(&wanted, &etag, &begin).await? {
+            Some(kept) => kept.answer(compress).await?,
+            None => in_pieces(begin().await?, compress),
+        };
+        Ok(decorate(response, &wanted, &etag))
+    }
+
+    /// The digests of what [`Assembled::answer`] gives to those who do not take it compressed.
+    pub(crate) async fn digests<A: Assemble, F>(
+        &self,
+        wanted: &Wanted<'_>,
+        begin: impl Fn() -> F,
+    ) -> Result<Digests, ApiError>
+    where
+        F: Future<Output = Result<A, ApiError>>,
+    {
+        match self.entry(wanted, &tag(wanted), &begin).await? {
+            Some(kept) => kept.digests().await,
+            None => {
+                let (mut assembly, mut hasher) = (begin().await?, checksum::Hasher::default());
+                while let Some(piece) = assembly.next().await? {
+                    hasher.update(piece.as_bytes());
+                }
+                Ok(hasher.finish())
+            }
+        }
+    }
+
+    async fn entry<A: Assemble, F>(
+        &self,
+        wanted: &Wanted<'_>,
+        etag: &str,
+        begin: &impl Fn() -> F,
+    ) -> Result<Entry, ApiError>
+    where
+        F: Future<Output = Result<A, ApiError>>,
+    {
         let key = Key {
-            etag: etag.clone(),
+            etag: etag.into(),
             base: wanted.base.into(),
         };
         // Many who ask at once wait for one of them.
@@ -120,13 +160,13 @@ impl Assembled {
             .kept
             .try_get_with(key, async { build(begin().await?).await })
             .await;
-        let compress = accepts_gzip(request);
-        let response = match entry.map_err(|error: Arc<ApiError>| ApiError::clone(&error))? {
-            Some(kept) => kept.answer(compress).await?,
-            None => in_pieces(begin().await?, compress),
-        };
-        Ok(decorate(response, &wanted, &etag))
+        entry.map_err(|error: Arc<ApiError>| ApiError::clone(&error))
     }
+}
+
+/// It is a weak tag, because it is the same for the compressed form.
+fn tag(wanted: &Wanted<'_>) -> String {
+    format!("W/\"{}\"", wanted.etag)
 }
 
 async fn build(mut assembly: impl Assemble) -> Result<Entry, ApiError> {
@@ -140,10 +180,21 @@ async fn build(mut assembly: impl Assemble) -> Result<Entry, ApiError> {
     Ok(Some(Arc::new(Kept {
         text: text.into(),
         compressed: OnceCell::new(),
+        digests: OnceCell::new(),
     })))
 }
 
 impl Kept {
+    async fn digests(&self) -> Result<Digests, ApiError> {
+        let digests = self.digests.get_or_try_init(async || {
+            let text = self.text.clone();
+            tokio::task::spawn_blocking(move || checksum::of(&text))
+                .await
+                .map_err(ApiError::internal)
+        });
+        Ok(digests.await?.clone())
+    }
+
     async fn answer(&self, compress: bool) -> Result<Response, ApiError> {
         if !compress || self.text.len() < MIN_COMPRESSED_BYTES {
             return Ok(repeatable(self.text.clone()));

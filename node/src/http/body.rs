@@ -98,6 +98,23 @@ pub fn refuse_coding(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Refuses a file for what is said of it before its first byte.
+pub(crate) fn refuse_file(headers: &HeaderMap, limit_bytes: u64) -> Result<(), ApiError> {
+    refuse_coding(headers)?;
+    match content_length(headers) {
+        Some(length) if length > limit_bytes => Err(file_too_large(limit_bytes)),
+        _ => Ok(()),
+    }
+}
+
+/// The answer to a file that has more bytes than are allowed.
+pub(crate) fn file_too_large(limit_bytes: u64) -> ApiError {
+    ApiError::new(
+        ErrorKind::TooLarge,
+        format!("the file is over the limit of {limit_bytes} bytes"),
+    )
+}
+
 /// A JSON body of the REST API, or the same as a form, as GitLab takes both.
 ///
 /// Parameters may stand in the query as well, or instead; of one in both, the body's counts. Fields

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use cairn_cluster::{
     CommitError, DepartureError, DiskRequestError, ReadError, Refusal, Unavailable, UploadError, WriteError,
 };
+use hyper::ext::ReasonPhrase;
 
 /// What went wrong, as far as a client can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -334,6 +335,22 @@ pub fn render_gitlab(error: &ApiError) -> Response {
         _ => serde_json::json!({ "message": error.message }),
     };
     (error.kind.status(), axum::Json(body)).into_response()
+}
+
+/// The longest reason phrase; a status line is not the place for more.
+const MAX_REASON_BYTES: usize = 200;
+
+/// The error as text, and the same as the reason phrase: some clients print only that.
+pub(crate) fn render_reason(error: &ApiError) -> Response {
+    let status = error.kind.status();
+    let text = error.message.trim_start_matches(status.as_str()).trim_start();
+    let mut response = (status, format!("{text}\n")).into_response();
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
+    let reason: Vec<u8> = text.bytes().filter(is_plain).take(MAX_REASON_BYTES).collect();
+    if let Ok(reason) = ReasonPhrase::try_from(reason) {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod assembled;
 pub mod body;
 pub(crate) mod buffers;
+pub(crate) mod checksum;
 pub mod entrance;
 pub mod error;
 pub mod form;

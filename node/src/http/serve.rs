@@ -6,12 +6,16 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use cairn_cluster::{BlobId, BlobReadError, Timestamp};
+use cairn_cluster::{BlobId, BlobReadError, Digests, Timestamp};
+use data_encoding::HEXLOWER;
 use futures::StreamExt as _;
 
 use crate::http::answers::Repeatable;
+use crate::http::checksum::Algorithm;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::http::media;
 use crate::http::range::{Reply, Validators, reply};
+use crate::registry::project::Project;
 use crate::registry::scope::Scope;
 use crate::registry::time::http_date;
 
@@ -49,6 +53,36 @@ impl Served {
     pub fn with_date(mut self, modified: Timestamp) -> Self {
         self.modified = Some(modified);
         self
+    }
+
+    /// Says the digests of the bytes, so that clients need not ask for them by themselves.
+    pub(crate) fn with_digests(mut self, digests: &Digests) -> Self {
+        for algorithm in Algorithm::ALL {
+            let digest = algorithm
+                .of(digests)
+                .map(|digest| HeaderValue::from_str(&HEXLOWER.encode(digest)));
+            if let Some(Ok(digest)) = digest {
+                self.headers.insert(algorithm.header(), digest);
+            }
+        }
+        self
+    }
+
+    /// Says what a file of this name is, and that no browser is to run it as one of our pages.
+    pub(crate) fn downloaded_as(self, name: &str) -> Self {
+        self.with_type(media::type_of(name))
+            .with_header(header::CONTENT_DISPOSITION, &media::attachment(name))
+            .with_header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")
+    }
+
+    /// Says whether clients have to ask again, and whether caches may give it to others.
+    pub(crate) fn kept_by_clients(self, project: &Project, immutable: bool) -> Self {
+        let who = if project.is_open() { "public" } else { "private" };
+        let how = match immutable {
+            true => "max-age=31536000, immutable",
+            false => "no-cache",
+        };
+        self.with_header(header::CACHE_CONTROL, &format!("{who}, {how}"))
     }
 
     /// Adds what the answer says besides; a value that no header can hold is left out.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cairn_cluster::{Scan, Timestamp, Txn};
+use cairn_cluster::{Collection, Scan, Timestamp, Txn};
 
 use crate::app::App;
 use crate::auth::role::Role;
@@ -297,6 +297,11 @@ pub(crate) async fn format_records(app: &App, project: u64, format: &str) -> usi
         items += snapshot.scan(Scan::of(&collection)).await.unwrap().len();
     }
     items
+}
+
+/// Where a format keeps records of its own in project 1.
+pub(crate) fn format_collection(format: &str) -> Collection {
+    keys::format(1, 1, format)
 }
 
 /// How many records there are in project 1 of an upload in parts, and of the orders to take

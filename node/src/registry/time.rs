@@ -37,6 +37,14 @@ pub fn parse_http_date(text: &str) -> Option<Timestamp> {
         .map(Timestamp)
 }
 
+/// `20260701120000`
+pub fn compact(at: Timestamp) -> String {
+    match zoned(at) {
+        Some(time) => time.strftime("%Y%m%d%H%M%S").to_string(),
+        None => "99991231235959".into(),
+    }
+}
+
 /// Reads `2026-07-01`, or a whole time as RFC 3339 has it.
 pub fn parse_date(text: &str) -> Option<Timestamp> {
     let timestamp = match text.parse::<jiff::Timestamp>() {
@@ -75,6 +83,7 @@ mod tests {
         assert_eq!(iso(MOMENT), "2026-07-01T12:00:00.123Z");
         assert_eq!(iso_seconds(MOMENT), "2026-07-01T12:00:00Z");
         assert_eq!(date(MOMENT), "2026-07-01");
+        assert_eq!(compact(MOMENT), "20260701120000");
         assert_eq!(http_date(MOMENT), "Wed, 01 Jul 2026 12:00:00 GMT");
         assert_eq!(iso(Timestamp(u64::MAX)), "9999-12-31T23:59:59.999Z");
     }

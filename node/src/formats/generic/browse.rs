@@ -1,10 +1,14 @@
 //! What there is: packages of a project, versions of a package, files of a version, by pages.
 
-use crate::formats::generic::listing::{Entry, subject};
-use crate::formats::generic::names::AFTER_NAMES;
+use axum::extract::OriginalUri;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use crate::formats::listing::{self, Child, Entry, subject};
+use crate::formats::lists::{self, ListQuery, Listing, Page};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
-use crate::registry::package::{Package, Status, Version, View};
+use crate::registry::package::{File, Package, Status, Version, View};
 
 /// A directory that can be listed.
 #[derive(Clone)]
@@ -19,30 +23,45 @@ pub(super) enum Directory {
     Files(Version, String),
 }
 
-/// Some entries, and where the next ones begin.
-pub(super) struct Page {
-    pub(super) entries: Vec<Entry>,
-    pub(super) next: Option<String>,
+/// A directory of a project.
+#[derive(Clone)]
+struct Listed {
+    scope: Scope,
+    directory: Directory,
 }
 
-/// Lists up to `limit` entries past `after`.
-pub(super) async fn page(
-    scope: &Scope,
-    directory: &Directory,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<Page, ApiError> {
-    // One more than asked for tells whether there is another page.
-    let mut entries = match directory {
-        Directory::Empty => Vec::new(),
-        Directory::Packages => packages(scope, after.map(without_slash), limit + 1).await?,
-        Directory::Versions(package) => versions(scope, package, after.map(without_slash), limit + 1).await?,
-        Directory::Files(version, below) => files(scope, version, below, after, limit + 1).await?,
-    };
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let next = entries.last().filter(|_| more).map(Entry::position);
-    Ok(Page { entries, next })
+impl Listing for Listed {
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<Page, ApiError> {
+        let (scope, limit_and_one) = (&self.scope, limit + 1);
+        let entries = match &self.directory {
+            Directory::Empty => Vec::new(),
+            Directory::Packages => packages(scope, after.map(without_slash), limit_and_one).await?,
+            Directory::Versions(package) => {
+                versions(scope, package, after.map(without_slash), limit_and_one).await?
+            }
+            Directory::Files(version, below) => files(scope, version, below, after, limit_and_one).await?,
+        };
+        Ok(Page::of(entries, limit))
+    }
+}
+
+/// Answers with what is in a directory, whose path is for people to read.
+pub(super) async fn list(
+    scope: Scope,
+    directory: Directory,
+    path: String,
+    query: ListQuery,
+    uri: &OriginalUri,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    // A directory is there as long as something lies in it.
+    let must_hold = matches!(&directory, Directory::Files(_, below) if !below.is_empty());
+    let base_url = scope.base_url().clone();
+    let listed = Listed { scope, directory };
+    if must_hold && listed.page(None, 1).await?.entries.is_empty() {
+        return Err(ApiError::not_found("404 Not Found"));
+    }
+    lists::list(listed, path, query, &base_url, uri, headers).await
 }
 
 fn without_slash(position: &str) -> &str {
@@ -104,52 +123,34 @@ async fn files(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Entry>, ApiError> {
-    let view = View::of(scope);
+    let view = &View::of(scope);
+    let next = |after: Option<String>, limit| async move {
+        Ok(view.files_below(version, below, after.as_deref(), limit).await?)
+    };
     let mut found = Vec::new();
-    let mut after = after.map(|name| past(&format!("{below}{name}")));
-    'pages: loop {
-        let batch = view.files_below(version, below, after.as_deref(), limit).await?;
-        let full = batch.len() == limit;
-        for file in batch {
-            if found.len() == limit {
-                return Ok(found);
+    for child in listing::children(below, after, limit, |file: &File| file.name.as_str(), next).await? {
+        found.push(match child {
+            Child::Dir(name) => Entry::Dir { name },
+            Child::Leaf(name, file) => {
+                let about = match subject(&name) {
+                    Some(subject) if is_there(view, version, below, subject).await? => {
+                        Some(subject.to_owned())
+                    }
+                    _ => None,
+                };
+                Entry::File {
+                    name,
+                    size: file.size,
+                    sha256: file.digests.sha256,
+                    modified: file.created_at,
+                    about,
+                }
             }
-            after = Some(file.name.clone());
-            let rest = &file.name[below.len()..];
-            if let Some((directory, _)) = rest.split_once('/') {
-                found.push(Entry::Dir {
-                    name: directory.into(),
-                });
-                // All that lies in it is one entry.
-                after = Some(past(&format!("{below}{directory}/")));
-                continue 'pages;
-            }
-            let about = match subject(rest) {
-                Some(subject) if is_there(&view, version, below, subject).await? => Some(subject.to_owned()),
-                _ => None,
-            };
-            found.push(Entry::File {
-                name: rest.into(),
-                size: file.size,
-                sha256: file.digests.sha256,
-                modified: file.created_at,
-                about,
-            });
-        }
-        if !full {
-            return Ok(found);
-        }
+        });
     }
+    Ok(found)
 }
 
 async fn is_there(view: &View<'_>, version: &Version, below: &str, name: &str) -> Result<bool, ApiError> {
     Ok(view.file(version, &format!("{below}{name}")).await?.is_some())
-}
-
-/// Where to go on after a file, or after everything in a directory.
-fn past(position: &str) -> String {
-    match position.ends_with('/') {
-        true => format!("{position}{AFTER_NAMES}"),
-        false => position.into(),
-    }
 }

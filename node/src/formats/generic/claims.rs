@@ -5,6 +5,7 @@ use cairn_cluster::{DigestSet, Digests};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
+use crate::http::checksum::Algorithm;
 use crate::http::error::ApiError;
 
 /// Digests, and the length, that a client announced.
@@ -17,32 +18,6 @@ pub(super) struct Claims {
     size: Option<u64>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Algorithm {
-    Sha256,
-    Sha1,
-    Sha512,
-    Md5,
-}
-
-impl Algorithm {
-    fn bytes(self) -> usize {
-        match self {
-            Self::Sha256 => 32,
-            Self::Sha1 => 20,
-            Self::Sha512 => 64,
-            Self::Md5 => 16,
-        }
-    }
-}
-
-const HEX_HEADERS: [(HeaderName, Algorithm); 4] = [
-    (HeaderName::from_static("x-checksum-sha256"), Algorithm::Sha256),
-    (HeaderName::from_static("x-checksum-sha1"), Algorithm::Sha1),
-    (HeaderName::from_static("x-checksum-sha512"), Algorithm::Sha512),
-    (HeaderName::from_static("x-checksum-md5"), Algorithm::Md5),
-];
-
 /// Structured fields of RFC 9530. Without a content coding both say the same.
 const DIGEST_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("repr-digest"),
@@ -53,10 +28,11 @@ impl Claims {
     /// Reads them from the headers of a request.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         let mut claims = Self::default();
-        for (name, algorithm) in &HEX_HEADERS {
-            for value in texts(headers, name)? {
+        for algorithm in Algorithm::ALL {
+            let name = HeaderName::from_static(algorithm.header());
+            for value in texts(headers, &name)? {
                 let decoded = HEXLOWER_PERMISSIVE.decode(value.trim().as_bytes()).ok();
-                claims.add(*algorithm, decoded, name)?;
+                claims.add(algorithm, decoded, &name)?;
             }
         }
         let content_md5 = HeaderName::from_static("content-md5");
@@ -152,27 +128,17 @@ impl Claims {
     /// Makes sure that what arrived is what was announced.
     pub(super) fn check(&self, digests: &Digests, size: u64) -> Result<(), ApiError> {
         let mut wrong = None;
-        let mut compare = |name: &'static str, claimed: &[Vec<u8>], found: Option<&[u8]>| {
+        for (algorithm, claimed) in [
+            (Algorithm::Sha256, &self.sha256),
+            (Algorithm::Sha1, &self.sha1),
+            (Algorithm::Sha512, &self.sha512),
+            (Algorithm::Md5, &self.md5),
+        ] {
+            let found = algorithm.of(digests);
             if claimed.iter().any(|claimed| Some(claimed.as_slice()) != found) {
-                wrong.get_or_insert(name);
+                wrong.get_or_insert(algorithm.name());
             }
-        };
-        compare("sha256", &self.sha256, Some(&digests.sha256));
-        compare(
-            "sha1",
-            &self.sha1,
-            digests.sha1.as_ref().map(|digest| digest.as_slice()),
-        );
-        compare(
-            "sha512",
-            &self.sha512,
-            digests.sha512.as_ref().map(|digest| digest.as_slice()),
-        );
-        compare(
-            "md5",
-            &self.md5,
-            digests.md5.as_ref().map(|digest| digest.as_slice()),
-        );
+        }
         if let Some(name) = wrong {
             return Err(ApiError::bad_request(format!(
                 "the {name} of the file is not the one that was sent with it"

@@ -1,17 +1,17 @@
 //! Answering with a file, or with the checksum file that is made for it.
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::response::Response;
 use data_encoding::{BASE64, HEXLOWER};
 
 use crate::formats::generic::place::Place;
 use crate::formats::generic::publish::DEFAULT_DUPLICATES;
+use crate::http::checksum::Algorithm;
 use crate::http::error::ApiError;
-use crate::http::{Served, media, serve_blob, serve_bytes};
+use crate::http::{Served, serve_blob, serve_bytes};
 use crate::registry::Scope;
 use crate::registry::package::{File, Package, Version, View};
-use crate::registry::project::Project;
 
 /// Answers with the file at a place, on a view that may be behind.
 pub(super) async fn fetch(
@@ -79,40 +79,14 @@ async fn give(
     }
     let digests = &file.digests;
     let base = file.name.rsplit('/').next().unwrap_or_default();
-    let mut served = Served::new(HEXLOWER.encode(&digests.sha256))
-        .with_type(media::type_of(base))
+    let repr_digest = format!("sha-256=:{}:", BASE64.encode(&digests.sha256));
+    let served = Served::new(HEXLOWER.encode(&digests.sha256))
         .with_date(file.created_at)
-        .with_header(header::CONTENT_DISPOSITION, &media::attachment(base))
-        .with_header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")
-        .with_header(header::CACHE_CONTROL, &caching(scope.project(), immutable));
-    let mut say = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            served.headers.insert(name, value);
-        }
-    };
-    say("x-checksum-sha256", HEXLOWER.encode(&digests.sha256));
-    say(
-        "repr-digest",
-        format!("sha-256=:{}:", BASE64.encode(&digests.sha256)),
-    );
-    if let Some(sha1) = &digests.sha1 {
-        say("x-checksum-sha1", HEXLOWER.encode(sha1));
-    }
-    if let Some(sha512) = &digests.sha512 {
-        say("x-checksum-sha512", HEXLOWER.encode(sha512));
-    }
-    if let Some(md5) = &digests.md5 {
-        say("x-checksum-md5", HEXLOWER.encode(md5));
-    }
+        .with_digests(digests)
+        .with_header(HeaderName::from_static("repr-digest"), &repr_digest)
+        .downloaded_as(base)
+        .kept_by_clients(scope.project(), immutable);
     serve_blob(scope, method, headers, &file.blob, file.size, served).await
-}
-
-fn caching(project: &Project, immutable: bool) -> String {
-    let who = if project.is_open() { "public" } else { "private" };
-    match immutable {
-        true => format!("{who}, max-age=31536000, immutable"),
-        false => format!("{who}, no-cache"),
-    }
 }
 
 /// `tool.tgz.sha256` and its like, made from what is known of `tool.tgz`.
@@ -126,14 +100,7 @@ async fn generated(scope: &Scope, place: &Place) -> Result<Option<(Bytes, Served
     let Ok((_, file)) = find_file(scope, &subject).await else {
         return Ok(None);
     };
-    let digests = &file.digests;
-    let digest = match algorithm {
-        "sha256" => Some(digests.sha256.as_slice()),
-        "sha512" => digests.sha512.as_ref().map(|digest| digest.as_slice()),
-        "sha1" => digests.sha1.as_ref().map(|digest| digest.as_slice()),
-        "md5" => digests.md5.as_ref().map(|digest| digest.as_slice()),
-        _ => None,
-    };
+    let digest = Algorithm::named(algorithm).and_then(|algorithm| algorithm.of(&file.digests));
     let Some(digest) = digest.map(|digest| HEXLOWER.encode(digest)) else {
         return Ok(None);
     };

@@ -14,7 +14,7 @@ use crate::auth::{Authorised, Publish};
 use crate::formats::generic::NAME;
 use crate::formats::generic::claims::Claims;
 use crate::formats::generic::place::Place;
-use crate::formats::generic::publish::{self, Content, DIGESTS, Demands, Wanted, too_large};
+use crate::formats::generic::publish::{self, Content, DIGESTS, Demands, Wanted};
 use crate::http::body::{self, BodyError};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::multipart::Multipart;
@@ -126,7 +126,7 @@ where
     let mut writer = scope.blobs().writer(scope.space(), DIGESTS);
     while let Some(bytes) = parts.chunk().await? {
         if bytes.len() as u64 > limit - writer.size() {
-            return Err(too_large(limit));
+            return Err(body::file_too_large(limit));
         }
         writer.write(bytes).await.map_err(ApiError::unavailable)?;
     }

@@ -17,8 +17,6 @@ mod form;
 mod gitea;
 mod latest;
 mod links;
-mod listing;
-mod lists;
 mod names;
 mod parts;
 mod place;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 
+use crate::formats::listing::AFTER_NAMES;
 use crate::registry::names::InvalidName;
 
 const MAX_NAME_BYTES: usize = 255;
@@ -36,9 +37,6 @@ pub struct FileName(String);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RawPath(String);
-
-/// What ends a directory in listings, because it comes after whatever may be in a name.
-pub(super) const AFTER_NAMES: char = '\u{10ffff}';
 
 fn check(kind: &'static str, text: &str, extra: &[u8]) -> Result<(), InvalidName> {
     let wrong = |reason| Err(InvalidName::new(kind, text, reason));

@@ -44,9 +44,8 @@ use crate::formats::generic::NAME;
 use crate::formats::generic::claims::Claims;
 use crate::formats::generic::fetch::find_file;
 use crate::formats::generic::place::Place;
-use crate::formats::generic::publish::{
-    self, Content, DIGESTS, Demands, Finished, Published, Wanted, too_large,
-};
+use crate::formats::generic::publish::{self, Content, DIGESTS, Demands, Finished, Published, Wanted};
+use crate::formats::lists::ListQuery;
 use crate::formats::{Progress, Removal};
 use crate::http::body;
 use crate::http::error::{ApiError, ErrorKind};
@@ -219,6 +218,20 @@ pub(super) struct Listed {
     pub(super) after: Option<u64>,
 }
 
+impl Listed {
+    /// What a client asks for.
+    pub(super) fn of(query: &ListQuery) -> Result<Self, ApiError> {
+        let number = |after: &String| {
+            let number = after.parse();
+            number.map_err(|_| ApiError::bad_request("after is not the number of a part"))
+        };
+        Ok(Self {
+            limit: query.limit,
+            after: query.after.as_ref().map(number).transpose()?,
+        })
+    }
+}
+
 /// What a file is made of, as the client that sent it says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -283,7 +296,7 @@ impl Uploader {
         let announced = body::content_length(headers).unwrap_or_default();
         // As much again may be there as fits into the file: parts that will be replaced.
         if there.saturating_add(announced) > limit.saturating_mul(2) || announced > limit {
-            return Err(too_large(limit));
+            return Err(body::file_too_large(limit));
         }
         let blob = publish::store(&scope, claims.algorithms(), body).await?;
         claims.check(blob.digests(), blob.size())?;
@@ -358,7 +371,7 @@ impl Uploader {
             .iter()
             .try_fold(0_u64, |size, part| size.checked_add(part.size));
         if size.is_none_or(|size| size > limit) {
-            return Err(too_large(limit));
+            return Err(body::file_too_large(limit));
         }
         let bytes = read_all(scope.clone(), parts).boxed();
         let stored = scope.blobs().put(scope.space(), DIGESTS, limit, bytes).await;

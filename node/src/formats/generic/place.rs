@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formats::generic::listing::{encoded, encoded_path};
 use crate::formats::generic::names::{FileName, PackageName, RawPath, VersionName};
+use crate::formats::listing::{encoded, encoded_path};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::names::InvalidName;

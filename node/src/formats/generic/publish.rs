@@ -207,11 +207,7 @@ pub(super) async fn refuse_early(
     headers: &HeaderMap,
     demands: &Demands,
 ) -> Result<(), ApiError> {
-    body::refuse_coding(headers)?;
-    let limit = scope.limits().file_bytes;
-    if body::content_length(headers).is_some_and(|length| length > limit) {
-        return Err(too_large(limit));
-    }
+    body::refuse_file(headers, scope.limits().file_bytes)?;
     let view = View::of(scope);
     let place = &wanted.place;
     scope.refuse_protected(place.package()).await?;
@@ -251,7 +247,7 @@ pub(super) async fn store(scope: &Scope, digests: DigestSet, body: Body) -> Resu
 pub(super) fn not_stored<E>(error: PutError<E>, unread: impl Fn(E) -> ApiError) -> ApiError {
     match error {
         PutError::Body(error) => unread(error),
-        PutError::TooLarge { limit_bytes } => too_large(limit_bytes),
+        PutError::TooLarge { limit_bytes } => body::file_too_large(limit_bytes),
         PutError::Write(error) => ApiError::unavailable(error),
     }
 }
@@ -320,13 +316,6 @@ pub(super) async fn name(
         }),
         FilePut::Refused(_) => Err(place.duplicate()),
     }
-}
-
-pub(super) fn too_large(limit_bytes: u64) -> ApiError {
-    ApiError::new(
-        ErrorKind::TooLarge,
-        format!("the file is over the limit of {limit_bytes} bytes"),
-    )
 }
 
 #[cfg(test)]

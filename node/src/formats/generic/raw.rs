@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::auth::{Authorised, Delete, Manage, Publish, Pull};
 use crate::formats::generic::NAME;
-use crate::formats::generic::browse::Directory;
+use crate::formats::generic::browse::{Directory, list};
 use crate::formats::generic::fetch::{fetch, find_version};
 use crate::formats::generic::form;
 use crate::formats::generic::links::Fetch;
-use crate::formats::generic::lists::{ListQuery, list};
 use crate::formats::generic::parts::{self, About};
 use crate::formats::generic::place::{Place, RAW};
 use crate::formats::generic::publish::{Published, Wanted};
 use crate::formats::generic::routes::{
     UploadQuery, no_post, publish_or_deploy, published_headers, to_directory,
 };
+use crate::formats::lists::ListQuery;
 use crate::http::error::ApiError;
 use crate::http::form::Query;
 use crate::http::media;
@@ -171,7 +171,7 @@ async fn download(
 ) -> Result<Response, ApiError> {
     let scope = match about {
         About::File(project) => project.scope(NAME),
-        About::Upload(upload) => return upload.list(&target.place()?, query.parts()?).await,
+        About::Upload(upload) => return upload.list(&target.place()?, parts::Listed::of(&query)?).await,
     };
     match target.directory()? {
         Some(directory) => {

@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::{Authorised, Delete, Publish, Pull};
-use crate::formats::generic::browse::Directory;
+use crate::formats::generic::browse::{Directory, list};
 use crate::formats::generic::fetch::{fetch, find_version};
 use crate::formats::generic::links::{self, Fetch};
-use crate::formats::generic::lists::{ListQuery, list};
 use crate::formats::generic::names::{FileName, LATEST, PackageName, VersionName};
 use crate::formats::generic::parts::{self, About};
 use crate::formats::generic::place::Place;
 use crate::formats::generic::publish::{self, Published, Wanted};
 use crate::formats::generic::{NAME, copy, deploy, latest, raw, tus};
+use crate::formats::lists::{self, ListQuery};
 use crate::http::body::Params;
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::form::{self, Query};
@@ -230,7 +230,7 @@ async fn download(
 ) -> Result<Response, ApiError> {
     let scope = match about {
         About::File(project) => project.scope(NAME),
-        About::Upload(upload) => return upload.list(&target.place()?, query.parts()?).await,
+        About::Upload(upload) => return upload.list(&target.place()?, parts::Listed::of(&query)?).await,
     };
     if target.version == LATEST {
         return to_latest(&scope.confirmed().await?, &target).await;
@@ -310,13 +310,9 @@ async fn list_files(
     .await
 }
 
-/// A directory without its slash: links in its listing would lead astray.
+/// A directory without its slash.
 pub(super) async fn to_directory(_: Authorised<Project, Pull>, uri: OriginalUri) -> Response {
-    let location = match uri.query() {
-        Some(query) => format!("{}/?{query}", uri.path()),
-        None => format!("{}/", uri.path()),
-    };
-    (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
+    lists::to_directory(&uri)
 }
 
 async fn delete_file(about: About<Delete>, Path(target): Path<Target>) -> Result<StatusCode, ApiError> {

@@ -23,9 +23,7 @@ use crate::auth::{Authorised, Publish, Pull};
 use crate::formats::generic::NAME;
 use crate::formats::generic::claims::Claims;
 use crate::formats::generic::place::Place;
-use crate::formats::generic::publish::{
-    self, Content, DIGESTS, Demands, Finished, Published, Wanted, too_large,
-};
+use crate::formats::generic::publish::{self, Content, DIGESTS, Demands, Finished, Published, Wanted};
 use crate::formats::generic::routes::published_headers;
 use crate::http::body::{self, BodyError};
 use crate::http::error::{ApiError, ErrorKind};
@@ -104,7 +102,7 @@ async fn begin(project: Authorised<Project, Publish>, headers: HeaderMap) -> Ans
     let length = number(&headers, &LENGTH)?;
     let limit = scope.limits().file_bytes;
     if length > limit {
-        return Err(too_large(limit));
+        return Err(body::file_too_large(limit));
     }
     let metadata = text(&headers, &METADATA)?;
     let (wanted, claims) = read_metadata(metadata, Claims::of(&headers)?)?;
@@ -246,7 +244,7 @@ fn appended(offset: u64, published: Option<[(&'static str, String); 3]>) -> Resp
 fn refused(error: UploadError<BodyError>) -> ApiError {
     match error {
         UploadError::WrongOffset { actual } => wrong_offset(actual),
-        UploadError::TooLarge { limit_bytes } => too_large(limit_bytes),
+        UploadError::TooLarge { limit_bytes } => body::file_too_large(limit_bytes),
         UploadError::Body(error) => error.into(),
         UploadError::Unknown | UploadError::Finished => ApiError::not_found("404 Upload Not Found"),
         UploadError::Metadata(error) => error.into(),

@@ -35,15 +35,14 @@ mod trusted;
 mod upload;
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use hyper::ext::ReasonPhrase;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Discarded, Format, Level, Progress, Removal};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, render_reason};
 use crate::registry::package::{Edit, File, Package, Version};
 
 /// The format.
@@ -51,9 +50,6 @@ pub struct Pypi;
 
 /// Its name.
 pub const NAME: &str = "pypi";
-
-/// The longest reason phrase; a status line is not the place for more.
-const MAX_REASON_BYTES: usize = 200;
 
 impl Format for Pypi {
     fn name(&self) -> &'static str {
@@ -70,15 +66,7 @@ impl Format for Pypi {
 
     /// Text, and the same as the reason phrase: some clients print only that.
     fn render(&self, error: &ApiError) -> Response {
-        let status = error.kind.status();
-        let text = error.message.trim_start_matches(status.as_str()).trim_start();
-        let mut response = (status, format!("{text}\n")).into_response();
-        let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
-        let reason: Vec<u8> = text.bytes().filter(is_plain).take(MAX_REASON_BYTES).collect();
-        if let Ok(reason) = ReasonPhrase::try_from(reason) {
-            response.extensions_mut().insert(reason);
-        }
-        response
+        render_reason(error)
     }
 
     fn spelled_alike(&self, name: &str) -> String {

@@ -375,6 +375,26 @@ impl<'a> Edit<'a> {
         Ok(self.txn.record(&files.key(name)).await?)
     }
 
+    /// Files of a version in the order of their names, after `after`, at most `limit`. The transaction's own
+    /// changes are not among them.
+    pub async fn files(
+        &mut self,
+        version: &Version,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<File>, ApiError> {
+        let files = keys::files(self.root(), self.project(), version.id);
+        let mut scan = Scan::of(&files).limit(limit);
+        if let Some(after) = after {
+            scan = scan.after(after);
+        }
+        let found = self.txn.scan(scan).await?;
+        Ok(found
+            .iter()
+            .map(|entry| entry.record())
+            .collect::<Result<_, _>>()?)
+    }
+
     /// Adds a file, or does what `duplicates` says if there is one of its name.
     pub async fn put_file(
         &mut self,

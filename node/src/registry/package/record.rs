@@ -14,7 +14,7 @@ pub const MAX_METADATA_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
     /// Under which its versions are kept. A name that is deleted and taken again gets a new one.
-    pub(in crate::registry) key: u64,
+    pub(crate) key: u64,
     /// Its normalised name.
     pub name: String,
     /// Its name as it was first published.

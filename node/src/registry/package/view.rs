@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use axum::http::header::RANGE;
-use cairn_cluster::{Entry, ReadError, Scan, Snapshot};
+use cairn_cluster::{Collection, Entry, ReadError, Scan, Snapshot};
 
 use crate::registry::keys;
 use crate::registry::package::record::{File, Location, Package, Tombstone, Version};
@@ -61,11 +61,27 @@ impl<'a> View<'a> {
         Ok(self.snapshot.earlier_revisions().await? + self.snapshot.revision(&names).await?)
     }
 
+    /// A number that changes with every change to what lies in one of the format's own collections.
+    pub(crate) async fn revision_of(&self, records: &Collection) -> Result<u64, ReadError> {
+        Ok(self.snapshot.earlier_revisions().await? + self.snapshot.revision(records).await?)
+    }
+
     /// Packages in the order of their names, after `after`, at most `limit`.
     pub async fn packages(&self, after: Option<&str>, limit: usize) -> Result<Vec<Package>, ReadError> {
+        self.packages_below("", after, limit).await
+    }
+
+    /// The same of those whose names begin with `below`.
+    pub async fn packages_below(
+        &self,
+        below: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Package>, ReadError> {
         let names = keys::packages(self.root(), self.project());
-        let prefix = keys::package_prefix(self.scope.format());
-        let mut position = after.map(|name| [prefix.as_slice(), name.as_bytes()].concat());
+        let item = |name: &str| keys::package_item(self.scope.format(), name);
+        let prefix = item(below);
+        let mut position = after.map(item);
         let mut found = Vec::new();
         loop {
             let mut scan = Scan::of(&names).prefix(&prefix).limit(limit - found.len());

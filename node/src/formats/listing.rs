@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use crate::http::error::ApiError;
 use crate::registry::time::iso;
 
 /// What may stand in a segment of a path as it is.
@@ -15,12 +16,84 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// What ends a directory among names, because it comes after whatever may be in one.
+pub(crate) const AFTER_NAMES: char = '\u{10ffff}';
+
+/// What lies directly in a directory, where only things with slashes in their names are known.
+pub(crate) enum Child<T> {
+    /// Something deeper lies in a directory of this name.
+    Dir(String),
+    /// It lies here, by the rest of its name.
+    Leaf(String, T),
+}
+
+impl<T> Child<T> {
+    /// Where it is among the others.
+    pub(crate) fn position(&self) -> String {
+        match self {
+            Self::Dir(name) => format!("{name}/"),
+            Self::Leaf(name, _) => name.clone(),
+        }
+    }
+}
+
+/// What lies in the directory `below`, which is empty or ends with a slash, past the position `after`; at most
+/// `limit`. `next` gives things whose names begin with `below`, past a name, in the order of their names.
+pub(crate) async fn children<T, F>(
+    below: &str,
+    after: Option<&str>,
+    limit: usize,
+    name: impl Fn(&T) -> &str,
+    next: impl Fn(Option<String>, usize) -> F,
+) -> Result<Vec<Child<T>>, ApiError>
+where
+    F: Future<Output = Result<Vec<T>, ApiError>>,
+{
+    let mut found = Vec::new();
+    let mut after = after.map(|position| past(&format!("{below}{position}")));
+    'pages: loop {
+        let batch = next(after.clone(), limit).await?;
+        let full = batch.len() == limit;
+        for item in batch {
+            if found.len() == limit {
+                return Ok(found);
+            }
+            let whole = name(&item).to_owned();
+            let rest = whole.strip_prefix(below).unwrap_or_default();
+            if let Some((directory, _)) = rest.split_once('/') {
+                // All that lies in it is one entry.
+                after = Some(past(&format!("{below}{directory}/")));
+                found.push(Child::Dir(directory.into()));
+                continue 'pages;
+            }
+            found.push(Child::Leaf(rest.into(), item));
+            after = Some(whole);
+        }
+        if !full {
+            return Ok(found);
+        }
+    }
+}
+
+/// Where to go on after a name, or after everything in a directory.
+fn past(position: &str) -> String {
+    match position.ends_with('/') {
+        true => format!("{position}{AFTER_NAMES}"),
+        false => position.into(),
+    }
+}
+
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     /// Something with entries of its own.
     Dir {
         /// Its name, without a slash.
+        name: String,
+    },
+    /// A file that is made whenever it is asked for.
+    Made {
+        /// Its name.
         name: String,
     },
     /// A file.
@@ -53,7 +126,7 @@ const ABOUT: [&str; 9] = [
 ];
 
 /// The name of the file that a file of this name says something about.
-pub(super) fn subject(name: &str) -> Option<&str> {
+pub(crate) fn subject(name: &str) -> Option<&str> {
     let subjects = ABOUT.iter().filter_map(|end| name.strip_suffix(end));
     subjects
         .filter(|subject| !subject.is_empty())
@@ -62,18 +135,18 @@ pub(super) fn subject(name: &str) -> Option<&str> {
 
 impl Entry {
     /// The name, with a slash at the end of a directory's.
-    pub(super) fn link(&self) -> String {
+    pub(crate) fn link(&self) -> String {
         match self {
             Self::Dir { name } => format!("{}/", encoded(name)),
-            Self::File { name, .. } => encoded(name),
+            Self::Made { name } | Self::File { name, .. } => encoded(name),
         }
     }
 
     /// The name as it is, for `after`.
-    pub(super) fn position(&self) -> String {
+    pub(crate) fn position(&self) -> String {
         match self {
             Self::Dir { name } => format!("{name}/"),
-            Self::File { name, .. } => name.clone(),
+            Self::Made { name } | Self::File { name, .. } => name.clone(),
         }
     }
 
@@ -81,6 +154,7 @@ impl Entry {
         let url = format!("{base}{}", self.link());
         match self {
             Self::Dir { name } => json!({ "name": name, "type": "dir", "url": url }),
+            Self::Made { name } => json!({ "name": name, "type": "file", "url": url }),
             Self::File {
                 name,
                 size,
@@ -106,19 +180,19 @@ impl Entry {
 }
 
 /// A segment of a path, percent-encoded.
-pub(super) fn encoded(segment: &str) -> String {
+pub(crate) fn encoded(segment: &str) -> String {
     utf8_percent_encode(segment, SEGMENT).to_string()
 }
 
 /// A whole path, percent-encoded between its slashes.
-pub(super) fn encoded_path(path: &str) -> String {
+pub(crate) fn encoded_path(path: &str) -> String {
     let segments: Vec<_> = path.split('/').map(encoded).collect();
     segments.join("/")
 }
 
 /// A page as JSON. `base` is the URL of the directory, with a slash at its end; `next` is where
 /// the next page begins.
-pub(super) fn json_page(path: &str, base: &str, entries: &[Entry], next: Option<&str>) -> Value {
+pub(crate) fn json_page(path: &str, base: &str, entries: &[Entry], next: Option<&str>) -> Value {
     json!({
         "path": path,
         "entries": entries.iter().map(|entry| entry.json(base)).collect::<Vec<_>>(),
@@ -127,7 +201,7 @@ pub(super) fn json_page(path: &str, base: &str, entries: &[Entry], next: Option<
 }
 
 /// How an HTML listing begins. Its first link leads upwards.
-pub(super) fn html_head(path: &str) -> Bytes {
+pub(crate) fn html_head(path: &str) -> Bytes {
     let path = escaped(path);
     format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>Index of /{path}</title></head>\n\
@@ -137,7 +211,7 @@ pub(super) fn html_head(path: &str) -> Bytes {
 }
 
 /// The lines of some entries.
-pub(super) fn html_entries(entries: &[Entry]) -> Bytes {
+pub(crate) fn html_entries(entries: &[Entry]) -> Bytes {
     let mut out = String::new();
     for entry in entries {
         let (link, name) = (entry.link(), escaped(&entry.position()));
@@ -151,7 +225,7 @@ pub(super) fn html_entries(entries: &[Entry]) -> Bytes {
 }
 
 /// How an HTML listing ends.
-pub(super) const HTML_END: Bytes = Bytes::from_static(b"</pre></body></html>\n");
+pub(crate) const HTML_END: Bytes = Bytes::from_static(b"</pre></body></html>\n");
 
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! Answering with what is in a directory.
+//! Answering with what is in a directory: as JSON by pages, or as HTML that mirror tools follow.
 
 use axum::Json;
 use axum::body::Body;
@@ -8,66 +8,62 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde::Deserialize;
 
-use crate::formats::generic::browse::{self, Directory};
-use crate::formats::generic::listing::{self, encoded};
-use crate::formats::generic::parts::Listed;
+use crate::formats::listing::{self, Entry, encoded};
 use crate::http::error::ApiError;
 use crate::http::form;
-use crate::registry::Scope;
+use crate::http::host::BaseUrl;
 
 /// Entries of a page, unless the client says how many.
 const PAGE: usize = 1000;
 
 /// Which entries a client asks for.
 #[derive(Debug, Deserialize)]
-pub(super) struct ListQuery {
+pub(crate) struct ListQuery {
     #[serde(default, deserialize_with = "form::number")]
-    limit: Option<u64>,
-    after: Option<String>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) after: Option<String>,
 }
 
-impl ListQuery {
-    /// The same of a list of numbered parts.
-    pub(super) fn parts(&self) -> Result<Listed, ApiError> {
-        let number = |after: &String| {
-            let number = after.parse();
-            number.map_err(|_| ApiError::bad_request("after is not the number of a part"))
-        };
-        Ok(Listed {
-            limit: self.limit,
-            after: self.after.as_ref().map(number).transpose()?,
-        })
+/// Some entries, and where the next ones begin.
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) next: Option<String>,
+}
+
+impl Page {
+    /// Up to `limit` of these, of which one more than that tells that there is another page.
+    pub(crate) fn of(mut entries: Vec<Entry>, limit: usize) -> Self {
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = entries.last().filter(|_| more).map(Entry::position);
+        Self { entries, next }
     }
+}
+
+/// A directory that can be listed.
+pub(crate) trait Listing: Clone + Send + Sync + 'static {
+    /// Lists up to `limit` entries past the position `after`.
+    fn page(&self, after: Option<&str>, limit: usize) -> impl Future<Output = Result<Page, ApiError>> + Send;
 }
 
 /// Lists a directory, whose path is for people to read.
-pub(super) async fn list(
-    scope: Scope,
-    directory: Directory,
+pub(crate) async fn list(
+    directory: impl Listing,
     path: String,
     query: ListQuery,
+    base_url: &BaseUrl,
     uri: &OriginalUri,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    // A directory is there as long as something lies in it.
-    if let Directory::Files(_, below) = &directory
-        && !below.is_empty()
-        && browse::page(&scope, &directory, None, 1)
-            .await?
-            .entries
-            .is_empty()
-    {
-        return Err(ApiError::not_found("404 Not Found"));
-    }
     if !prefers_json(headers) {
-        return html(scope, directory, path).await;
+        return html(directory, path).await;
     }
     let limit = query
         .limit
         .map_or(PAGE, |limit| limit.clamp(1, PAGE as u64) as usize);
-    let page = browse::page(&scope, &directory, query.after.as_deref(), limit).await?;
+    let page = directory.page(query.after.as_deref(), limit).await?;
     let directory_path = uri.path().trim_end_matches('/');
-    let base = format!("{}{directory_path}/", scope.base_url());
+    let base = format!("{base_url}{directory_path}/");
     let body = listing::json_page(&path, &base, &page.entries, page.next.as_deref());
     let mut response = Json(body).into_response();
     if let Some(next) = &page.next {
@@ -86,7 +82,7 @@ pub(super) async fn list(
 }
 
 /// The whole directory, a page of it in memory at a time: mirror tools do not turn pages.
-async fn html(scope: Scope, directory: Directory, path: String) -> Result<Response, ApiError> {
+async fn html(directory: impl Listing, path: String) -> Result<Response, ApiError> {
     enum At {
         Head,
         Page(Option<String>),
@@ -94,12 +90,12 @@ async fn html(scope: Scope, directory: Directory, path: String) -> Result<Respon
         Done,
     }
     let lines = stream::try_unfold(At::Head, move |at| {
-        let (scope, directory, path) = (scope.clone(), directory.clone(), path.clone());
+        let (directory, path) = (directory.clone(), path.clone());
         async move {
             Ok::<_, ApiError>(match at {
                 At::Head => Some((listing::html_head(&path), At::Page(None))),
                 At::Page(after) => {
-                    let page = browse::page(&scope, &directory, after.as_deref(), PAGE).await?;
+                    let page = directory.page(after.as_deref(), PAGE).await?;
                     let next = match page.next {
                         Some(next) => At::Page(Some(next)),
                         None => At::End,
@@ -131,4 +127,13 @@ fn prefers_json(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok());
     let mut types = accepts.flat_map(|line| line.split(','));
     types.any(|media_type| media_type.trim().starts_with("application/json"))
+}
+
+/// A directory without its slash: links in its listing would lead astray.
+pub(crate) fn to_directory(uri: &OriginalUri) -> Response {
+    let location = match uri.query() {
+        Some(query) => format!("{}/?{query}", uri.path()),
+        None => format!("{}/", uri.path()),
+    };
+    (axum::http::StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
 }
