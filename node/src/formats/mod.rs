@@ -4,6 +4,7 @@ pub mod cargo;
 pub mod generic;
 mod listing;
 mod lists;
+pub mod maven;
 pub mod npm;
 pub mod oci;
 mod place;
@@ -295,6 +296,7 @@ pub struct ClientSetup {
 pub const FORMATS: &[&dyn Format] = &[
     &cargo::Cargo,
     &generic::Generic,
+    &maven::Maven,
     &npm::Npm,
     &oci::Oci,
     &pypi::Pypi,
