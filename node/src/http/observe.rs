@@ -137,7 +137,9 @@ fn rendered(mut new: Response, error: &Arc<ApiError>, old: Response) -> Response
     for (name, value) in error.headers.iter() {
         new.headers_mut().insert(name.clone(), value.clone());
     }
-    *new.extensions_mut() = old.extensions().clone();
+    // Of the words, the reason phrase is one.
+    let own = std::mem::replace(new.extensions_mut(), old.extensions().clone());
+    new.extensions_mut().extend(own);
     new
 }
 

@@ -27,6 +27,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use cairn_cluster::{Blobs, Kv, Seams};
 use data_encoding::BASE64;
 use http_body_util::BodyExt;
+use hyper::ext::ReasonPhrase;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -85,6 +86,8 @@ pub(crate) struct TestRequest<'n> {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
+    /// The reason phrase, if it is another than the status has by itself.
+    pub(crate) reason: String,
     pub(crate) body: Bytes,
 }
 
@@ -270,9 +273,12 @@ impl TestRequest<'_> {
         async move {
             let response = front.oneshot(request).await.unwrap();
             let (parts, body) = response.into_parts();
+            let reason = parts.extensions.get::<ReasonPhrase>();
+            let reason = reason.map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
             let answer = Answer {
                 status: parts.status.as_u16(),
                 headers: parts.headers,
+                reason: reason.unwrap_or_default(),
                 body: body.collect().await.unwrap().to_bytes(),
             };
             conformance::check(&method, &target, &answer);

@@ -123,6 +123,11 @@ async fn a_release_does_not_change() {
         refused.text(),
         "lib-1.0.jar is published already, with other content; raise the version\n"
     );
+    assert_eq!(
+        refused.reason,
+        refused.text().trim_end(),
+        "mvn prints nothing else"
+    );
     // By its length alone, before a byte of it was read.
     let early = node
         .put(format!("{BASE}/{path}"))
