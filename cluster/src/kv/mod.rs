@@ -42,8 +42,9 @@ pub use view::{StoreError, Versioned};
 
 use crate::seams::Seams;
 
-/// How often [`Kv::transact`] runs its work before it gives up on conflicts.
-const MAX_ATTEMPTS: u32 = 12;
+/// How often [`Kv::transact`] runs its work before it gives up on conflicts: for eight seconds or so. Of
+/// dozens who publish versions of one package at the same time, each has its turn by then.
+const MAX_ATTEMPTS: u32 = 64;
 
 /// The metadata store of this node. Cheap to clone.
 #[derive(Clone)]

@@ -27,7 +27,7 @@ use super::types::{
     Entry, EntryPayload, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Vote,
 };
 use super::{RaftConfig, Replica, Service};
-use crate::kv::{Collection, CommitError, Kv, Outcome, Scan, Store};
+use crate::kv::{Collection, CommitError, Kv, Outcome, Scan, Store, Txn};
 use crate::net::Lane;
 use crate::seams::Seams;
 use crate::storage::FailStop;
@@ -343,6 +343,31 @@ async fn concurrent_increments_through_all_nodes_are_all_counted() {
     }
     tasks.join_all().await;
     assert_eq!(read(group.kv(2), "sum").await.as_deref(), Some("60"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_change_one_record_each_has_its_turn() {
+    const WRITERS: u64 = 48;
+    let group = Arc::new(Group::start(3, test_config()).await);
+    let key = Collection::new("test").key("sum");
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..WRITERS {
+        let (group, key) = (group.clone(), key.clone());
+        tasks.spawn(async move {
+            for _ in 0..4 {
+                let add = async |mut txn: Txn| {
+                    let before = txn.get(&key).await.unwrap();
+                    let sum: u64 = before.map_or(0, |text| String::from_utf8_lossy(&text).parse().unwrap());
+                    txn.put(&key, (sum + 1).to_string());
+                    Ok::<_, CommitError>((txn, ()))
+                };
+                group.kv(task % 3 + 1).transact(add).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    let sum = (4 * WRITERS).to_string();
+    assert_eq!(read(group.kv(2), "sum").await, Some(sum));
 }
 
 #[tokio::test(flavor = "multi_thread")]
