@@ -13,7 +13,7 @@ mod paths;
 mod tar;
 mod zip;
 
-pub(crate) use feed::feed;
+pub(crate) use feed::{Fed, feed};
 pub(crate) use gzip::walk_tar_gz;
 pub(crate) use paths::Paths;
 #[cfg(test)]

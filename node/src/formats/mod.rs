@@ -2,6 +2,7 @@
 
 pub mod cargo;
 pub mod generic;
+mod inspected;
 mod listing;
 mod lists;
 pub mod maven;

@@ -3,6 +3,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
+use cairn_cluster::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::app::App;
@@ -11,6 +12,7 @@ use crate::formats::{Level, Mount};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::group::Group;
+use crate::registry::package::{Package, View};
 use crate::registry::project::Project;
 
 /// What a path of a project or group is left in when it is written as one segment.
@@ -25,6 +27,14 @@ pub(crate) struct Place<A> {
     at: At<A>,
     format: &'static str,
     base: String,
+}
+
+/// Of several packages of one name, the one that was there first has the least.
+pub(crate) type Precedence = (Timestamp, u64);
+
+/// When and where a package came to be.
+pub(crate) fn precedence(scope: &Scope, package: &Package) -> Precedence {
+    (package.created_at, scope.project().id)
 }
 
 enum At<A> {
@@ -119,6 +129,22 @@ impl<A: Action> Place<A> {
                 Ok(self.scopes_of(&projects))
             }
         }
+    }
+
+    /// The package of this normalised name that was there first: nobody can put versions beside
+    /// another's by publishing to another project.
+    pub(crate) async fn first_named(&self, name: &str) -> Result<Option<(Scope, Package)>, ApiError> {
+        let mut first: Option<(Precedence, Scope, Package)> = None;
+        for scope in self.scopes_holding(name).await? {
+            let Some(package) = View::of(&scope).package(name).await? else {
+                continue;
+            };
+            let found = precedence(&scope, &package);
+            if first.as_ref().is_none_or(|(known, ..)| found < *known) {
+                first = Some((found, scope, package));
+            }
+        }
+        Ok(first.map(|(_, scope, package)| (scope, package)))
     }
 
     fn scopes_of(&self, projects: &[Authorised<Project, A>]) -> Vec<Scope> {

@@ -3,14 +3,15 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use cairn_cluster::{BlobWriter, DigestSet, StoredBlob};
+use cairn_cluster::{DigestSet, StoredBlob};
+use futures::stream;
 
 use super::artifact::{self, ArtifactError};
 use super::document::{self, Publication};
 use super::frames::Frames;
 use super::store;
-use crate::archive::feed;
 use crate::auth::Access;
+use crate::formats::inspected;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::registry::Scope;
@@ -72,29 +73,25 @@ async fn store_checked<S>(
     scope: &Scope,
     publication: &Publication,
     frames: &mut Frames<S>,
-    mut left: u32,
+    length: u32,
 ) -> Result<StoredBlob, ApiError>
 where
     S: futures::Stream<Item = Result<Bytes, body::BodyError>> + Unpin,
 {
-    let (feeder, fed) = feed();
     let (name, version) = (publication.name.clone(), publication.version.clone());
-    let look = move || artifact::inspect(fed, &artifact::Limits::default(), &name, &version);
-    let looking = access.app().parser_threads().start(access.caller(), look).await;
-    let mut writer: BlobWriter = scope.blobs().writer(scope.space(), DigestSet::default());
-    while left > 0 {
-        let piece = frames.some("crate", &mut left).await?;
-        if !feeder.push(piece.clone()).await {
-            // It has seen enough to refuse it; what it says comes below.
-            skip(frames, left).await?;
-            break;
+    let look = move |fed| artifact::inspect(fed, &artifact::Limits::default(), &name, &version);
+    let pieces = stream::try_unfold((&mut *frames, length), async |(frames, mut left)| {
+        if left == 0 {
+            return Ok(None);
         }
-        writer.write(piece).await.map_err(ApiError::unavailable)?;
-    }
-    drop(feeder);
-    looking.await.map_err(ApiError::internal)??;
+        let piece = frames.some("crate", &mut left).await?;
+        Ok::<_, ApiError>(Some((piece, (frames, left))))
+    });
+    let pieces = Box::pin(pieces);
+    let ((), artifact) =
+        inspected::store((access, scope), DigestSet::default(), length.into(), pieces, look).await?;
     frames.end().await?;
-    writer.finish().await.map_err(ApiError::unavailable)
+    Ok(artifact)
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::head::Top;
-use super::source::{Precedence, precedence};
 use super::store;
+use crate::formats::place::{Precedence, precedence};
 use crate::formats::ranking::{Best, Hit, each_package};
 use crate::http::error::ApiError;
 use crate::registry::Scope;

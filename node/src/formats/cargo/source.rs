@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use cairn_cluster::Timestamp;
 use serde_json::{Value, json};
 
 use super::names::{CrateName, Version};
@@ -14,14 +13,6 @@ use crate::http::assembled::{Assemble, state_tag};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 use crate::registry::package::{self, Package, View};
-
-/// Of several crates of one name, the one that was there first has the least.
-pub(super) type Precedence = (Timestamp, u64);
-
-/// When and where a crate came to be.
-pub(super) fn precedence(scope: &Scope, package: &Package) -> Precedence {
-    (package.created_at, scope.project().id)
-}
 
 /// A crate in one project, as of the request's snapshot.
 pub(super) struct Source {
@@ -35,17 +26,7 @@ impl Source {
     /// there first: nobody can put versions beside another's by publishing to another project.
     pub(super) async fn find<A: Action>(place: &Place<A>, name: &CrateName) -> Result<Self, ApiError> {
         let canonical = name.canonical();
-        let mut first: Option<(Precedence, Scope, Package)> = None;
-        for scope in place.scopes_named(&canonical, None).await? {
-            let Some(package) = View::of(&scope).package(&canonical).await? else {
-                continue;
-            };
-            let found = precedence(&scope, &package);
-            if first.as_ref().is_none_or(|(known, ..)| found < *known) {
-                first = Some((found, scope, package));
-            }
-        }
-        let Some((_, scope, package)) = first else {
+        let Some((scope, package)) = place.first_named(&canonical).await? else {
             return Err(place.missing(store::no_crate(name.as_str())));
         };
         let revision = View::of(&scope).revision(&package).await?;

@@ -8,13 +8,13 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use cairn_cluster::{DigestSet, StoredBlob};
 use data_encoding::HEXLOWER;
-use futures::Stream;
+use futures::{Stream, stream};
 
 use super::artifact::{self, Artifact, ArtifactError, Limits};
 use super::attestations::Attestations;
 use super::names::{FileName, ProjectName, Version};
-use crate::archive::feed;
 use crate::auth::Access;
+use crate::formats::inspected;
 use crate::http::body::{self, BodyError};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::multipart::Multipart;
@@ -145,29 +145,14 @@ async fn store<S: Stream<Item = Result<bytes::Bytes, BodyError>> + Unpin>(
     file: FileName,
     limit_bytes: u64,
 ) -> Result<Content, ApiError> {
-    let (feeder, fed) = feed();
     let name = file.clone();
-    let look = move || artifact::inspect(&name, fed, &Limits::default());
-    let looking = access.app().parser_threads().start(access.caller(), look).await;
-    let mut writer = scope.blobs().writer(scope.space(), DIGESTS);
-    let mut bytes = 0;
-    while let Some(piece) = form.chunk().await? {
-        bytes += piece.len() as u64;
-        if bytes > limit_bytes {
-            return Err(ApiError::new(
-                ErrorKind::TooLarge,
-                format!("{file} is larger than {limit_bytes} bytes"),
-            ));
-        }
-        if !feeder.push(piece.clone()).await {
-            // It has seen enough; what it says comes below.
-            break;
-        }
-        writer.write(piece).await.map_err(ApiError::unavailable)?;
-    }
-    drop(feeder);
-    let artifact = looking.await.map_err(ApiError::internal)??;
-    let blob = writer.finish().await.map_err(ApiError::unavailable)?;
+    let look = move |fed| artifact::inspect(&name, fed, &Limits::default());
+    let pieces = stream::try_unfold(form, async |form| {
+        let piece = form.chunk().await?;
+        Ok::<_, ApiError>(piece.map(|piece| (piece, form)))
+    });
+    let pieces = Box::pin(pieces);
+    let (artifact, blob) = inspected::store((access, scope), DIGESTS, limit_bytes, pieces, look).await?;
     Ok(Content { file, artifact, blob })
 }
 
