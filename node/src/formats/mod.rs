@@ -2,6 +2,7 @@
 
 pub mod cargo;
 pub mod generic;
+pub mod helm;
 mod inspected;
 mod listing;
 mod lists;
@@ -297,6 +298,7 @@ pub struct ClientSetup {
 pub const FORMATS: &[&dyn Format] = &[
     &cargo::Cargo,
     &generic::Generic,
+    &helm::Helm,
     &maven::Maven,
     &npm::Npm,
     &oci::Oci,
