@@ -85,6 +85,15 @@ pub(super) static FORMATS: &[Format] = &[
         accept: "*/*",
         scheme: Scheme::Raw,
     },
+    Format {
+        name: "helm",
+        publish: helm,
+        published: StatusCode::CREATED,
+        // A channel of its own has nothing but this chart.
+        index: Some(|package| format!("/api/v4/projects/1/packages/helm/{package}/index.yaml")),
+        accept: "*/*",
+        scheme: Scheme::Basic,
+    },
 ];
 
 /// A tar archive of small files, compressed.
@@ -182,5 +191,19 @@ fn cargo(package: &str, number: u64) -> Publication {
         target: "/api/v4/projects/1/packages/cargo/api/v1/crates/new".into(),
         content_type: "application/octet-stream",
         body: body.into(),
+    }
+}
+
+fn helm(package: &str, number: u64) -> Publication {
+    let metadata = format!("apiVersion: v2\nname: {package}\nversion: 1.{number}.0\ndescription: measured\n");
+    let chart = tar_gz(&[
+        (format!("{package}/Chart.yaml"), metadata),
+        (format!("{package}/values.yaml"), String::new()),
+    ]);
+    Publication {
+        method: Method::POST,
+        target: format!("/api/v4/projects/1/packages/helm/api/{package}/charts"),
+        content_type: "application/gzip",
+        body: chart.into(),
     }
 }

@@ -18,6 +18,9 @@
 //! routes that read.
 
 mod artifact;
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+mod client;
 mod contents;
 mod index;
 mod metadata;
