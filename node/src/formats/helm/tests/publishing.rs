@@ -158,6 +158,42 @@ async fn a_version_is_published_once() {
 }
 
 #[tokio::test]
+async fn of_two_who_publish_one_version_at_once_one_does() {
+    let node = TestNode::start().await;
+    let sibling = node.sibling();
+    let other = chart_with(
+        "app",
+        "apiVersion: v2\nname: app\nversion: 1.0.0\ndescription: x\n",
+    );
+    let chart = chart_of("app", "1.0.0");
+    let (first, second) = futures::join!(post(&node, &chart), post(&sibling, &other));
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+    let published = if first.status == 201 { chart } else { other };
+    let digest = &index(&node, BASE, "stable").await["entries"]["app"][0]["digest"];
+    assert_eq!(*digest, sha256(&published));
+    let file = get(&sibling, "stable/charts/app-1.0.0.tgz").await.expect(200);
+    assert_eq!(file.body, published);
+}
+
+#[tokio::test]
+async fn settings_say_what_happens_to_duplicates() {
+    let node = TestNode::start().await;
+    publish(&node, "app", "1.0.0").await;
+    let other = chart_with(
+        "app",
+        "apiVersion: v2\nname: app\nversion: 1.0.0\ndescription: x\n",
+    );
+    post(&node, &other).await.expect(409);
+    let allowed = serde_json::json!({"helm_duplicates_allowed": true});
+    let settings = node.put("/api/v4/projects/1/packages/settings").by("maintainer");
+    settings.json(&allowed).send().await.expect(200);
+    post(&node, &other).await.expect(201);
+    assert_eq!(get(&node, "stable/charts/app-1.0.0.tgz").await.body, other);
+}
+
+#[tokio::test]
 async fn force_overwrites_what_the_policy_lets_those_who_may_delete() {
     let node = TestNode::start().await;
     publish(&node, "app", "1.0.0").await;

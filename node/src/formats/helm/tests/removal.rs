@@ -1,6 +1,7 @@
 //! Deleting, and putting back.
 
 use super::*;
+use crate::registry::fixture;
 
 async fn delete(node: &TestNode, path: &str, caller: &str) -> Answer {
     node.delete(format!("{BASE}/{path}")).by(caller).send().await
@@ -130,4 +131,25 @@ async fn what_the_rest_api_deletes_leaves_the_index_and_comes_back() {
     assert_eq!(get(&node, "stable/index.yaml").await.body, before);
     get(&node, "stable/charts/hello-1.0.0.tgz").await.expect(200);
     get(&node, "stable/charts/hello-1.0.0.tgz.prov").await.expect(200);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_project_that_is_deleted() {
+    let node = TestNode::start().await;
+    furnish(&node, 1).await;
+    // More than one transaction takes apart, and another channel.
+    for minor in 0..70 {
+        publish(&node, "app", &format!("1.{minor}.0")).await;
+    }
+    let beta = format!("{BASE}/api/beta/charts");
+    post_to(&node, &beta, &chart_of("app", "2.0.0-beta.1"))
+        .await
+        .expect(201);
+    node.delete("/api/v4/projects/1")
+        .by("owner")
+        .send()
+        .await
+        .expect(202);
+    fixture::purge(node.app()).await;
+    assert_eq!(fixture::keys_of_project(node.app(), 1).await, 0);
 }
