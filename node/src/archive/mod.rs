@@ -102,6 +102,20 @@ pub(crate) trait Visitor {
     fn link(&mut self, path: &str) -> Result<(), Self::Error>;
 }
 
+/// Shows what a file holds piece by piece; says how many bytes that was.
+pub(crate) fn each_piece(content: &mut dyn Read, mut see: impl FnMut(&[u8])) -> Result<u64, Refused> {
+    let mut piece = vec![0; 16 << 10];
+    let mut bytes = 0;
+    loop {
+        let count = content.read(&mut piece).map_err(damaged)?;
+        if count == 0 {
+            return Ok(bytes);
+        }
+        see(&piece[..count]);
+        bytes += count as u64;
+    }
+}
+
 /// Reads what a file holds, up to `limit_bytes`; more of it is refused.
 pub(crate) fn small_file(path: &str, content: &mut dyn Read, limit_bytes: u64) -> Result<Vec<u8>, Refused> {
     let mut bytes = Vec::new();

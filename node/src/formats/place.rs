@@ -85,6 +85,15 @@ impl<A: Action> At<A> {
 }
 
 impl<A: Action> Place<A> {
+    /// A project that a request came to by another way than the routes of its level.
+    pub(crate) fn of_project(project: Authorised<Project, A>, format: &'static str) -> Self {
+        Self {
+            base: format!("{}/", project.scope(format).project_url()),
+            format,
+            at: At::Project(project),
+        }
+    }
+
     /// The URL of the registry that the client is configured with, with a slash at its end.
     /// What is downloaded is given URLs below it: clients send their token only there.
     pub(crate) fn base(&self) -> &str {

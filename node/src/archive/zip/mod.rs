@@ -89,7 +89,7 @@ impl<S: Compressed> Zip<'_, S> {
             return Err(Refused(format!("has two entries of one name: {path:?}")).into());
         }
         let found = self.content(&header, |content| match is_folder {
-            true => Ok(()),
+            true => visitor.folder(&path),
             false => visitor.file(&path, header.size_bytes, content),
         })?;
         if is_folder && found.size_bytes > 0 {

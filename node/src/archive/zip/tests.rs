@@ -57,6 +57,12 @@ impl Builder {
         self.entry(name, content.as_ref(), options)
     }
 
+    /// A symbolic link.
+    pub(crate) fn link(self, name: &str, target: &str) -> Self {
+        let options = with(|options| options.external = 0o120_777 << 16);
+        self.entry(name, target.as_bytes(), options)
+    }
+
     fn entry(mut self, name: &str, content: &[u8], options: Options) -> Self {
         let packed = match options.method {
             DEFLATED => {
@@ -286,7 +292,7 @@ fn unsafe_entries_are_refused() {
     }
     let entry = |change: fn(&mut Options)| valid().entry("x", b"content", with(change)).end();
     check(
-        entry(|options| options.external = 0o120_777 << 16),
+        valid().link("x", "content").end(),
         Err("neither a file nor a folder"),
     );
     check(entry(|options| options.flags = 1), Err("encrypted"));
