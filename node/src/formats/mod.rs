@@ -2,6 +2,7 @@
 
 pub mod cargo;
 pub mod generic;
+pub mod go;
 pub mod helm;
 mod inspected;
 mod listing;
@@ -298,6 +299,7 @@ pub struct ClientSetup {
 pub const FORMATS: &[&dyn Format] = &[
     &cargo::Cargo,
     &generic::Generic,
+    &go::Go,
     &helm::Helm,
     &maven::Maven,
     &npm::Npm,

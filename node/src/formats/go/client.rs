@@ -1,0 +1,1 @@
+//! The real client's stories.
