@@ -54,7 +54,8 @@ impl Client {
         cargo.parent().map(Path::to_owned)
     }
 
-    fn of(program: PathBuf) -> Self {
+    /// This program.
+    pub(crate) fn of(program: PathBuf) -> Self {
         let home = tempfile::tempdir().unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let client = Self {

@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 
 use crate::config::Config;
 use crate::http::entrance::Entrance;
+use crate::http::entrance::fixture::Authority;
 use crate::registry::bootstrap::Bootstrap;
 use crate::start::{self, Serving};
 use crate::testing::balancer;
@@ -34,6 +35,8 @@ pub(crate) struct TestCluster {
     pub(crate) nodes: Vec<String>,
     /// Host and port of the balancer, which gives each request to the next node.
     pub(crate) balanced: String,
+    /// The same by HTTPS, for clients that give credentials to nobody else.
+    pub(crate) secure: Secure,
     /// The token of the administrator `root`.
     pub(crate) root: String,
     /// The token of a maintainer of `acme/demo` that is good for that project alone.
@@ -42,6 +45,29 @@ pub(crate) struct TestCluster {
     pub(crate) username: String,
     /// Nodes of this process; they run as long as it does.
     _nodes: Option<Nodes>,
+}
+
+/// Where the nodes are reached by HTTPS.
+pub(crate) struct Secure {
+    /// Host and port before each of three nodes.
+    pub(crate) nodes: Vec<String>,
+    /// Whom clients must trust: a certificate, as a PEM file.
+    pub(crate) authority: String,
+}
+
+impl Secure {
+    async fn before(nodes: &[String]) -> Self {
+        let authority = Authority::new();
+        let mut secure = Self {
+            nodes: Vec::new(),
+            authority: authority.certificate.clone(),
+        };
+        for node in nodes {
+            let front = balancer::serve_tls(vec![node.clone()], &authority.issue()).await;
+            secure.nodes.push(front);
+        }
+        secure
+    }
 }
 
 struct Nodes {
@@ -84,12 +110,14 @@ async fn start(given: Option<(Vec<String>, String)>) -> TestCluster {
             None => in_this_process().await,
         };
         let balanced = balancer::serve(nodes.clone()).await;
-        (nodes, root, running, balanced)
+        let secure = Secure::before(&nodes).await;
+        (nodes, root, running, balanced, secure)
     });
-    let (nodes, root, running, balanced) = started.await.unwrap();
+    let (nodes, root, running, balanced, secure) = started.await.unwrap();
     let mut cluster = TestCluster {
         nodes,
         balanced,
+        secure,
         root,
         token: String::new(),
         username: String::new(),
@@ -164,6 +192,8 @@ fn config(folder: &TempDir, at: usize, address: SocketAddr) -> Config {
     config.node.data = folder.path().join(format!("node-{}", at + 1));
     config.node.reserve = ByteSize::b(0);
     config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // What comes by the balancers says by which scheme it came to them.
+    config.http.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     config.trust.issuers = vec!["*".parse().unwrap()];
     config.cluster.listen = address;
     config
@@ -257,12 +287,15 @@ impl TestCluster {
 
     /// Removes a trust rule of `acme/demo`.
     pub(crate) async fn distrust(&self, rule: u64) {
-        let url = format!(
-            "http://{}/api/cairn/v1/projects/1/trust_rules/{rule}",
-            self.balanced
-        );
+        self.delete(&format!("/api/cairn/v1/projects/1/trust_rules/{rule}"))
+            .await;
+    }
+
+    /// Deletes something by the REST API, through the balancer.
+    pub(crate) async fn delete(&self, path: &str) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = client.delete(url).bearer_auth(&self.root).send().await.unwrap();
+        let request = client.delete(format!("http://{}{path}", self.balanced));
+        let answer = request.bearer_auth(&self.root).send().await.unwrap();
         assert_eq!(answer.status(), 204);
     }
 
