@@ -15,6 +15,7 @@ mod departure;
 mod dev;
 mod disk;
 mod downloads;
+mod duplicates;
 mod failure;
 mod group;
 mod image;
@@ -113,6 +114,9 @@ enum Command {
     /// Rules that protect packages, container repositories and tags
     #[command(subcommand)]
     Protect(protect::Command),
+    /// What happens when something is published that is there already
+    #[command(subcommand)]
+    Duplicates(duplicates::Command),
     /// What projects let go by themselves
     #[command(subcommand)]
     Cleanup(cleanup::Command),
@@ -180,6 +184,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Group(command) => on_this_thread(group::run(command, output)),
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Protect(command) => on_this_thread(protect::run(command, output)),
+        Command::Duplicates(command) => on_this_thread(duplicates::run(command, output)),
         Command::Cleanup(command) => on_this_thread(cleanup::run(command, output)),
         Command::Deleted(command) => on_this_thread(deleted::run(command, output)),
         Command::Downloads(arguments) => on_this_thread(downloads::run(arguments, output)),

@@ -53,6 +53,10 @@ pub(super) struct Set {
     #[arg(long, value_parser = PossibleValuesParser::new(["disabled", "private", "enabled", "public"]))]
     packages: Option<String>,
 
+    /// The same for its images
+    #[arg(long, value_parser = PossibleValuesParser::new(["disabled", "private", "enabled", "public"]))]
+    images: Option<String>,
+
     #[command(flatten)]
     connection: Connection,
 }
@@ -124,8 +128,13 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
         Command::Set(arguments) => {
             let client = arguments.connection.open()?;
             let mut change = serde_json::to_value(&arguments.about).or_fail("say what to change")?;
-            if let Some(packages) = &arguments.packages {
-                change["package_registry_access_level"] = packages.as_str().into();
+            for (field, level) in [
+                ("package_registry_access_level", &arguments.packages),
+                ("container_registry_access_level", &arguments.images),
+            ] {
+                if let Some(level) = level {
+                    change[field] = level.as_str().into();
+                }
             }
             let path = format!("/api/v4/projects/{}", encode_path(&arguments.path));
             let answer = client.put(&path, &change).await?;
