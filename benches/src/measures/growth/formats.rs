@@ -59,6 +59,16 @@ pub(super) static FORMATS: &[Format] = &[
         scheme: Scheme::Bearer,
     },
     Format {
+        name: "maven",
+        publish: maven,
+        published: StatusCode::CREATED,
+        index: Some(|package| {
+            format!("/api/v4/projects/1/packages/maven/org/acme/{package}/maven-metadata.xml")
+        }),
+        accept: "text/xml",
+        scheme: Scheme::Basic,
+    },
+    Format {
         name: "npm",
         publish: npm,
         published: StatusCode::CREATED,
@@ -116,6 +126,19 @@ fn generic(package: &str, number: u64) -> Publication {
         target: format!("/api/v4/projects/1/packages/generic/{package}/1.{number}.0/file.txt"),
         content_type: "application/octet-stream",
         body: format!("{package} {number}").into(),
+    }
+}
+
+fn maven(package: &str, number: u64) -> Publication {
+    let version = format!("1.{number}.0");
+    Publication {
+        method: Method::PUT,
+        target: format!(
+            "/api/v4/projects/1/packages/maven/org/acme/{package}/{version}/{package}-{version}.pom"
+        ),
+        content_type: "application/octet-stream",
+        body: format!("<project><artifactId>{package}</artifactId><version>{version}</version></project>")
+            .into(),
     }
 }
 

@@ -11,6 +11,9 @@
 //! Groups and the instance have the routes that read.
 
 mod browse;
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+mod client;
 mod documents;
 mod fetch;
 mod jar;

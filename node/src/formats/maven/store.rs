@@ -346,18 +346,14 @@ pub(super) async fn delete_version_named(
         .await
 }
 
-/// Deletes a package with its versions, if it is there.
+/// Deletes a package with its versions, if it is there. That it is a plugin or an archetype is not forgotten: it says
+/// nothing as long as there are no versions, and they may be restored.
 pub(super) async fn delete_package(scope: &Scope, name: &str) -> Result<(), ApiError> {
-    let keys = Keys::new(scope.collection());
     scope
         .transact(async |mut txn| {
             let mut edit = Edit::new(scope, &mut txn);
             if let Some(package) = edit.package(name).await? {
                 scope.order_removal(edit.txn(), package.key).await?;
-                if let Ok(name) = name.parse() {
-                    edit.txn().delete(&keys.plugin(&name));
-                    edit.txn().delete(&keys.archetype(&name));
-                }
                 edit.delete_package(package).await?;
             }
             Ok((txn, ()))
