@@ -65,6 +65,12 @@ impl Read for Fed {
     }
 }
 
+impl Compressed for &mut Fed {
+    fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+}
+
 impl Compressed for Fed {
     fn read_bytes(&self) -> u64 {
         self.read_bytes

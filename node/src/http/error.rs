@@ -13,9 +13,12 @@ use axum::http::header::{HeaderName, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cairn_cluster::{
-    CommitError, DepartureError, DiskRequestError, ReadError, Refusal, Unavailable, UploadError, WriteError,
+    CommitError, DepartureError, DiskRequestError, PutError, ReadError, Refusal, Unavailable, UploadError,
+    WriteError,
 };
 use hyper::ext::ReasonPhrase;
+
+use crate::http::body::file_too_large;
 
 /// What went wrong, as far as a client can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -253,6 +256,16 @@ impl StdError for ApiError {}
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {
         Self::unavailable(error)
+    }
+}
+
+impl<E: Into<ApiError>> From<PutError<E>> for ApiError {
+    fn from(error: PutError<E>) -> Self {
+        match error {
+            PutError::Body(error) => error.into(),
+            PutError::TooLarge { limit_bytes } => file_too_large(limit_bytes),
+            PutError::Write(error) => Self::unavailable(error),
+        }
     }
 }
 

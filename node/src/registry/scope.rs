@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use bytes::Bytes;
 use cairn_cluster::{Blobs, Collection, DigestSet, Snapshot, Space, StoredBlob, Timestamp, Txn};
 
 use crate::auth::action::Verb;
 use crate::auth::caller::Caller;
+use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
 use crate::http::settings::Limits;
@@ -179,6 +181,13 @@ impl Scope {
         let mut writer = self.blobs().writer(self.space(), DigestSet::default());
         writer.write(bytes).await.map_err(ApiError::unavailable)?;
         writer.finish().await.map_err(ApiError::unavailable)
+    }
+
+    /// Stores a file that a client sends, which a transaction is to name.
+    pub(crate) async fn put_file(&self, digests: DigestSet, body: Body) -> Result<StoredBlob, ApiError> {
+        let (limit_bytes, pieces) = (self.limits().file_bytes, body::stream(body));
+        let put = self.blobs().put(self.space(), digests, limit_bytes, pieces);
+        Ok(put.await?)
     }
 
     /// Limits on what clients send.

@@ -298,7 +298,7 @@ impl Uploader {
         if there.saturating_add(announced) > limit.saturating_mul(2) || announced > limit {
             return Err(body::file_too_large(limit));
         }
-        let blob = publish::store(&scope, claims.algorithms(), body).await?;
+        let blob = scope.put_file(claims.algorithms(), body).await?;
         claims.check(blob.digests(), blob.size())?;
         let key = keys.parts(number).key(part);
         let stored = scope
@@ -375,7 +375,7 @@ impl Uploader {
         }
         let bytes = read_all(scope.clone(), parts).boxed();
         let stored = scope.blobs().put(scope.space(), DIGESTS, limit, bytes).await;
-        let stored = stored.map_err(|error| publish::not_stored(error, |error: ApiError| error))?;
+        let stored = stored?;
         demands.check(&stored)?;
         let published = scope
             .transact(async |mut txn: Txn| {

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use cairn_cluster::record::Record;
-use cairn_cluster::{DigestSet, PutError, StoredBlob, Txn};
+use cairn_cluster::{DigestSet, StoredBlob, Txn};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
@@ -189,7 +189,7 @@ pub(super) async fn publish(
     // Nothing of the body has been asked for yet: a client that waits for "100 Continue" is
     // told of these without sending it.
     refuse_early(&scope, wanted, headers, &demands).await?;
-    let blob = store(&scope, DIGESTS, body).await?;
+    let blob = scope.put_file(DIGESTS, body).await?;
     demands.check(&blob)?;
     scope
         .transact(async |mut txn: Txn| {
@@ -231,24 +231,6 @@ pub(super) async fn refuse_early(
             Err(place.duplicate())
         }
         _ => Ok(()),
-    }
-}
-
-/// Stores the body of a request.
-pub(super) async fn store(scope: &Scope, digests: DigestSet, body: Body) -> Result<StoredBlob, ApiError> {
-    let limit = scope.limits().file_bytes;
-    let put = scope
-        .blobs()
-        .put(scope.space(), digests, limit, body::stream(body));
-    put.await.map_err(|error| not_stored(error, ApiError::from))
-}
-
-/// Why bytes were not stored, where `unread` says why they could not be read.
-pub(super) fn not_stored<E>(error: PutError<E>, unread: impl Fn(E) -> ApiError) -> ApiError {
-    match error {
-        PutError::Body(error) => unread(error),
-        PutError::TooLarge { limit_bytes } => body::file_too_large(limit_bytes),
-        PutError::Write(error) => ApiError::unavailable(error),
     }
 }
 

@@ -1,13 +1,16 @@
-//! Receives a file: its bytes go to the blob store piece by piece, while a JAR is looked into on a thread of its own.
+//! Receives a file. A JAR is looked into on its way to the blob store.
+
+use std::io;
 
 use axum::body::Body;
 use cairn_cluster::{DigestSet, StoredBlob};
-use futures::StreamExt;
+use futures::TryStreamExt;
 
 use super::jar::{self, Nature};
 use super::names::Coordinates;
-use crate::archive::feed;
+use crate::archive::Fed;
 use crate::auth::Access;
+use crate::formats::inspected;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::registry::Scope;
@@ -26,37 +29,17 @@ pub(super) async fn receive(
     coordinates: &Coordinates,
     body: Body,
 ) -> Result<(StoredBlob, Nature), ApiError> {
-    let (feeder, fed) = feed();
-    let mut feeder = coordinates.is_main_jar().then_some(feeder);
-    let looking = match &feeder {
-        Some(_) => {
-            let look = move || jar::nature(fed);
-            Some(access.app().parser_threads().start(access.caller(), look).await)
-        }
-        None => None,
+    if !coordinates.is_main_jar() {
+        return Ok((scope.put_file(DIGESTS, body).await?, Nature::default()));
+    }
+    let pieces = TryStreamExt::map_err(body::stream(body), ApiError::from);
+    let look = |mut jar: Fed| {
+        let nature = jar::nature(&mut jar);
+        // Everything that is stored passes by here, also what need not be looked into.
+        io::copy(&mut jar, &mut io::sink()).map_err(ApiError::internal)?;
+        Ok::<_, ApiError>(nature)
     };
     let limit_bytes = scope.limits().file_bytes;
-    let mut writer = scope.blobs().writer(scope.space(), DIGESTS);
-    let (mut pieces, mut bytes) = (body::stream(body), 0);
-    while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        bytes += piece.len() as u64;
-        if bytes > limit_bytes {
-            return Err(body::file_too_large(limit_bytes));
-        }
-        // It may have seen enough.
-        if let Some(open) = &feeder
-            && !open.push(piece.clone()).await
-        {
-            feeder = None;
-        }
-        writer.write(piece).await.map_err(ApiError::unavailable)?;
-    }
-    drop(feeder);
-    let nature = match looking {
-        Some(looking) => looking.await.map_err(ApiError::internal)?,
-        None => Nature::default(),
-    };
-    let blob = writer.finish().await.map_err(ApiError::unavailable)?;
+    let (nature, blob) = inspected::store((access, scope), DIGESTS, limit_bytes, pieces, look).await?;
     Ok((blob, nature))
 }

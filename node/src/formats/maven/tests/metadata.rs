@@ -203,6 +203,20 @@ async fn plugins_are_found_by_their_prefix() {
 }
 
 #[tokio::test]
+async fn a_jar_is_kept_as_it_is_whatever_is_seen_in_it() {
+    let node = TestNode::start().await;
+    let long = "x".repeat(3 << 20);
+    let plugin = ("META-INF/maven/plugin.xml", descriptor("x", "X"));
+    let whole = jar(&[(plugin.0, &plugin.1), ("long", &long)]);
+    let cut = whole[..whole.len() / 2].to_vec();
+    for (name, bytes) in [("plugin", whole), ("cut", cut), ("text", long.into_bytes())] {
+        let path = format!("org/acme/{name}/1/{name}-1.jar");
+        put(&node, &path, bytes.clone()).await.expect(201);
+        assert!(get(&node, &path).await.expect(200).body == bytes, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn archetypes_are_in_the_catalog() {
     let node = TestNode::start().await;
     let empty = get(&node, "archetype-catalog.xml").await.expect(200);
