@@ -287,17 +287,9 @@ impl Writer {
         }
     }
 
-    /// Writes what was taken; false if that failed, and this node with it.
+    /// Makes everything taken durable with one fsync, then tells all who wait; false if that
+    /// failed, and this node with it.
     fn write(&mut self) -> bool {
-        let written = self.write_all();
-        if let Err(error) = &written {
-            self.fail_stop.stop(&format!("write the raft log: {error}"));
-        }
-        written.is_ok()
-    }
-
-    /// Makes everything taken durable with one fsync, then tells all who wait.
-    fn write_all(&mut self) -> io::Result<()> {
         let mut changes = Vec::with_capacity(self.taken.len());
         let mut waiters = Vec::with_capacity(self.taken.len());
         let mut durable_end = None;
@@ -315,7 +307,11 @@ impl Writer {
         let end = durable_end.unwrap_or(self.shared.lock().durable_end);
         let committed = self.shared.committed().filter(|id| id.index < end);
         changes.extend(committed.map(Change::Committed));
-        self.shared.disk.write(&changes)?;
+        // Whoever waits learns of it after the node has stopped, for whatever they said would hide
+        // the cause.
+        if self.failed(self.shared.disk.write(&changes)) {
+            return false;
+        }
         if let Some(end) = durable_end {
             let mut recent = self.shared.lock();
             recent.durable_end = end;
@@ -331,7 +327,15 @@ impl Writer {
                 }
             }
         }
-        self.shared.disk.settle()
+        !self.failed(self.shared.disk.settle())
+    }
+
+    /// Whether the disk failed, which stops this node.
+    fn failed(&self, done: io::Result<()>) -> bool {
+        if let Err(error) = &done {
+            self.fail_stop.stop(&format!("write the raft log: {error}"));
+        }
+        done.is_err()
     }
 }
 
@@ -517,5 +521,51 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             recent.last = Some(upto);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails whatever is written.
+    struct Failing;
+
+    impl LogDisk for Failing {
+        fn write(&self, _: &[Change]) -> io::Result<()> {
+            Err(io::Error::other("no power"))
+        }
+
+        fn read(&self, _: u64, _: u64, _: usize) -> io::Result<(Vec<Entry>, bool)> {
+            Ok((Vec::new(), false))
+        }
+
+        fn committed(&self) -> io::Result<Option<LogId>> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn a_failing_disk_stops_the_node_before_whoever_waits_hears_of_it() {
+        let (done, durable) = oneshot::channel();
+        let durable = Mutex::new(durable);
+        let (tell, told) = std::sync::mpsc::channel();
+        let fail_stop = FailStop::new(move |reason| {
+            let waits = durable.lock().unwrap().try_recv() == Err(oneshot::error::TryRecvError::Empty);
+            tell.send((reason.to_owned(), waits)).unwrap();
+        });
+        let nothing = Found {
+            vote: None,
+            purged: None,
+            last: None,
+        };
+        let mut writer = Writer::over(Arc::new(Failing), nothing, fail_stop);
+        writer.taken.push(Write {
+            change: Change::Truncate { from: 0 },
+            waiter: Waiter::Other(done),
+        });
+        assert!(!writer.write());
+        let expected = ("write the raft log: no power".to_owned(), true);
+        assert_eq!(told.try_recv(), Ok(expected));
     }
 }
