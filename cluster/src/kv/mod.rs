@@ -14,6 +14,7 @@ mod rocks;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod suite;
+mod turns;
 mod txn;
 mod view;
 
@@ -40,10 +41,12 @@ pub use txn::{MAX_TRANSACTION_BYTES, Txn};
 pub(crate) use view::View;
 pub use view::{StoreError, Versioned};
 
+use self::turns::{Turn, Turns};
+use self::txn::Subject;
 use crate::seams::Seams;
 
-/// How often [`Kv::transact`] runs its work before it gives up on conflicts: for eight seconds or so. Of
-/// dozens who publish versions of one package at the same time, each has its turn by then.
+/// How often [`Kv::transact`] commits before it gives up on conflicts. Who conflicts over what it
+/// changes itself competes with one transaction of each other node, and wins long before.
 const MAX_ATTEMPTS: u32 = 64;
 
 /// The metadata store of this node. Cheap to clone.
@@ -51,6 +54,7 @@ const MAX_ATTEMPTS: u32 = 64;
 pub struct Kv {
     store: Arc<dyn Store>,
     seams: Seams,
+    turns: Turns,
 }
 
 /// The cluster cannot answer now; the same call may succeed later.
@@ -110,7 +114,11 @@ pub(crate) trait Store: Send + Sync {
 
 impl Kv {
     pub(crate) fn new(store: Arc<dyn Store>, seams: Seams) -> Self {
-        Self { store, seams }
+        Self {
+            store,
+            seams,
+            turns: Turns::default(),
+        }
     }
 
     /// A store of this process alone, kept in memory: the twin for tests.
@@ -151,7 +159,8 @@ impl Kv {
         Ok(Txn::new(self.clone(), self.latest().await?))
     }
 
-    /// Runs `work` in a transaction and commits it; on a conflict runs it again on a new view.
+    /// Runs `work` in a transaction and commits it; on a conflict runs it again on a new view. Of
+    /// those on this node who conflict over what they change, one runs at a time.
     ///
     /// `work` is given the transaction and hands it back with its result; an error of `work`
     /// ends it with nothing written. It may run several times, so its only effect should be on
@@ -201,20 +210,58 @@ impl Kv {
     {
         let mut attempt = 0;
         let mut txn = first;
+        let mut turn: Option<Turn> = None;
         loop {
             let (worked, value) = work(txn).await?;
-            match worked.commit().await {
-                Ok(_) => return Ok(value),
-                Err(CommitError::Conflict) if attempt + 1 < MAX_ATTEMPTS => {
-                    attempt += 1;
-                    // Spread the contenders; the first retry is almost immediate.
-                    let spread = u64::from(self.seams.random::<1>()[0]) * (1 << attempt.min(7)) / 128;
+            let contended = match &turn {
+                None => self.turns.taken(&worked),
+                Some(_) => None,
+            };
+            let lost_over = match contended {
+                // Others are before it.
+                Some(subject) => Some(subject),
+                None => {
+                    let seen: Vec<_> = worked.subjects().collect();
+                    match worked.commit().await {
+                        Ok(_) => return Ok(value),
+                        Err(CommitError::Conflict) if attempt + 1 < MAX_ATTEMPTS => {
+                            attempt += 1;
+                            self.changed(seen).await
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            };
+            match lost_over {
+                Some(subject) if turn.as_ref().is_none_or(|turn| *turn.subject() != subject) => {
+                    // Never two turns at once: others could have them the other way round.
+                    drop(turn.take());
+                    turn = Some(self.turns.wait(subject).await.ok_or(CommitError::Conflict)?);
+                }
+                // Spread the contenders; the first retry is almost immediate.
+                _ => {
+                    // Those who wait for the turn wait for this too.
+                    let doublings = attempt.min(if turn.is_some() { 4 } else { 7 });
+                    let spread = u64::from(self.seams.random::<1>()[0]) * (1 << doublings) / 128;
                     tokio::time::sleep(Duration::from_millis(spread)).await;
                 }
-                Err(error) => return Err(error.into()),
             }
             txn = self.begin().await.map_err(CommitError::from)?;
         }
+    }
+
+    /// The first of what a transaction has seen that is different now, as far as can be told.
+    async fn changed(&self, seen: Vec<(Subject, u64)>) -> Option<Subject> {
+        let now = self.local();
+        for (subject, version) in seen {
+            match now.version(&subject).await {
+                Ok(same) if same == version => {}
+                Ok(_) => return Some(subject),
+                // The next attempt meets the error and tells of it.
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     async fn submit(

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::footprint::{Footprint, Seen};
 use super::key::{Collection, Key, MAX_KEY_BYTES};
+use super::txn::Subject;
 use super::view::{KeyRange, StoreError, Versioned, View};
 use crate::off_thread::off_thread;
 use crate::record::{self, Record};
@@ -208,6 +209,14 @@ impl Snapshot {
         match self.get(key).await? {
             Some(found) => Ok(Some(record::decode(&found.value)?)),
             None => Ok(None),
+        }
+    }
+
+    /// The version of a key, or the revision of a collection; 0 if there is nothing.
+    pub(super) async fn version(&self, subject: &Subject) -> Result<u64, ReadError> {
+        match subject {
+            Subject::Key(key) => Ok(self.get(key).await?.map_or(0, |found| found.version)),
+            Subject::Collection(collection) => self.revision(collection).await,
         }
     }
 

@@ -25,11 +25,18 @@ pub const MAX_TRANSACTION_BYTES: usize = 1 << 20;
 pub struct Txn {
     kv: Kv,
     snapshot: Snapshot,
-    key_checks: BTreeMap<Bytes, u64>,
-    collection_checks: BTreeMap<Bytes, u64>,
+    key_checks: BTreeMap<Key, u64>,
+    collection_checks: BTreeMap<Collection, u64>,
     bounds: BTreeMap<Bytes, i64>,
     writes: Vec<v1::Write>,
     written_bytes: usize,
+}
+
+/// What transactions conflict over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Key(Key),
+    Collection(Collection),
 }
 
 impl Txn {
@@ -62,7 +69,7 @@ impl Txn {
         }
         let found = self.snapshot.get(key).await?;
         let version = found.as_ref().map_or(0, |found| found.version);
-        self.key_checks.insert(key.as_bytes().clone(), version);
+        self.key_checks.insert(key.clone(), version);
         Ok(found.map(|found| found.value))
     }
 
@@ -84,8 +91,7 @@ impl Txn {
     /// Makes the commit fail if anything in `collection` changes, without reading its items.
     pub async fn depend_on(&mut self, collection: &Collection) -> Result<(), ReadError> {
         let revision = self.snapshot.revision(collection).await?;
-        self.collection_checks
-            .insert(collection.as_bytes().clone(), revision);
+        self.collection_checks.insert(collection.clone(), revision);
         Ok(())
     }
 
@@ -168,6 +174,23 @@ impl Txn {
         self.writes.iter().any(|write| write.key == head.as_bytes())
     }
 
+    /// What it both depends on and changes, with the versions it has seen: two transactions with one
+    /// of these in common cannot both be committed, unless one begins after the other has ended.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = (Subject, u64)> {
+        let is_written = |key: &Key| self.writes.iter().any(|write| write.key == key.as_bytes());
+        let keys = self.key_checks.iter().filter(move |(key, _)| is_written(key));
+        let keys = keys.map(|(key, version)| (Subject::Key(key.clone()), *version));
+        let is_written_to = |collection: &Collection| {
+            let items = collection.items_prefix();
+            self.writes.iter().any(|write| write.key.starts_with(&items))
+        };
+        let collections = self.collection_checks.iter();
+        let collections = collections.filter(move |(collection, _)| is_written_to(collection));
+        let collections =
+            collections.map(|(collection, revision)| (Subject::Collection(collection.clone()), *revision));
+        keys.chain(collections)
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
@@ -205,19 +228,20 @@ impl Txn {
                 })
             })
             .collect();
-        let subject_checks = |map: BTreeMap<Bytes, u64>, subject: fn(Bytes) -> v1::check::Subject| {
-            map.into_iter().map(move |(name, version)| v1::Check {
-                subject: Some(subject(name)),
-                version,
-            })
+        let check = |subject, version| v1::Check {
+            subject: Some(subject),
+            version,
         };
-        let checks = subject_checks(self.key_checks, v1::check::Subject::Key)
-            .chain(subject_checks(
-                self.collection_checks,
-                v1::check::Subject::Collection,
-            ))
-            .chain(bounds)
-            .collect();
+        let keys = self.key_checks.iter();
+        let keys =
+            keys.map(|(key, version)| check(v1::check::Subject::Key(key.as_bytes().clone()), *version));
+        let collections = self.collection_checks.iter().map(|(collection, revision)| {
+            check(
+                v1::check::Subject::Collection(collection.as_bytes().clone()),
+                *revision,
+            )
+        });
+        let checks = keys.chain(collections).chain(bounds).collect();
         self.kv
             .submit(self.snapshot.applied_index(), checks, self.writes)
             .await

@@ -184,7 +184,14 @@ impl ApiError {
             )
             .with_source(source);
         }
-        Self::new(ErrorKind::Unavailable, "503 Service Unavailable")
+        Self::busy(
+            "503 Service Unavailable: the cluster cannot answer now; try again",
+            source,
+        )
+    }
+
+    fn busy(message: &'static str, source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
             .with_header(RETRY_AFTER, HeaderValue::from_static("2"))
             .with_source(source)
     }
@@ -315,11 +322,19 @@ impl From<CommitError> for ApiError {
             CommitError::KeyTooLong { .. } => {
                 Self::new(ErrorKind::Unprocessable, "a name in the request is too long").with_source(error)
             }
-            // Contention past all retries is overload, not the client's mistake; and an unknown
-            // outcome is safe to retry, because publishing the same bytes again is the same publish.
-            CommitError::Conflict | CommitError::Unavailable(_) | CommitError::Unknown { .. } => {
-                Self::unavailable(error)
-            }
+            // Contention past all retries is overload, not the client's mistake.
+            CommitError::Conflict => Self::busy(
+                "503 Service Unavailable: too many change this at the same time; nothing was changed by this \
+                 request, send it again",
+                error,
+            ),
+            CommitError::Unavailable(error) => error.into(),
+            // Safe to repeat, because publishing the same bytes again is the same publish.
+            CommitError::Unknown { .. } => Self::busy(
+                "503 Service Unavailable: the cluster did not answer in time and may or may not have made the \
+                 change; look, or send it again",
+                error,
+            ),
         }
     }
 }
@@ -385,5 +400,13 @@ mod tests {
         assert_eq!(status(ApiError::unavailable(full)), (507, false));
         let away = WriteError::Unavailable { reason: reason() };
         assert_eq!(status(ApiError::unavailable(away)), (503, true));
+    }
+
+    #[test]
+    fn who_lost_to_others_is_told_so_and_when_to_come_back() {
+        let error = ApiError::from(CommitError::Conflict);
+        assert_eq!(error.kind.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(error.headers.contains_key(RETRY_AFTER));
+        assert!(error.to_string().contains("at the same time"), "{error}");
     }
 }
