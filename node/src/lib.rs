@@ -12,6 +12,8 @@ mod backup;
 pub mod cli;
 pub mod config;
 pub mod formats;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod http;
 pub mod ldap;
 pub mod lock;

@@ -226,7 +226,7 @@ impl Kv {
                         Ok(_) => return Ok(value),
                         Err(CommitError::Conflict) if attempt + 1 < MAX_ATTEMPTS => {
                             attempt += 1;
-                            self.changed(seen).await
+                            Box::pin(self.changed(seen)).await
                         }
                         Err(error) => return Err(error.into()),
                     }
@@ -236,7 +236,8 @@ impl Kv {
                 Some(subject) if turn.as_ref().is_none_or(|turn| *turn.subject() != subject) => {
                     // Never two turns at once: others could have them the other way round.
                     drop(turn.take());
-                    turn = Some(self.turns.wait(subject).await.ok_or(CommitError::Conflict)?);
+                    let mine = Box::pin(self.turns.wait(subject)).await;
+                    turn = Some(mine.ok_or(CommitError::Conflict)?);
                 }
                 // Spread the contenders; the first retry is almost immediate.
                 _ => {

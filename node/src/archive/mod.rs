@@ -84,6 +84,14 @@ pub(crate) trait Compressed: BufRead {
     fn read_bytes(&self) -> u64;
 }
 
+/// Bytes that are all there.
+#[cfg(any(test, feature = "fuzzing"))]
+impl<T: AsRef<[u8]>> Compressed for std::io::Cursor<T> {
+    fn read_bytes(&self) -> u64 {
+        self.position()
+    }
+}
+
 /// What is shown the entries of an archive.
 pub(crate) trait Visitor {
     /// Why it wants no more.

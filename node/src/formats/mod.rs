@@ -307,6 +307,21 @@ pub const FORMATS: &[&dyn Format] = &[
     &pypi::Pypi,
 ];
 
+/// The parsers of formats that are fuzzed.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 8] {
+    [
+        cargo::fuzz::TARGETS,
+        generic::fuzz::TARGETS,
+        go::fuzz::TARGETS,
+        helm::fuzz::TARGETS,
+        maven::fuzz::TARGETS,
+        npm::fuzz::TARGETS,
+        oci::fuzz::TARGETS,
+        pypi::fuzz::TARGETS,
+    ]
+}
+
 /// Finds a format by its name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| format.name() == name)

@@ -9,6 +9,8 @@ pub mod entrance;
 pub mod error;
 pub mod form;
 pub mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod guard;
 pub mod host;
 pub mod media;

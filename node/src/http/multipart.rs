@@ -292,7 +292,7 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use axum::http::HeaderValue;
     use proptest::prelude::*;
 
@@ -324,7 +324,7 @@ mod tests {
         })
     }
 
-    const FORM: &[u8] = b"--b-1\r\n\
+    pub(in crate::http) const FORM: &[u8] = b"--b-1\r\n\
         Content-Disposition: form-data; name=\"name\"\r\n\r\n\
         foo\r\n\
         --b-1 \r\n\

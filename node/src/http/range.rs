@@ -93,7 +93,7 @@ fn if_range_holds(headers: &HeaderMap, validators: Validators<'_>) -> bool {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Parsed {
+pub(super) enum Parsed {
     One(Range<u64>),
     Ignore,
     NotSatisfiable,
@@ -101,7 +101,7 @@ enum Parsed {
 
 /// One range is served; several at a time are answered with the whole file, which RFC 9110
 /// allows and which cannot be made to cost more than the file.
-fn parse(value: &str, size: u64) -> Parsed {
+pub(super) fn parse(value: &str, size: u64) -> Parsed {
     let Some((unit, ranges)) = value.split_once('=') else {
         return Parsed::Ignore;
     };

@@ -53,7 +53,7 @@ async fn clean_up(app: &App, stop: &CancellationToken) {
             return;
         }
         // A turn that is cut off here is taken up by the next node that looks when it has run out.
-        if let Some(Err(error)) = stop.run_until_cancelled(cleanup::run(app)).await {
+        if let Some(Err(error)) = stop.run_until_cancelled(Box::pin(cleanup::run(app))).await {
             warn!(error = ?error, "could not look for cleanup policies that are due; trying again later");
         }
     }

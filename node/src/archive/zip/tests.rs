@@ -144,12 +144,6 @@ impl Builder {
     }
 }
 
-impl Compressed for io::Cursor<&[u8]> {
-    fn read_bytes(&self) -> u64 {
-        self.position()
-    }
-}
-
 /// Keeps what it is shown.
 #[derive(Default)]
 struct Kept(Vec<(String, Vec<u8>)>);

@@ -28,6 +28,8 @@ mod artifact;
 mod client;
 mod document;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod head;
 mod index;
 mod names;

@@ -14,6 +14,8 @@ mod copy;
 mod deploy;
 mod fetch;
 mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod gitea;
 mod latest;
 mod links;

@@ -24,6 +24,8 @@ mod artifact;
 #[cfg(feature = "real-clients")]
 mod client;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod gomod;
 mod names;
 mod routes;

@@ -22,6 +22,8 @@ mod artifact;
 #[cfg(feature = "real-clients")]
 mod client;
 mod contents;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod index;
 mod metadata;
 mod names;

@@ -16,6 +16,8 @@ mod browse;
 mod client;
 mod documents;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod jar;
 mod metadata;
 mod names;

@@ -438,6 +438,16 @@ pub(crate) mod tests {
         }
     }
 
+    pub(in crate::formats::npm) fn a_publication() -> String {
+        let tarball = BASE64.encode(&tarball());
+        json!({
+            "_id": "left", "name": "left", "dist-tags": {"latest": "1.0.0"}, "access": null,
+            "versions": {"1.0.0": {"name": "left", "version": "1.0.0", "readme": "# a"}},
+            "_attachments": {"left-1.0.0.tgz": {"content_type": "application/octet-stream", "data": tarball}},
+        })
+        .to_string()
+    }
+
     fn attached(attachments: Value) -> String {
         json!({"name": "left", "_attachments": attachments}).to_string()
     }

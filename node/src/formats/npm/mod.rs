@@ -26,6 +26,8 @@ mod audit;
 #[cfg(feature = "real-clients")]
 mod client;
 mod document;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod head;
 mod index;
 mod json;

@@ -426,7 +426,7 @@ fn depth(json: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -447,6 +447,10 @@ mod tests {
             "config": descriptor("application/vnd.oci.image.config.v1+json", "config"),
             "layers": [descriptor("application/vnd.oci.image.layer.v1.tar+gzip", "layer")],
         })
+    }
+
+    pub(in crate::formats::oci) fn documents() -> [Value; 2] {
+        [image(), index()]
     }
 
     fn index() -> Value {

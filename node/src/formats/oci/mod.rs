@@ -17,6 +17,8 @@ mod cleanup;
 pub(crate) mod client;
 mod error;
 pub(crate) mod expiry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod incoming;
 mod keys;
 mod listing;

@@ -350,22 +350,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_distributions_never_panic(
-            flips in prop::collection::vec((0..2000usize, any::<u8>()), 1..6),
-            is_wheel: bool,
-        ) {
-            let (file, mut bytes) = match is_wheel {
-                true => wheel("foo", "1.0"),
-                false => source_distribution("foo", "1.0"),
-            };
-            let len = bytes.len();
-            for (at, byte) in flips {
-                bytes[at % len] = byte;
-            }
-            let _ = read(&file, &bytes);
-        }
-
-        #[test]
         fn any_bytes_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             for file in ["foo-1.0-py3-none-any.whl", "foo-1.0.tar.gz", "foo-1.0.zip"] {
                 prop_assert!(read(file, &bytes).is_err());

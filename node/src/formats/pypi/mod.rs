@@ -22,6 +22,8 @@ mod attestations;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
 pub(crate) mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod index;
 mod metadata;
 mod names;

@@ -6,7 +6,7 @@
 mod certificate;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod proxy;
+pub(super) mod proxy;
 mod tls;
 
 use std::io;

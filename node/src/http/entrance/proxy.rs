@@ -33,7 +33,9 @@ pub(in crate::http) enum HeaderError {
 
 /// Reads the header, and not a byte behind it. Gives the address of the client; none if the proxy
 /// speaks for itself, or for somebody who has no address.
-pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAddr>, HeaderError> {
+pub(in crate::http) async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+) -> Result<Option<IpAddr>, HeaderError> {
     let mut header = vec![0; SHORTEST_BYTES];
     stream.read_exact(&mut header).await?;
     let config = ParseConfig {

@@ -1,0 +1,4 @@
+//! Fuzzes `cargo_frames`; see `cairn::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn::fuzz::run("cargo_frames", bytes));

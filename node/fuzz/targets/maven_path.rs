@@ -1,0 +1,4 @@
+//! Fuzzes `maven_path`; see `cairn::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn::fuzz::run("maven_path", bytes));

@@ -1,0 +1,4 @@
+//! Fuzzes `oci_manifest`; see `cairn::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn::fuzz::run("oci_manifest", bytes));
