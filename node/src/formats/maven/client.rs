@@ -8,6 +8,7 @@ mod gradle;
 mod ivy;
 mod manual;
 mod mvn;
+mod sbt;
 
 use std::path::PathBuf;
 
