@@ -129,12 +129,24 @@ impl Snapshot {
         number: u64,
         limit: usize,
     ) -> Result<Vec<Link>, ReadError> {
+        let links = self.placed_links_after(chain, number, limit).await?;
+        Ok(links.into_iter().map(|(_, link)| link).collect())
+    }
+
+    /// The same, each with the log index of the transaction that appended it: by it, the links of
+    /// several chains have one order, which is the same on every node.
+    pub async fn placed_links_after(
+        &self,
+        chain: &Chain,
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Link)>, ReadError> {
         // Of one byte at least, so that the head is passed over.
         let scan = Scan::of(&chain.0).after(number.to_be_bytes()).limit(limit);
         let entries = self.scan(scan).await?;
         let links = entries.iter().filter_map(|entry| {
             let number = entry.item.as_ref().try_into().ok().map(u64::from_be_bytes)?;
-            Some(Link::read(number, &entry.value))
+            Some(Link::read(number, &entry.value).map(|link| (entry.version, link)))
         });
         links.collect()
     }
