@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use flate2::bufread::GzDecoder;
 
-use crate::archive::tar::walk_tar;
+use crate::archive::tar::{expect_padding, walk_tar};
 use crate::archive::{Compressed, Limits, Refused, Visitor, damaged, refused};
 
 /// Walks through a gzip-compressed tar archive, to the last byte of `source`.
@@ -54,16 +54,7 @@ impl<S: Compressed> Read for Inflated<'_, S> {
 impl<S: Compressed> Inflated<'_, S> {
     /// Refuses what follows the archive: bytes that one unpacker skips and another reads.
     fn expect_end(&mut self) -> Result<(), Refused> {
-        let mut padding = [0; 8192];
-        loop {
-            let count = self.read(&mut padding).map_err(damaged)?;
-            if count == 0 {
-                break;
-            }
-            if padding[..count].iter().any(|byte| *byte != 0) {
-                return refused("goes on after the end of the archive in it");
-            }
-        }
+        expect_padding(self)?;
         if !self.gzip.get_mut().fill_buf().map_err(damaged)?.is_empty() {
             return refused("goes on after its compressed data");
         }

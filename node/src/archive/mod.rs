@@ -16,6 +16,7 @@ mod zip;
 pub(crate) use feed::{Fed, feed};
 pub(crate) use gzip::walk_tar_gz;
 pub(crate) use paths::Paths;
+pub(crate) use tar::walk_plain_tar;
 #[cfg(test)]
 pub(crate) use zip::tests as zip_tests;
 pub(crate) use zip::walk_zip;

@@ -8,6 +8,30 @@ use crate::archive::links::Links;
 use crate::archive::path::{check_path, leaves_archive};
 use crate::archive::{Limits, Refused, Visitor, damaged, refused};
 
+/// Walks through a tar archive that is not compressed, to the last byte of `source`.
+pub(crate) fn walk_plain_tar<V: Visitor>(
+    mut source: impl Read,
+    limits: &Limits,
+    visitor: &mut V,
+) -> Result<(), V::Error> {
+    walk_tar(&mut source, limits, visitor)?;
+    Ok(expect_padding(&mut source)?)
+}
+
+/// Refuses what follows the archive: bytes that one unpacker skips and another reads.
+pub(super) fn expect_padding(tar: &mut impl Read) -> Result<(), Refused> {
+    let mut padding = [0; 8192];
+    loop {
+        let count = tar.read(&mut padding).map_err(damaged)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if padding[..count].iter().any(|byte| *byte != 0) {
+            return refused("goes on after the end of the archive in it");
+        }
+    }
+}
+
 /// Goes through the entries of a tar stream.
 pub(super) fn walk_tar<V: Visitor>(tar: impl Read, limits: &Limits, visitor: &mut V) -> Result<(), V::Error> {
     let mut archive = tar::Archive::new(tar);
