@@ -10,6 +10,7 @@ mod lists;
 pub mod maven;
 pub mod npm;
 pub mod oci;
+mod owners;
 mod place;
 pub mod pypi;
 mod ranking;

@@ -1,6 +1,9 @@
 //! Answers searches by walking through the names: what is written for a search at publish would
 //! cost every publish, and a walk reads one small record per package.
 
+use std::collections::BTreeMap;
+
+use crate::formats::place::Precedence;
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 use crate::registry::package::{Package, View};
@@ -65,6 +68,17 @@ impl<T> Best<T> {
         });
         self.hits.truncate(self.keep);
     }
+}
+
+/// Of several hits of one name, leaves the one that comes first.
+pub(crate) fn keep_first_of_each<T>(hits: &mut Vec<Hit<T>>, precedence: impl Fn(&T) -> Precedence) {
+    let mut least: BTreeMap<String, Precedence> = BTreeMap::new();
+    for hit in hits.iter() {
+        let own = precedence(&hit.what);
+        let known = least.entry(hit.name.clone()).or_insert(own);
+        *known = own.min(*known);
+    }
+    hits.retain(|hit| least.get(&hit.name) == Some(&precedence(&hit.what)));
 }
 
 /// Shows every package of a project and format to `visit`, in the order of their names.

@@ -237,7 +237,7 @@ async fn crates_are_searched_for_installed_and_asked_about() {
         &cluster.username,
         &tool,
     ];
-    let last = "the last owner of a crate cannot be removed";
+    let last = "the last owner cannot be removed";
     author.fails(&sources, &remove, FAILED, &[last]).await;
     let nobody = [&owner("--add", "nobody-here")[..], &[tool.as_str()]].concat();
     let unknown = "there is no user `nobody-here`";

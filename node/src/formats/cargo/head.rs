@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::document::About;
 use super::names::Version;
-
-/// The most owners of a crate.
-const MAX_OWNERS: usize = 50;
+use crate::formats::owners::Owners;
 
 /// What the format keeps in the record of a package.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Head {
-    /// Numbers of users: those who take care of the crate.
-    pub(super) owners: Vec<u64>,
+    /// Those who take care of the crate.
+    pub(super) owners: Owners,
     /// The version that is shown; none if every version was deleted.
     pub(super) top: Option<Top>,
     /// When a version was last published, yanked or deleted.
@@ -48,15 +46,6 @@ impl Top {
     }
 }
 
-/// Why the owners cannot be changed so.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum OwnersError {
-    #[error("a crate has at most {MAX_OWNERS} owners")]
-    TooMany,
-    #[error("the last owner of a crate cannot be removed")]
-    Last,
-}
-
 impl Head {
     /// Reads it from the package's record.
     pub(super) fn decode(metadata: &Bytes) -> Result<Self, DecodeError> {
@@ -79,29 +68,6 @@ impl Head {
     /// Whether this version is shown.
     pub(super) fn shows(&self, version: &Version) -> bool {
         self.top.as_ref().is_some_and(|top| top.version == *version)
-    }
-
-    /// Adds owners.
-    pub(super) fn add_owners(&mut self, users: &[u64]) -> Result<(), OwnersError> {
-        for user in users {
-            if !self.owners.contains(user) {
-                self.owners.push(*user);
-            }
-        }
-        match self.owners.len() > MAX_OWNERS {
-            true => Err(OwnersError::TooMany),
-            false => Ok(()),
-        }
-    }
-
-    /// Removes owners.
-    pub(super) fn remove_owners(&mut self, users: &[u64]) -> Result<(), OwnersError> {
-        let had_owners = !self.owners.is_empty();
-        self.owners.retain(|owner| !users.contains(owner));
-        match had_owners && self.owners.is_empty() {
-            true => Err(OwnersError::Last),
-            false => Ok(()),
-        }
     }
 }
 
@@ -130,18 +96,6 @@ mod tests {
         check(&[("1.0.0", false), ("2.0.0-rc.1", false)], "1.0.0");
         check(&[("1.0.0", true), ("0.9.0-rc.1", false)], "0.9.0-rc.1");
         check(&[("1.0.0", true), ("1.1.0", true)], "1.1.0");
-    }
-
-    #[test]
-    fn a_crate_keeps_an_owner_and_not_without_end() {
-        let mut head = Head::default();
-        head.remove_owners(&[7]).unwrap();
-        head.add_owners(&[1, 2, 1]).unwrap();
-        head.remove_owners(&[1]).unwrap();
-        assert_eq!(head.owners, [2]);
-        assert_eq!(head.clone().remove_owners(&[2]), Err(OwnersError::Last));
-        let many: Vec<u64> = (0..=50).collect();
-        assert_eq!(head.add_owners(&many), Err(OwnersError::TooMany));
     }
 }
 

@@ -1,5 +1,4 @@
-//! The owners of a crate: users who take care of it. Who may publish is decided by the roles in
-//! the project, so being an owner gives no right; it says whom to ask.
+//! The owners of a crate, as cargo lists and changes them.
 
 use axum::Json;
 use axum::body::Body;
@@ -10,14 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::NAME;
-use super::head::{Head, OwnersError};
+use super::head::Head;
 use super::routes::{CratePath, source_at};
 use super::{shown, store};
 use crate::auth::{Authorised, Publish, Pull};
+use crate::formats::owners::{OwnersError, user_named};
 use crate::formats::place::Place;
 use crate::http::body;
 use crate::http::error::ApiError;
-use crate::registry::names::Username;
 use crate::registry::project::Project;
 
 /// The largest body that names users.
@@ -35,7 +34,7 @@ struct Named {
 pub(super) async fn list(place: Place<Pull>, Path(path): Path<CratePath>) -> Result<Response, ApiError> {
     let source = source_at(&place, &path).await?;
     let owners = store::head_of(source.package())?.owners;
-    let users = source.scope().users(&owners).await?;
+    let users = source.scope().users(owners.users()).await?;
     let users: Vec<Value> = users.iter().map(shown::owner).collect();
     let headers = [(header::CACHE_CONTROL, "private, no-cache")];
     Ok((headers, Json(json!({ "users": users }))).into_response())
@@ -47,7 +46,7 @@ pub(super) async fn add(
     body: Body,
 ) -> Result<Response, ApiError> {
     let done = "is now an owner of";
-    change(&project, &path, body, done, |head, users| head.add_owners(users)).await
+    change(&project, &path, body, done, |head, users| head.owners.add(users)).await
 }
 
 pub(super) async fn remove(
@@ -57,7 +56,7 @@ pub(super) async fn remove(
 ) -> Result<Response, ApiError> {
     let done = "is no longer an owner of";
     change(&project, &path, body, done, |head, users| {
-        head.remove_owners(users)
+        head.owners.remove(users)
     })
     .await
 }
@@ -72,18 +71,12 @@ async fn change(
     let name = path.name()?;
     let bytes = body::whole(body, MAX_BODY_BYTES).await?;
     let named: Named = body::json(&bytes, 8)?;
-    if project.caller().user().is_none() {
-        return Err(ApiError::forbidden("only users can change the owners of a crate"));
-    }
     if named.users.is_empty() || named.users.len() > MAX_USERS {
         return Err(ApiError::bad_request(format!("name 1 to {MAX_USERS} users")));
     }
     let mut users = Vec::new();
     for text in &named.users {
-        let username: Username = text.parse()?;
-        let user = project.access().user_named(&username).await?;
-        let user = user.ok_or_else(|| ApiError::not_found(format!("there is no user `{text:.80}`")))?;
-        users.push(user.id);
+        users.push(user_named(project.access(), text).await?);
     }
     store::change_owners(&project.scope(NAME), &name, |head| change(head, &users)).await?;
     let msg = format!(

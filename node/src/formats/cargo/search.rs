@@ -1,14 +1,12 @@
 //! Answers searches: how well a crate fits the words of one.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::head::Top;
 use super::store;
 use crate::formats::place::{Precedence, precedence};
-use crate::formats::ranking::{Best, Hit, each_package};
+use crate::formats::ranking::{Best, Hit, each_package, keep_first_of_each};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 
@@ -121,18 +119,9 @@ pub(super) async fn search(scopes: &[Scope], query: &Query) -> Result<Value, Api
     }
     let total = best.total();
     let mut hits = best.into_hits();
-    hide_others_of_a_name(&mut hits);
+    keep_first_of_each(&mut hits, |found| found.precedence);
     let crates: Vec<Value> = hits.iter().skip(from).map(entry).collect();
     Ok(json!({"crates": crates, "meta": {"total": total}}))
-}
-
-fn hide_others_of_a_name(hits: &mut Vec<Hit<Found>>) {
-    let mut least: BTreeMap<String, Precedence> = BTreeMap::new();
-    for hit in hits.iter() {
-        let known = least.entry(hit.name.clone()).or_insert(hit.what.precedence);
-        *known = hit.what.precedence.min(*known);
-    }
-    hits.retain(|hit| least.get(&hit.name) == Some(&hit.what.precedence));
 }
 
 fn entry(hit: &Hit<Found>) -> Value {

@@ -15,10 +15,11 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::document::{About, Publication, Readme};
-use super::head::{Head, OwnersError, Top};
+use super::head::{Head, Top};
 use super::index::Fragment;
 use super::names::{CrateName, Version};
 use super::receive::Received;
+use crate::formats::owners::OwnersError;
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::package::{self, Edit, FilePut, NewFile, NewVersion, Package, Reuse, Status, View};
@@ -174,8 +175,8 @@ async fn commit_to(
     debug_assert!(matches!(put, FilePut::Added(_)), "a new version has no files");
     let mut head = head_of(&package)?;
     if head.owners.is_empty() {
-        head.owners
-            .extend(edit.scope().caller().user().map(|user| user.id));
+        let creator = edit.scope().caller().user().map(|user| user.id);
+        head.owners = creator.into_iter().collect();
     }
     head.offer(top_of(notes));
     save_head(edit, &mut package, head)

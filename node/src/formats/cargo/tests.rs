@@ -498,7 +498,7 @@ async fn owners_are_users_whom_to_ask() {
         .send()
         .await
         .expect(422);
-    assert_eq!(detail(&last), "the last owner of a crate cannot be removed");
+    assert_eq!(detail(&last), "the last owner cannot be removed");
     assert_eq!(owners().await, ["guest"]);
     node.put(&target)
         .by("reporter")
