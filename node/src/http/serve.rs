@@ -107,24 +107,70 @@ pub async fn serve_blob(
     size: u64,
     served: Served,
 ) -> Result<Response, ApiError> {
+    let opening = match open(method, headers, size, served)? {
+        Opened::Answered(response) => return Ok(response),
+        Opened::Wanted(opening) => opening,
+    };
+    let room = scope.read_buffer(opening.len()).await;
+    let read = scope
+        .blobs()
+        .read(scope.snapshot(), scope.space(), blob, opening.range.clone());
+    let body = Body::from_stream(read.await?.inspect(move |_| {
+        // Held until the body is dropped.
+        let _ = &room;
+    }));
+    Ok(opening.answer(body))
+}
+
+/// What is to be done about a request for a file of a known length.
+pub(crate) enum Opened {
+    /// Nothing: its bytes are not wanted.
+    Answered(Response),
+    /// Its bytes, or some of them, are to be read.
+    Wanted(Opening),
+}
+
+/// An answer that is to be given a body.
+pub(crate) struct Opening {
+    /// None for all.
+    range: Option<Range<u64>>,
+    size: u64,
+    served: Served,
+}
+
+impl Opening {
+    /// Which bytes the body has.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.range.clone().unwrap_or(0..self.size)
+    }
+
+    fn len(&self) -> u64 {
+        let range = self.range();
+        range.end - range.start
+    }
+
+    /// The answer with its body.
+    pub(crate) fn answer(self, body: Body) -> Response {
+        answer(body, self.range, self.size, self.served)
+    }
+}
+
+/// Decides on a GET or HEAD. Conditions, one range, and HEAD are taken care of.
+pub(crate) fn open(
+    method: &Method,
+    headers: &HeaderMap,
+    size: u64,
+    served: Served,
+) -> Result<Opened, ApiError> {
     let range = match decide(method, headers, &served, size) {
         Ok(range) => range,
-        Err(answered) => return answered,
+        Err(answered) => return answered.map(Opened::Answered),
     };
-    let body = if *method == Method::HEAD {
-        Body::empty()
-    } else {
-        let len = range.as_ref().map_or(size, |range| range.end - range.start);
-        let room = scope.read_buffer(len).await;
-        let read = scope
-            .blobs()
-            .read(scope.snapshot(), scope.space(), blob, range.clone());
-        Body::from_stream(read.await?.inspect(move |_| {
-            // Held until the body is dropped.
-            let _ = &room;
-        }))
-    };
-    Ok(answer(body, range, size, served))
+    let opening = Opening { range, size, served };
+    Ok(match *method == Method::HEAD {
+        true => Opened::Answered(opening.answer(Body::empty())),
+        false => Opened::Wanted(opening),
+    })
 }
 
 /// Answers a GET or HEAD with bytes that are at hand: a package index, a generated file.

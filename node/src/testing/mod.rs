@@ -21,6 +21,7 @@ pub(crate) mod readme;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
@@ -308,6 +309,22 @@ impl Answer {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         self
     }
+}
+
+/// Compares with a file of a format's `testdata`, or writes it where `CAIRN_UPDATE_GOLDEN` is set.
+#[track_caller]
+pub(crate) fn check_golden(format: &str, file: &str, actual: &[u8]) {
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/formats");
+    let path = formats.join(format).join("testdata").join(file);
+    if std::env::var_os("CAIRN_UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read(&path).unwrap();
+    let (actual, expected) = (
+        String::from_utf8_lossy(actual),
+        String::from_utf8_lossy(&expected),
+    );
+    assert_eq!(actual, expected, "{file} differs");
 }
 
 #[tokio::test]

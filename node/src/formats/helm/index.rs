@@ -173,13 +173,7 @@ mod tests {
 
     /// Compares with a file of `testdata`, or writes it where `CAIRN_UPDATE_GOLDEN` is set.
     fn check_golden(file: &str, actual: &str) {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("src/formats/helm/testdata")
-            .join(file);
-        if std::env::var_os("CAIRN_UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, actual).unwrap();
-        }
-        assert_eq!(actual, std::fs::read_to_string(&path).unwrap(), "{file} differs");
+        crate::testing::check_golden("helm", file, actual.as_bytes());
     }
 
     #[test]
