@@ -8,14 +8,40 @@ use crate::archive::links::Links;
 use crate::archive::path::{check_path, leaves_archive};
 use crate::archive::{Limits, Refused, Visitor, damaged, refused};
 
+/// Blocks of zeros that end an archive. Without compression, nothing else tells that it is whole.
+const END_BYTES: u64 = 1024;
+
 /// Walks through a tar archive that is not compressed, to the last byte of `source`.
 pub(crate) fn walk_plain_tar<V: Visitor>(
-    mut source: impl Read,
+    source: impl Read,
     limits: &Limits,
     visitor: &mut V,
 ) -> Result<(), V::Error> {
+    let mut source = Ending { source, zeros: 0 };
     walk_tar(&mut source, limits, visitor)?;
-    Ok(expect_padding(&mut source)?)
+    expect_padding(&mut source)?;
+    match source.zeros >= END_BYTES {
+        true => Ok(()),
+        false => Err(Refused("is cut off".into()).into()),
+    }
+}
+
+/// Counts the zeros that were read last.
+struct Ending<R> {
+    source: R,
+    zeros: u64,
+}
+
+impl<R: Read> Read for Ending<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.source.read(out)?;
+        let other = out[..count].iter().rposition(|byte| *byte != 0);
+        self.zeros = match other {
+            Some(at) => (count - at - 1) as u64,
+            None => self.zeros + count as u64,
+        };
+        Ok(count)
+    }
 }
 
 /// Refuses what follows the archive: bytes that one unpacker skips and another reads.

@@ -14,6 +14,7 @@ mod owners;
 mod place;
 pub mod pypi;
 mod ranking;
+pub mod rubygems;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -306,11 +307,12 @@ pub const FORMATS: &[&dyn Format] = &[
     &npm::Npm,
     &oci::Oci,
     &pypi::Pypi,
+    &rubygems::Rubygems,
 ];
 
 /// The parsers of formats that are fuzzed.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 8] {
+pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 9] {
     [
         cargo::fuzz::TARGETS,
         generic::fuzz::TARGETS,
@@ -320,6 +322,7 @@ pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 8] {
         npm::fuzz::TARGETS,
         oci::fuzz::TARGETS,
         pypi::fuzz::TARGETS,
+        rubygems::fuzz::TARGETS,
     ]
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use axum::http::Method;
 use futures::future;
 
-use crate::formats::{cargo, go, helm, maven, npm, oci, pypi};
+use crate::formats::{cargo, go, helm, maven, npm, oci, pypi, rubygems};
 use crate::registry::fixture;
 use crate::registry::settings::DuplicatePolicy;
 use crate::testing::{CALLERS, TestNode};
@@ -99,6 +99,7 @@ async fn furnished(part: &str) -> TestNode {
             "npm" => npm::tests::furnish(&node, project).await,
             "oci" => oci::tests::furnish(&node, image).await,
             "pypi" => pypi::tests::furnish(&node, project).await,
+            "rubygems" => rubygems::tests::furnish(&node, project).await,
             _ => publish_generic(&node, project).await,
         }
         if part == "generic" {
