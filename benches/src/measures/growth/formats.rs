@@ -1,5 +1,7 @@
 //! What the clients of each format send to publish, and where they read what there is.
 
+use std::io::Write;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 use flate2::Compression;
@@ -104,20 +106,39 @@ pub(super) static FORMATS: &[Format] = &[
         accept: "*/*",
         scheme: Scheme::Basic,
     },
+    Format {
+        name: "rubygems",
+        publish: rubygems,
+        published: StatusCode::OK,
+        index: Some(|package| format!("/api/v4/projects/1/packages/rubygems/info/{package}")),
+        accept: "*/*",
+        scheme: Scheme::Raw,
+    },
 ];
 
-/// A tar archive of small files, compressed.
-fn tar_gz(files: &[(String, String)]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    for (path, text) in files {
+/// A tar archive of small files.
+fn tar<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
         let mut header = tar::Header::new_ustar();
-        header.set_size(text.len() as u64);
+        header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        let added = archive.append_data(&mut header, path, text.as_bytes());
+        let added = archive.append_data(&mut header, path, bytes);
         added.expect("memory takes all bytes, and the paths are short");
     }
-    let ended = archive.into_inner().and_then(GzEncoder::finish);
-    ended.expect("memory takes all bytes")
+    archive.into_inner().expect("memory takes all bytes")
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    written.expect("memory takes all bytes")
+}
+
+/// The same, compressed.
+fn tar_gz(files: &[(String, String)]) -> Vec<u8> {
+    let files = files.iter().map(|(path, text)| (path.as_str(), text.as_bytes()));
+    gz(&tar(files))
 }
 
 fn generic(package: &str, number: u64) -> Publication {
@@ -228,5 +249,27 @@ fn helm(package: &str, number: u64) -> Publication {
         target: format!("/api/v4/projects/1/packages/helm/api/{package}/charts"),
         content_type: "application/gzip",
         body: chart.into(),
+    }
+}
+
+fn rubygems(package: &str, number: u64) -> Publication {
+    let specification = format!(
+        "--- !ruby/object:Gem::Specification\nname: {package}\nversion: !ruby/object:Gem::Version\n  \
+         version: 1.{number}.0\nplatform: ruby\nauthors: []\nsummary: measured\ndependencies: []\n\
+         rubygems_version: 3.3.15\n"
+    );
+    let (metadata, data) = (
+        gz(specification.as_bytes()),
+        tar_gz(&[("lib/a.rb".into(), String::new())]),
+    );
+    let gem = tar([
+        ("metadata.gz", metadata.as_slice()),
+        ("data.tar.gz", data.as_slice()),
+    ]);
+    Publication {
+        method: Method::POST,
+        target: "/api/v4/projects/1/packages/rubygems/api/v1/gems".into(),
+        content_type: "application/octet-stream",
+        body: gem.into(),
     }
 }

@@ -22,6 +22,9 @@
 
 mod artifact;
 mod changes;
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+mod client;
 mod documents;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzz;
