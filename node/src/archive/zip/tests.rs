@@ -268,7 +268,11 @@ fn two_stories_about_one_entry_are_refused() {
         [valid().end(), valid().end()].concat(),
         Err("goes on after its end"),
     );
+    // As git writes the hash of a commit.
+    check(valid().end_with(&[b'a'; 40]), Ok(1));
     check(valid().end_with(b"comment"), Err("has a comment"));
+    check(valid().end_with(&[b'P'; 40]), Err("has a comment"));
+    check(valid().end_with(&[b'a'; 41]), Err("has a comment"));
 }
 
 #[test]
