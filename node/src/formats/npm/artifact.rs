@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::json::{self, JsonError};
 use crate::archive::{self, Compressed, Refused, Visitor, walk_tar_gz};
+use crate::formats::json::{self, JsonError};
 
 /// How much a tarball may hold.
 #[derive(Clone, Copy, Debug)]

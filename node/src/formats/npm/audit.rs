@@ -10,9 +10,9 @@ use axum::{Json, Router};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-use super::json::{self, JsonError};
 use crate::app::App;
 use crate::auth::Pull;
+use crate::formats::json::{self, JsonError};
 use crate::formats::place::Place;
 use crate::http::body;
 use crate::http::error::{ApiError, ErrorKind};

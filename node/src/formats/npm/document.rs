@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use struson::reader::ValueType;
 
 use super::artifact::{self, Artifact, ArtifactError};
-use super::json::{self, Budget, JsonError, Reader};
+use crate::formats::json::{self, Budget, JsonError, Reader};
 
 /// How much a document may hold.
 #[derive(Clone, Copy, Debug)]

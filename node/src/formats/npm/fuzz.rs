@@ -1,7 +1,8 @@
 //! The parsers of npm's that are fuzzed.
 
 use super::names::{DistTag, PackageName, Version};
-use super::{artifact, document, json};
+use super::{artifact, document};
+use crate::formats::json;
 use crate::fuzz::{Target, gzip, text};
 #[cfg(test)]
 use crate::fuzz::{gunzip, lines};

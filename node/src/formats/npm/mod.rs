@@ -30,7 +30,6 @@ mod document;
 pub(super) mod fuzz;
 mod head;
 mod index;
-mod json;
 mod names;
 mod packument;
 mod people;

@@ -7,8 +7,8 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::json;
 use super::names::{PackageName, Version};
+use crate::formats::json;
 
 /// A bundle and what is said in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

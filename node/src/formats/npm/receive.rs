@@ -12,9 +12,9 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::artifact::ArtifactError;
 use super::document::{self, Document, DocumentError, Limits};
-use super::json::JsonError;
 use super::publication::PublicationError;
 use crate::auth::Access;
+use crate::formats::json::JsonError;
 use crate::http::body::{self, BodyError};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;

@@ -1,6 +1,5 @@
 //! Makes the package indexes piece by piece from what is kept of files.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -16,6 +15,7 @@ use super::names::{FileName, ProjectName, Version};
 use super::records::{Attached, Entry, Keys, version_prefix};
 use super::store::missing;
 use crate::auth::Action;
+use crate::formats::merged::Merged;
 use crate::formats::place::Place;
 use crate::http::assembled::{Assemble, Assembled, Wanted, state_tag};
 use crate::http::error::ApiError;
@@ -257,34 +257,11 @@ pub(super) async fn page(
     ))
 }
 
-/// The list of all projects in the making: merged from lists that are in order.
+/// The list of all projects in the making.
 struct NamesInMaking {
-    lists: Vec<NameList>,
+    merged: Merged,
     names: Names,
     done: bool,
-}
-
-/// The names of one project, some of them read ahead.
-struct NameList {
-    scope: Scope,
-    ahead: VecDeque<String>,
-    last: Option<String>,
-    ended: bool,
-}
-
-impl NameList {
-    /// The next name, which stays.
-    async fn peek(&mut self) -> Result<Option<&String>, ApiError> {
-        if self.ahead.is_empty() && !self.ended {
-            let view = View::of(&self.scope);
-            let packages = view.packages(self.last.as_deref(), PAGE).await?;
-            self.ended = packages.len() < PAGE;
-            self.ahead
-                .extend(packages.into_iter().map(|package| package.name));
-            self.last = self.ahead.back().cloned();
-        }
-        Ok(self.ahead.front())
-    }
 }
 
 impl Assemble for NamesInMaking {
@@ -293,25 +270,14 @@ impl Assemble for NamesInMaking {
             return Ok(None);
         }
         for _ in 0..PAGE {
-            let mut least: Option<String> = None;
-            for list in &mut self.lists {
-                if let Some(name) = list.peek().await?
-                    && least.as_ref().is_none_or(|least| name < least)
-                {
-                    least = Some(name.clone());
-                }
-            }
-            let Some(name) = least else {
+            let Some(of_name) = self.merged.next().await? else {
                 self.names.end();
                 self.done = true;
                 break;
             };
-            for list in &mut self.lists {
-                if list.ahead.front() == Some(&name) {
-                    list.ahead.pop_front();
-                }
+            if let Some(package) = of_name.first() {
+                self.names.project(&package.name);
             }
-            self.names.project(&name);
         }
         Ok(Some(self.names.take()))
     }
@@ -333,14 +299,8 @@ pub(super) async fn names(
     let etag = format!("{}l-{}", form.letter(), state_tag("", state));
     let wanted = wanted(etag, "", form.media_type());
     let begin = async || {
-        let lists = scopes.iter().map(|scope| NameList {
-            scope: scope.clone(),
-            ahead: VecDeque::new(),
-            last: None,
-            ended: false,
-        });
         Ok(NamesInMaking {
-            lists: lists.collect(),
+            merged: Merged::of(&scopes),
             names: Names::begin(form),
             done: false,
         })
