@@ -1,6 +1,7 @@
 //! The package formats: one folder and one row each.
 
 pub mod cargo;
+pub mod composer;
 pub mod generic;
 pub mod go;
 pub mod helm;
@@ -302,6 +303,7 @@ pub struct ClientSetup {
 /// Every format Cairn speaks, in alphabetical order.
 pub const FORMATS: &[&dyn Format] = &[
     &cargo::Cargo,
+    &composer::Composer,
     &generic::Generic,
     &go::Go,
     &helm::Helm,
@@ -314,9 +316,10 @@ pub const FORMATS: &[&dyn Format] = &[
 
 /// The parsers of formats that are fuzzed.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 9] {
+pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 10] {
     [
         cargo::fuzz::TARGETS,
+        composer::fuzz::TARGETS,
         generic::fuzz::TARGETS,
         go::fuzz::TARGETS,
         helm::fuzz::TARGETS,

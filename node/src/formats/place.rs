@@ -94,6 +94,18 @@ impl<A: Action> Place<A> {
         }
     }
 
+    /// The same of a group.
+    pub(crate) fn of_group(group: Authorised<Group, A>, format: &'static str) -> Self {
+        let prefix = Level::Group
+            .prefix(format)
+            .replace("{id}", &group.group().id.to_string());
+        Self {
+            base: format!("{}{prefix}/", group.base_url()),
+            format,
+            at: At::Group(group),
+        }
+    }
+
     /// The URL of the registry that the client is configured with, with a slash at its end.
     /// What is downloaded is given URLs below it: clients send their token only there.
     pub(crate) fn base(&self) -> &str {

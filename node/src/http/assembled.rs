@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use cairn_cluster::Digests;
+use cairn_cluster::{Digests, Timestamp};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::Stream;
@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 use crate::http::answers::Repeatable;
 use crate::http::checksum;
 use crate::http::error::ApiError;
+use crate::registry::time::http_date;
 
 /// Documents larger than this are sent in pieces and not kept.
 const MAX_KEPT_BYTES: usize = 8 << 20;
@@ -109,9 +110,7 @@ impl Assembled {
     {
         let etag = tag(&wanted);
         if has_already(request, &etag) {
-            let mut response = decorate(StatusCode::NOT_MODIFIED.into_response(), &wanted, &etag);
-            response.extensions_mut().insert(Repeatable(Bytes::new()));
-            return Ok(response);
+            return Ok(not_modified(&wanted));
         }
         let compress = accepts_gzip(request);
         let response = match self.entry(&wanted, &etag, &begin).await? {
@@ -119,6 +118,33 @@ impl Assembled {
             None => in_pieces(begin().await?, compress),
         };
         Ok(decorate(response, &wanted, &etag))
+    }
+
+    /// The same for clients that know a document by a date alone, with which `modified` is compared as it is:
+    /// it changes with every change of the document, and may be ahead of the clock.
+    pub(crate) async fn answer_dated<A: Assemble, F>(
+        &self,
+        wanted: Wanted<'_>,
+        modified: Timestamp,
+        request: &HeaderMap,
+        begin: impl Fn() -> F,
+    ) -> Result<Response, ApiError>
+    where
+        F: Future<Output = Result<A, ApiError>>,
+    {
+        let date = http_date(modified);
+        let since = request.get(header::IF_MODIFIED_SINCE);
+        // Whoever sends a tag has it looked at alone.
+        let is_known =
+            !request.contains_key(header::IF_NONE_MATCH) && since.is_some_and(|since| *since == date);
+        let mut response = match is_known {
+            true => not_modified(&wanted),
+            false => self.answer(wanted, request, begin).await?,
+        };
+        if let Ok(date) = HeaderValue::from_str(&date) {
+            response.headers_mut().insert(header::LAST_MODIFIED, date);
+        }
+        Ok(response)
     }
 
     /// The digests of what [`Assembled::answer`] gives to those who do not take it compressed.
@@ -162,6 +188,12 @@ impl Assembled {
             .await;
         entry.map_err(|error: Arc<ApiError>| ApiError::clone(&error))
     }
+}
+
+fn not_modified(wanted: &Wanted<'_>) -> Response {
+    let mut response = decorate(StatusCode::NOT_MODIFIED.into_response(), wanted, &tag(wanted));
+    response.extensions_mut().insert(Repeatable(Bytes::new()));
+    response
 }
 
 /// It is a weak tag, because it is the same for the compressed form.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use axum::http::Method;
 use futures::future;
 
-use crate::formats::{cargo, go, helm, maven, npm, oci, pypi, rubygems};
+use crate::formats::{cargo, composer, go, helm, maven, npm, oci, pypi, rubygems};
 use crate::registry::fixture;
 use crate::registry::settings::DuplicatePolicy;
 use crate::testing::{CALLERS, TestNode};
@@ -93,6 +93,7 @@ async fn furnished(part: &str) -> TestNode {
     for (project, image) in [(1, "acme/demo/img"), (2, "acme/open/img"), (3, "acme/inside/img")] {
         match part {
             "cargo" => cargo::tests::furnish(&node, project).await,
+            "composer" => composer::tests::furnish(&node, project).await,
             "go" => go::tests::furnish(&node, project).await,
             "helm" => helm::tests::furnish(&node, project).await,
             "maven" => maven::tests::furnish(&node, project).await,

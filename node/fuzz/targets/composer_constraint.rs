@@ -1,0 +1,4 @@
+//! Fuzzes `composer_constraint`; see `cairn::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn::fuzz::run("composer_constraint", bytes));

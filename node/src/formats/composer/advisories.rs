@@ -1,0 +1,260 @@
+//! Security advisories on packages that are published here: who publishes a package publishes them, and audits ask
+//! for those on many packages at once.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use super::constraints::Constraint;
+use super::index;
+use super::names::PackageName;
+use super::records::{Advisory, Severity};
+use super::routes::{Here, PackagePath, asked};
+use super::source::{Source, absent};
+use super::store::{self, missing};
+use crate::auth::{Authorised, Publish, Pull};
+use crate::formats::place::Place;
+use crate::http::body::{self, JsonBody};
+use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::project::Project;
+use crate::registry::time::parse_date;
+
+/// The largest list of packages that is asked about.
+const MAX_ASKED_BYTES: usize = 1 << 20;
+
+/// The most packages that are asked about at once.
+const MAX_ASKED: usize = 10_000;
+
+/// The most advisories of one answer.
+const MAX_TOLD: usize = 5_000;
+
+/// The longest text of an advisory.
+const MAX_TEXT_CHARS: usize = 500;
+
+#[derive(Deserialize)]
+pub(super) struct AdvisoryPath {
+    vendor: String,
+    name: String,
+    advisory: String,
+}
+
+/// What is said of a weakness.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NewAdvisory {
+    title: String,
+    affected_versions: Constraint,
+    link: Option<String>,
+    cve: Option<String>,
+    severity: Option<Severity>,
+    /// When it was reported, if not now.
+    reported_at: Option<String>,
+}
+
+impl NewAdvisory {
+    fn named(self, id: String, now: cairn_cluster::Timestamp) -> Result<Advisory, ApiError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(is_plain) {
+            return Err(ApiError::bad_request(
+                "the id of an advisory is of up to 64 letters, digits, '-', '_' and '.'",
+            ));
+        }
+        let texts = [Some(&self.title), self.link.as_ref(), self.cve.as_ref()];
+        let is_bad = |text: &&String| text.is_empty() || text.chars().count() > MAX_TEXT_CHARS;
+        if texts.into_iter().flatten().any(|text| is_bad(&text)) {
+            return Err(ApiError::bad_request(format!(
+                "title, link and cve have 1 to {MAX_TEXT_CHARS} characters"
+            )));
+        }
+        let link = self.link.as_ref();
+        if link.is_some_and(|link| {
+            !["https://", "http://"]
+                .iter()
+                .any(|scheme| link.starts_with(scheme))
+        }) {
+            return Err(ApiError::bad_request("link begins with https:// or http://"));
+        }
+        let reported_at = match &self.reported_at {
+            None => now,
+            Some(text) => parse_date(text).ok_or_else(|| {
+                ApiError::bad_request("reportedAt is a date as 2026-07-01, or a time as 2026-07-01T12:00:00Z")
+            })?,
+        };
+        Ok(Advisory {
+            id,
+            title: self.title,
+            affected: self.affected_versions,
+            link: self.link,
+            cve: self.cve,
+            severity: self.severity,
+            reported_at,
+        })
+    }
+}
+
+pub(super) async fn put(
+    project: Authorised<Project, Publish>,
+    Path(path): Path<AdvisoryPath>,
+    JsonBody(new): JsonBody<NewAdvisory>,
+) -> Result<Response, ApiError> {
+    let name: PackageName = format!("{}/{}", path.vendor, path.name).parse()?;
+    let scope = project.scope(NAME);
+    let advisory = new.named(path.advisory, scope.now())?;
+    let status = match store::advise(&scope, &name, &advisory).await? {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
+    let base = format!("{}/", scope.project_url());
+    Ok((status, Json(index::advisory(&name, &advisory, &base))).into_response())
+}
+
+pub(super) async fn delete(
+    project: Authorised<Project, Publish>,
+    Path(path): Path<AdvisoryPath>,
+) -> Result<StatusCode, ApiError> {
+    let name: PackageName = format!("{}/{}", path.vendor, path.name).parse()?;
+    store::withdraw(&project.scope(NAME), &name, &path.advisory).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The advisories on one package.
+pub(super) async fn list(
+    Here(place): Here<Pull>,
+    Path(path): Path<PackagePath>,
+) -> Result<Response, ApiError> {
+    let name = asked(&place, &format!("{}/{}", path.vendor, path.name)).await?;
+    match of(&place, &name).await? {
+        Some(advisories) => Ok(Json(json!(advisories)).into_response()),
+        None => Err(absent(&place, missing(&name)).await),
+    }
+}
+
+/// The advisories on a package as audits read them; none if it is not here.
+async fn of(place: &Place<Pull>, name: &PackageName) -> Result<Option<Vec<Value>>, ApiError> {
+    let Some(source) = Source::find(place, name).await? else {
+        return Ok(None);
+    };
+    let advisories = source.advisories(name).await?;
+    let shown = advisories
+        .iter()
+        .map(|advisory| index::advisory(name, advisory, place.base()));
+    Ok(Some(shown.collect()))
+}
+
+/// What an audit asks: a form with the names of packages. Only of these is anything said.
+pub(super) async fn answer(
+    Here(place): Here<Pull>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    body::refuse_coding(&headers)?;
+    let body = body::whole(body, MAX_ASKED_BYTES).await?;
+    let names = names_in(&body);
+    let too_many = |what: &str, limit: usize| {
+        ApiError::new(ErrorKind::TooLarge, format!("more than {limit} {what} at once"))
+    };
+    if names.len() > MAX_ASKED {
+        return Err(too_many("packages are asked about", MAX_ASKED));
+    }
+    let (mut all, mut count) = (Map::new(), 0);
+    for name in names {
+        let advisories = of(&place, &name).await?.unwrap_or_default();
+        count += advisories.len();
+        if count > MAX_TOLD {
+            return Err(too_many("advisories are asked for", MAX_TOLD));
+        }
+        if !advisories.is_empty() {
+            all.insert(name.to_string(), Value::from(advisories));
+        }
+    }
+    Ok(Json(json!({"advisories": all})))
+}
+
+/// The names in `packages[0]=acme/foo&…`; what cannot be a name is not here.
+fn names_in(form: &[u8]) -> BTreeSet<PackageName> {
+    let fields = form_urlencoded::parse(form).filter(|(field, _)| field.starts_with("packages["));
+    fields.filter_map(|(_, name)| name.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_cluster::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_form_are_found() {
+        let names = names_in(
+            b"packages%5B0%5D=acme%2Ffoo&packages[1]=Acme/Bar&packages[]=php&other=a/b&packages[2]=acme/foo",
+        );
+        let names: Vec<String> = names.iter().map(PackageName::to_string).collect();
+        assert_eq!(names, ["acme/bar", "acme/foo"]);
+    }
+
+    #[test]
+    fn an_advisory_has_what_clients_read() {
+        let check = |id: &str, text: &str, expected: Result<(), &str>| {
+            let read: Result<NewAdvisory, _> = serde_json::from_str(text);
+            let made = read.map_err(|error| error.to_string());
+            let made = made.and_then(|new| {
+                new.named(id.into(), Timestamp(1))
+                    .map_err(|error| error.to_string())
+            });
+            match (made, expected) {
+                (Ok(_), Ok(())) => {}
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error} / {part}"),
+                (outcome, _) => panic!("{text}: {outcome:?}"),
+            }
+        };
+        let plain = r#"{"title":"x","affectedVersions":"<1.2|>=2,<2.1","severity":"high","cve":"CVE-2026-1","link":"https://x","reportedAt":"2026-07-01"}"#;
+        check("A-1.b_2", plain, Ok(()));
+        check("A 1", plain, Err("the id"));
+        check("", plain, Err("the id"));
+        check(
+            "A",
+            r#"{"title":"x","affectedVersions":"<<1"}"#,
+            Err("constraint"),
+        );
+        check("A", r#"{"title":"x"}"#, Err("affectedVersions"));
+        check(
+            "A",
+            r#"{"title":"","affectedVersions":"*"}"#,
+            Err("1 to 500 characters"),
+        );
+        check(
+            "A",
+            r#"{"title":"x","affectedVersions":"*","severity":"bad"}"#,
+            Err("bad"),
+        );
+        check(
+            "A",
+            r#"{"title":"x","affectedVersions":"*","link":"javascript:x"}"#,
+            Err("link begins"),
+        );
+        check(
+            "A",
+            r#"{"title":"x","affectedVersions":"*","reportedAt":"today"}"#,
+            Err("reportedAt"),
+        );
+        check(
+            "A",
+            r#"{"title":"x","affectedVersions":"*","more":1}"#,
+            Err("more"),
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_forms_never_panic(form in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = names_in(&form);
+        }
+    }
+}
