@@ -23,6 +23,9 @@
 
 mod advisories;
 mod artifact;
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+mod client;
 mod constraints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzz;
