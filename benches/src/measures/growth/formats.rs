@@ -4,8 +4,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use flate2::{Compression, Crc};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
@@ -98,6 +98,14 @@ pub(super) static FORMATS: &[Format] = &[
         scheme: Scheme::Raw,
     },
     Format {
+        name: "composer",
+        publish: composer,
+        published: StatusCode::CREATED,
+        index: Some(|package| format!("/api/v4/projects/1/packages/composer/p2/acme/{package}.json")),
+        accept: "*/*",
+        scheme: Scheme::Basic,
+    },
+    Format {
         name: "helm",
         publish: helm,
         published: StatusCode::CREATED,
@@ -115,6 +123,34 @@ pub(super) static FORMATS: &[Format] = &[
         scheme: Scheme::Raw,
     },
 ];
+
+/// A ZIP archive of one small file, which is not compressed.
+fn zip(path: &str, text: &str) -> Vec<u8> {
+    let size = (text.len() as u32).to_le_bytes();
+    let mut crc = Crc::new();
+    crc.update(text.as_bytes());
+    let crc = crc.sum().to_le_bytes();
+    let name = (path.len() as u16).to_le_bytes();
+    // From the version that is needed to unpack it to the length of what follows the name.
+    let head = [
+        &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+        &crc,
+        &size,
+        &size,
+        &name,
+        &[0; 2],
+    ]
+    .concat();
+    let entry = [&b"PK\x03\x04"[..], &head, path.as_bytes(), text.as_bytes()].concat();
+    let listed = [&b"PK\x01\x02\x14\0"[..], &head, &[0; 14], path.as_bytes()].concat();
+    let lengths = [
+        (listed.len() as u32).to_le_bytes(),
+        (entry.len() as u32).to_le_bytes(),
+    ]
+    .concat();
+    let end = [&b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..], &lengths, &[0; 2]].concat();
+    [entry, listed, end].concat()
+}
 
 /// A tar archive of small files.
 fn tar<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Vec<u8> {
@@ -235,6 +271,19 @@ fn cargo(package: &str, number: u64) -> Publication {
         target: "/api/v4/projects/1/packages/cargo/api/v1/crates/new".into(),
         content_type: "application/octet-stream",
         body: body.into(),
+    }
+}
+
+fn composer(package: &str, number: u64) -> Publication {
+    let manifest = json!({
+        "name": format!("acme/{package}"), "version": format!("1.{number}.0"), "description": "measured",
+        "require": { "acme/left": "^1.0" },
+    });
+    Publication {
+        method: Method::PUT,
+        target: "/api/v4/projects/1/packages/composer".into(),
+        content_type: "application/zip",
+        body: zip("composer.json", &manifest.to_string()).into(),
     }
 }
 
