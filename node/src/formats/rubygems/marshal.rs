@@ -388,6 +388,7 @@ fn specification(spec: &Spec) -> Vec<u8> {
 mod tests {
     use std::io::Read;
 
+    use data_encoding::BASE64;
     use flate2::read::ZlibDecoder;
     use proptest::prelude::*;
 
@@ -446,14 +447,19 @@ mod tests {
         ] {
             dump.tuple(name, &version.parse().unwrap(), &platform.parse().unwrap());
         }
-        check_golden("rubygems", "specs.4.8", &dump.take());
+        let as_text = |bytes: &[u8]| BASE64.encode(bytes) + "\n";
+        check_golden("rubygems", "specs.4.8.base64", as_text(&dump.take()).as_bytes());
         let spec = Spec::read(include_bytes!("testdata/acme_foo.yaml")).unwrap();
         let mut written = Vec::new();
         let compressed = quick(&spec).unwrap();
         ZlibDecoder::new(compressed.as_slice())
             .read_to_end(&mut written)
             .unwrap();
-        check_golden("rubygems", "acme_foo-1.0.0.gemspec", &written);
+        check_golden(
+            "rubygems",
+            "acme_foo-1.0.0.gemspec.base64",
+            as_text(&written).as_bytes(),
+        );
     }
 
     #[test]

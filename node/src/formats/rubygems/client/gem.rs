@@ -313,12 +313,13 @@ async fn what_ruby_reads_in_the_indexes_is_what_is_in_the_gem() {
 async fn ruby_reads_the_indexes_that_are_kept_as_examples() {
     let ruby = Desk::with("ruby").await;
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/formats/rubygems/testdata");
-    let script = "require 'rubygems/package'\n\
-        specs = Marshal.load(File.binread('specs.4.8'))\n\
+    let script = "require 'rubygems/package'; require 'stringio'\n\
+        kept = ->(file) { File.read(file + '.base64').unpack1('m') }\n\
+        specs = Marshal.load(kept['specs.4.8'])\n\
         raise specs.inspect unless specs.map { |n, v, p| \"#{n} #{v} #{p}\" } == \
         ['acme_foo 1.0.0 ruby', 'acme_foo 1.0.0 x86_64-linux', 'web 0.1 java']\n\
-        spec = Marshal.load(File.binread('acme_foo-1.0.0.gemspec'))\n\
-        theirs = Marshal.load(Marshal.dump(Gem::Package.new('acme_foo-1.0.0.gem').spec))\n\
+        spec = Marshal.load(kept['acme_foo-1.0.0.gemspec'])\n\
+        theirs = Marshal.load(Marshal.dump(Gem::Package.new(StringIO.new(kept['acme_foo-1.0.0.gem'])).spec))\n\
         %i[name version platform summary description authors email homepage licenses metadata date dependencies \
         required_ruby_version].each { |f| raise f.to_s unless spec.send(f) == theirs.send(f) }\n\
         parser = Gem::Resolver::APISet::GemParser.new\n\
