@@ -16,6 +16,7 @@
 
 mod decide;
 mod extract;
+mod format_session;
 mod identify;
 mod image;
 mod link;
@@ -376,7 +377,9 @@ impl Access {
         match self.surface {
             Surface::Management if for_packages_only => Err(ApiError::unauthorized()),
             // Images are come to by `image`, which looks at what the token grants.
-            Surface::Packages(_) if derived => Err(ApiError::unauthorized()),
+            Surface::Packages(format) if derived && !self.has_session_of(format) => {
+                Err(ApiError::unauthorized())
+            }
             _ => Ok(()),
         }
     }
