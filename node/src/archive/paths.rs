@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-/// Paths of files that were met. Two that differ only in case overwrite each other on some systems.
+/// Paths of files that were met.
 #[derive(Default)]
 pub(crate) struct Paths {
     /// Digests, so that their number alone decides on the memory.
@@ -10,9 +10,15 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// Takes a path; false if it, or one that unpacks to the same place, was met before.
+    /// Takes a path; false if it, or one that unpacks to the same place, was met before: two that differ only
+    /// in case overwrite each other on some systems.
     pub(crate) fn insert(&mut self, path: &str) -> bool {
-        let digest = blake3::hash(path.to_lowercase().as_bytes());
+        self.insert_as_written(&path.to_lowercase())
+    }
+
+    /// The same where paths that differ in case are different.
+    pub(crate) fn insert_as_written(&mut self, path: &str) -> bool {
+        let digest = blake3::hash(path.as_bytes());
         let mut short = [0; 16];
         short.copy_from_slice(&digest.as_bytes()[..16]);
         self.seen.insert(short)

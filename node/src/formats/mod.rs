@@ -2,6 +2,7 @@
 
 pub mod cargo;
 pub mod composer;
+pub mod conan;
 pub mod generic;
 pub mod go;
 pub mod helm;
@@ -24,13 +25,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use cairn_cluster::{Blobs, Collection, Key, Snapshot, Space, Txn};
+use cairn_cluster::{Blobs, Collection, Key, Snapshot, Space, Timestamp, Txn};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::host::BaseUrl;
+pub(crate) use crate::registry::PartRemovals;
 pub use crate::registry::Progress;
 use crate::registry::blob_names::{self, Piece};
 use crate::registry::cleanup::{ContainerPolicy, Turn};
@@ -215,6 +217,15 @@ pub struct Discarded<'a> {
     pub package: &'a str,
     /// What the format left with [`Edit::keep`].
     pub kept: &'a Bytes,
+    /// Where more is ordered to be taken apart.
+    pub(crate) removals: PartRemovals<'a>,
+}
+
+impl Discarded<'_> {
+    /// Orders that a part of what the format keeps in the project is taken apart by [`Format::remove`].
+    pub(crate) async fn order_removal(&mut self, part: u64) -> Result<(), ApiError> {
+        self.removals.order(self.txn, part, Timestamp::default()).await
+    }
 }
 
 /// What of a format's own records in a project is to be counted.
@@ -304,6 +315,7 @@ pub struct ClientSetup {
 pub const FORMATS: &[&dyn Format] = &[
     &cargo::Cargo,
     &composer::Composer,
+    &conan::Conan,
     &generic::Generic,
     &go::Go,
     &helm::Helm,
@@ -316,10 +328,11 @@ pub const FORMATS: &[&dyn Format] = &[
 
 /// The parsers of formats that are fuzzed.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 10] {
+pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 11] {
     [
         cargo::fuzz::TARGETS,
         composer::fuzz::TARGETS,
+        conan::fuzz::TARGETS,
         generic::fuzz::TARGETS,
         go::fuzz::TARGETS,
         helm::fuzz::TARGETS,

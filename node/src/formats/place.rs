@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::auth::{Access, Action, Authorised, Instance, Pull};
 use crate::formats::{Level, Mount};
 use crate::http::error::{ApiError, ErrorKind};
+use crate::http::host::BaseUrl;
 use crate::registry::Scope;
 use crate::registry::group::Group;
 use crate::registry::package::{Package, View};
@@ -55,6 +56,19 @@ impl<A: Action> FromRequestParts<App> for Place<A> {
                 At::Instance(Authorised::<Instance, A>::from_request_parts(parts, app).await?)
             }
         };
+        let Base(base) = Base::from_request_parts(parts, app).await?;
+        Ok(Self { at, format, base })
+    }
+}
+
+/// The URL of the registry that the client is configured with, with a slash at its end.
+pub(crate) struct Base(pub(crate) String);
+
+impl FromRequestParts<App> for Base {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Mount { format, level } = Mount::of(parts)?;
         let params = RawPathParams::from_request_parts(parts, app)
             .await
             .map_err(|_| ApiError::bad_request("the path is not valid UTF-8"))?;
@@ -65,12 +79,8 @@ impl<A: Action> FromRequestParts<App> for Place<A> {
         let prefix = level
             .prefix(format)
             .replace("{id}", &utf8_percent_encode(id, SEGMENT).to_string());
-        let base_url = at.access().base_url();
-        Ok(Self {
-            base: format!("{base_url}{prefix}/"),
-            format,
-            at,
-        })
+        let base_url = parts.extensions.get::<BaseUrl>().cloned().unwrap_or_default();
+        Ok(Self(format!("{base_url}{prefix}/")))
     }
 }
 

@@ -40,5 +40,6 @@ mod usage;
 pub mod user;
 pub(crate) mod walk;
 
+pub(crate) use purge::PartRemovals;
 pub use purge::Progress;
 pub use scope::Scope;

@@ -107,6 +107,29 @@ pub(in crate::registry) async fn order(
     Ok(())
 }
 
+/// Where it is ordered that parts of what a format keeps in a project are taken apart.
+pub(crate) struct PartRemovals<'a> {
+    pub(in crate::registry) store: &'a Store,
+    pub(in crate::registry) root: u64,
+    pub(in crate::registry) project: u64,
+    pub(in crate::registry) format: &'a str,
+    pub(in crate::registry) ancestors: &'a [u64],
+}
+
+impl PartRemovals<'_> {
+    /// Orders it as part of a transaction; not before it is due.
+    pub(crate) async fn order(&self, txn: &mut Txn, part: u64, due: Timestamp) -> Result<(), ApiError> {
+        let work = Purge::Part {
+            project: self.project,
+            format: self.format.to_owned(),
+            part,
+            due,
+            ancestors: self.ancestors.to_vec(),
+        };
+        order(txn, self.store, self.root, &work).await
+    }
+}
+
 /// Does all work that was ordered, of every root group.
 pub(in crate::registry) async fn run(store: &Store) -> Result<(), ApiError> {
     let snapshot = store.kv().latest().await?;

@@ -17,7 +17,7 @@ use crate::registry::audit::{self, Act};
 use crate::registry::door::{Access, decide_again};
 use crate::registry::project::Project;
 use crate::registry::protection::{PackageGuard, Right};
-use crate::registry::purge::{self, Purge};
+use crate::registry::purge::PartRemovals;
 use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings};
 use crate::registry::store::Store;
 use crate::registry::user::{User, UserState};
@@ -223,14 +223,14 @@ impl Scope {
         part: u64,
         due: Timestamp,
     ) -> Result<(), ApiError> {
-        let work = Purge::Part {
+        let removals = PartRemovals {
+            store: self.store(),
+            root: self.project.root(),
             project: self.project.id,
-            format: self.format.to_owned(),
-            part,
-            due,
-            ancestors: self.project.ancestors.clone(),
+            format: self.format,
+            ancestors: &self.project.ancestors,
         };
-        purge::order(txn, self.store(), self.project.root(), &work).await
+        removals.order(txn, part, due).await
     }
 
     /// Random bytes, for a name that nobody else has.

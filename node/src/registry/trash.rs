@@ -24,7 +24,7 @@ use crate::registry::door::{Authorised, Instance, transact};
 use crate::registry::keys;
 use crate::registry::package::{Edit, File, Location, Version};
 use crate::registry::project::Project;
-use crate::registry::purge::{self, Files, Progress, Purge};
+use crate::registry::purge::{self, Files, PartRemovals, Progress, Purge};
 use crate::registry::reader::{Reader, next_entries};
 use crate::registry::storage::{Account, Amount};
 use crate::registry::store::Store;
@@ -214,6 +214,13 @@ async fn let_go(
                 records: keys::format(root, project, format.name()),
                 package: &deleted.package,
                 kept: &deleted.kept,
+                removals: PartRemovals {
+                    store,
+                    root,
+                    project,
+                    format: format.name(),
+                    ancestors: &deleted.ancestors,
+                },
             };
             format.discard(discarded).await
         }

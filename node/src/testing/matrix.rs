@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use axum::http::Method;
 use futures::future;
 
-use crate::formats::{cargo, composer, go, helm, maven, npm, oci, pypi, rubygems};
+use crate::formats::{cargo, composer, conan, go, helm, maven, npm, oci, pypi, rubygems};
 use crate::registry::fixture;
 use crate::registry::settings::DuplicatePolicy;
 use crate::testing::{CALLERS, TestNode};
@@ -94,6 +94,7 @@ async fn furnished(part: &str) -> TestNode {
         match part {
             "cargo" => cargo::tests::furnish(&node, project).await,
             "composer" => composer::tests::furnish(&node, project).await,
+            "conan" => conan::tests::furnish(&node, project).await,
             "go" => go::tests::furnish(&node, project).await,
             "helm" => helm::tests::furnish(&node, project).await,
             "maven" => maven::tests::furnish(&node, project).await,
@@ -209,7 +210,13 @@ async fn every_route_answers_every_caller_as_the_table_says() {
 
 /// Routes whose path names a project, but which say nothing of it: they are about the caller, or
 /// about tokens.
-const ABOUT_NO_PROJECT: [&str; 7] = [
+const ABOUT_NO_PROJECT: [&str; 13] = [
+    "conan:/v1/ping",
+    "conan:/v2/ping",
+    "conan:/v1/users/authenticate",
+    "conan:/v2/users/authenticate",
+    "conan:/v1/users/check_credentials",
+    "conan:/v2/users/check_credentials",
     "npm:/-/whoami",
     "npm:/-/npm/v1/user",
     "npm:/-/npm/v1/tokens",

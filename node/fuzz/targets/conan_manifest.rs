@@ -1,0 +1,4 @@
+//! Fuzzes `conan_manifest`; see `cairn::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn::fuzz::run("conan_manifest", bytes));
