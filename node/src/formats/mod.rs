@@ -13,12 +13,14 @@ mod lists;
 pub mod maven;
 mod merged;
 pub mod npm;
+pub mod nuget;
 pub mod oci;
 mod owners;
 mod place;
 pub mod pypi;
 mod ranking;
 pub mod rubygems;
+mod xml;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -321,6 +323,7 @@ pub const FORMATS: &[&dyn Format] = &[
     &helm::Helm,
     &maven::Maven,
     &npm::Npm,
+    &nuget::Nuget,
     &oci::Oci,
     &pypi::Pypi,
     &rubygems::Rubygems,
@@ -328,7 +331,7 @@ pub const FORMATS: &[&dyn Format] = &[
 
 /// The parsers of formats that are fuzzed.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 11] {
+pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 12] {
     [
         cargo::fuzz::TARGETS,
         composer::fuzz::TARGETS,
@@ -338,6 +341,7 @@ pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 11] {
         helm::fuzz::TARGETS,
         maven::fuzz::TARGETS,
         npm::fuzz::TARGETS,
+        nuget::fuzz::TARGETS,
         oci::fuzz::TARGETS,
         pypi::fuzz::TARGETS,
         rubygems::fuzz::TARGETS,

@@ -64,6 +64,8 @@ pub(crate) struct Multipart<S> {
     buffer: BytesMut,
     /// What ends a part: a line break, two hyphens, the boundary.
     delimiter: Vec<u8>,
+    /// Whether the line break may have no carriage return.
+    takes_bare_breaks: bool,
     parts: usize,
     state: State,
 }
@@ -89,9 +91,18 @@ impl<S: Stream<Item = Result<Bytes, BodyError>> + Unpin> Multipart<S> {
             // As if a line had ended before the first delimiter.
             buffer: BytesMut::from(b"\r\n".as_slice()),
             delimiter: [b"\r\n--", boundary.as_bytes()].concat(),
+            takes_bare_breaks: false,
             parts: 0,
             state: State::Inside,
         })
+    }
+
+    /// Has parts also end where the line break before a boundary has no carriage return, for clients that end them as
+    /// lines end on their system.
+    pub(crate) fn with_bare_breaks(mut self) -> Self {
+        self.delimiter.remove(0);
+        self.takes_bare_breaks = true;
+        self
     }
 
     /// The next part; what was not read of the one before it is skipped.
@@ -117,15 +128,18 @@ impl<S: Stream<Item = Result<Bytes, BodyError>> + Unpin> Multipart<S> {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, MultipartError> {
         while self.state == State::Inside {
             if let Some(at) = memmem::find(&self.buffer, &self.delimiter) {
-                if at > 0 {
-                    return Ok(Some(self.buffer.split_to(at).freeze()));
+                let has_return = self.takes_bare_breaks && self.buffer[..at].ends_with(b"\r");
+                let end = at - usize::from(has_return);
+                if end > 0 {
+                    return Ok(Some(self.buffer.split_to(end).freeze()));
                 }
-                self.buffer.advance(self.delimiter.len());
+                self.buffer.advance(at + self.delimiter.len());
                 self.end_delimiter().await?;
                 break;
             }
-            // The end of the buffer may be the beginning of a delimiter.
-            let certain = (self.buffer.len() + 1).saturating_sub(self.delimiter.len());
+            // The end of the buffer may be the beginning of a delimiter, and of the line break before it.
+            let held = self.delimiter.len() + usize::from(self.takes_bare_breaks);
+            let certain = (self.buffer.len() + 1).saturating_sub(held);
             if certain > 0 {
                 return Ok(Some(self.buffer.split_to(certain).freeze()));
             }
@@ -353,6 +367,30 @@ pub(super) mod tests {
             ];
             assert_eq!(parts, expected, "{piece_bytes}");
         }
+    }
+
+    #[test]
+    fn parts_may_end_with_a_bare_line_break_for_those_who_ask() {
+        let form = b"--b-1\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n\n2\r\n--b-1\r\n\
+            Content-Disposition: form-data; name=b\r\n\r\n3\n--b-1--";
+        for piece_bytes in 1..form.len() {
+            let pieces: Vec<_> = form
+                .chunks(piece_bytes)
+                .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+                .collect();
+            let contents = futures::executor::block_on(async {
+                let headers = typed("multipart/form-data; boundary=b-1");
+                let form = Multipart::new(&headers, futures::stream::iter(pieces), 1000).unwrap();
+                let mut form = form.with_bare_breaks();
+                let mut contents = Vec::new();
+                while let Some(part) = form.next().await.unwrap() {
+                    contents.push(form.text(&part.name, 100).await.unwrap());
+                }
+                contents
+            });
+            assert_eq!(contents, ["1\r\n\n2", "3"], "{piece_bytes}");
+        }
+        assert!(read(form, 100, 1000).is_err());
     }
 
     #[test]

@@ -155,6 +155,16 @@ impl Scope {
         self.note(&self.download(package, version).await);
     }
 
+    /// How often something of a package was downloaded, of the version of this number or of any.
+    pub(crate) async fn download_count(&self, package: &str, version: Option<u64>) -> Result<u64, ApiError> {
+        let (root, project) = (self.project().root(), self.project().id);
+        let key = match version {
+            Some(id) => keys::downloads(root, project).key(id),
+            None => keys::downloads_of(root, project).key(keys::package_item(self.format(), package)),
+        };
+        Ok(self.snapshot().number(&key).await?)
+    }
+
     /// Notes a download once.
     pub(crate) fn note(&self, download: &Download) {
         download.note(self.store());

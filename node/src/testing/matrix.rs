@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use axum::http::Method;
 use futures::future;
 
-use crate::formats::{cargo, composer, conan, go, helm, maven, npm, oci, pypi, rubygems};
+use crate::formats::{cargo, composer, conan, go, helm, maven, npm, nuget, oci, pypi, rubygems};
 use crate::registry::fixture;
 use crate::registry::settings::DuplicatePolicy;
 use crate::testing::{CALLERS, TestNode};
@@ -99,6 +99,7 @@ async fn furnished(part: &str) -> TestNode {
             "helm" => helm::tests::furnish(&node, project).await,
             "maven" => maven::tests::furnish(&node, project).await,
             "npm" => npm::tests::furnish(&node, project).await,
+            "nuget" => nuget::tests::furnish(&node, project).await,
             "oci" => oci::tests::furnish(&node, image).await,
             "pypi" => pypi::tests::furnish(&node, project).await,
             "rubygems" => rubygems::tests::furnish(&node, project).await,

@@ -2,9 +2,10 @@
 
 use std::io::Cursor;
 
+use super::jar;
 use super::names::Target as Path;
 use super::order::Order;
-use super::{jar, xml};
+use crate::formats::xml;
 #[cfg(test)]
 use crate::fuzz::lines;
 use crate::fuzz::{Target, text};

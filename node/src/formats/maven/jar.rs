@@ -5,8 +5,8 @@
 
 use std::io::Read;
 
-use super::xml;
 use crate::archive::{self, Compressed, Refused, Visitor, small_file, walk_zip};
+use crate::formats::xml;
 
 /// Where the descriptor of a plugin is.
 const PLUGIN: &str = "META-INF/maven/plugin.xml";

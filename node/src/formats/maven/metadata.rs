@@ -140,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::formats::maven::xml;
+    use crate::formats::xml;
 
     const MOMENT: Timestamp = Timestamp(1_782_907_200_123);
 

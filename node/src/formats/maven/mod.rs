@@ -28,7 +28,6 @@ mod routes;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
-mod xml;
 
 use axum::Router;
 use axum::response::Response;

@@ -10,7 +10,7 @@ mod snapshots;
 use data_encoding::HEXLOWER;
 use sha1::{Digest, Sha1};
 
-use crate::formats::maven::xml;
+use crate::formats::xml;
 use crate::testing::{Answer, TestNode};
 
 const BASE: &str = "/api/v4/projects/1/packages/maven";

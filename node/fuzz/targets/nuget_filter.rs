@@ -1,0 +1,4 @@
+//! Fuzzes `nuget_filter`; see `cairn::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn::fuzz::run("nuget_filter", bytes));
