@@ -122,6 +122,14 @@ pub(super) static FORMATS: &[Format] = &[
         accept: "*/*",
         scheme: Scheme::Raw,
     },
+    Format {
+        name: "nuget",
+        publish: nuget,
+        published: StatusCode::CREATED,
+        index: Some(|package| format!("/api/v4/projects/1/packages/nuget/metadata/{package}/index.json")),
+        accept: "application/json",
+        scheme: Scheme::Basic,
+    },
 ];
 
 /// A ZIP archive of one small file, which is not compressed.
@@ -175,6 +183,28 @@ fn gz(bytes: &[u8]) -> Vec<u8> {
 fn tar_gz(files: &[(String, String)]) -> Vec<u8> {
     let files = files.iter().map(|(path, text)| (path.as_str(), text.as_bytes()));
     gz(&tar(files))
+}
+
+/// A ZIP archive of one small file, as it is.
+fn zip_of(path: &str, text: &str) -> Vec<u8> {
+    let mut crc = flate2::Crc::new();
+    crc.update(text.as_bytes());
+    let size = (text.len() as u32).to_le_bytes();
+    // What both headers say: version, flags, method, time, checksum, sizes, and the length of the name.
+    let mut said = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
+    for field in [crc.sum().to_le_bytes(), size, size] {
+        said.extend_from_slice(&field);
+    }
+    said.extend_from_slice(&(path.len() as u16).to_le_bytes());
+    said.extend_from_slice(&[0, 0]);
+    let entry = [b"PK\x03\x04".as_slice(), &said, path.as_bytes(), text.as_bytes()].concat();
+    let central = [b"PK\x01\x02\x14\0".as_slice(), &said, &[0; 14], path.as_bytes()].concat();
+    let mut end = b"PK\x05\x06\0\0\0\0\x01\0\x01\0".to_vec();
+    for field in [central.len() as u32, entry.len() as u32] {
+        end.extend_from_slice(&field.to_le_bytes());
+    }
+    end.extend_from_slice(&[0, 0]);
+    [entry, central, end].concat()
 }
 
 fn generic(package: &str, number: u64) -> Publication {
@@ -320,5 +350,18 @@ fn rubygems(package: &str, number: u64) -> Publication {
         target: "/api/v4/projects/1/packages/rubygems/api/v1/gems".into(),
         content_type: "application/octet-stream",
         body: gem.into(),
+    }
+}
+
+fn nuget(package: &str, number: u64) -> Publication {
+    let nuspec = format!(
+        "<package><metadata><id>{package}</id><version>1.{number}.0</version><authors>measured</authors>\
+         <description>measured</description></metadata></package>"
+    );
+    Publication {
+        method: Method::PUT,
+        target: "/api/v4/projects/1/packages/nuget/v2/package".into(),
+        content_type: "application/octet-stream",
+        body: zip_of(&format!("{package}.nuspec"), &nuspec).into(),
     }
 }

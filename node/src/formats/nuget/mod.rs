@@ -20,6 +20,9 @@
 //! Groups have the routes that read.
 
 mod artifact;
+#[cfg(test)]
+#[cfg(feature = "real-clients")]
+mod client;
 mod contents;
 mod documents;
 mod feed;

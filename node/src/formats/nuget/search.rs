@@ -1,7 +1,5 @@
 //! Finds packages: how well one fits the words of a search, and what is answered.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::names::{PackageId, Version, spelled_alike};
@@ -10,7 +8,7 @@ use super::registration::{Hive, Urls, search_item};
 use super::source::Source;
 use crate::auth::Pull;
 use crate::formats::place::{Place, Precedence, precedence};
-use crate::formats::ranking::{Best, Hit, each_package};
+use crate::formats::ranking::{Best, Hit, each_package, keep_first_of_each};
 use crate::http::error::ApiError;
 
 /// How many results an answer has that was not asked for more or less.
@@ -171,20 +169,10 @@ pub(super) async fn search(
     let mut hits = best.into_hits();
     if scopes.len() > 1 {
         let before = hits.len();
-        hide_others_of_a_name(&mut hits);
+        keep_first_of_each(&mut hits, |hit| hit.precedence);
         total -= (before - hits.len()) as u64;
     }
     Ok((hits.into_iter().map(|hit| hit.what).collect(), total))
-}
-
-/// Of several packages of one name, shows the one that was there first.
-fn hide_others_of_a_name(hits: &mut Vec<Hit<Found>>) {
-    let mut least: BTreeMap<String, Precedence> = BTreeMap::new();
-    for hit in hits.iter() {
-        let first = least.entry(hit.name.clone()).or_insert(hit.what.precedence);
-        *first = (*first).min(hit.what.precedence);
-    }
-    hits.retain(|hit| least.get(&hit.name) == Some(&hit.what.precedence));
 }
 
 /// Which part of the results is asked for.
