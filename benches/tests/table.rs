@@ -88,7 +88,7 @@ async fn what_growth_costs_is_measured() {
     let table = measured(vec![Measure::Growth]).await;
     let text = table.to_string();
     for format in [
-        "generic", "maven", "npm", "pypi", "cargo", "composer", "helm", "rubygems", "nuget",
+        "generic", "maven", "npm", "pypi", "cargo", "composer", "go", "helm", "rubygems", "nuget",
     ] {
         for expected in [
             "publish, 1 versions there",

@@ -1,13 +1,15 @@
 //! What the clients of each format send to publish, and where they read what there is.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
+use flate2::Compression;
 use flate2::write::GzEncoder;
-use flate2::{Compression, Crc};
 use hyper::{Method, StatusCode};
 use serde_json::json;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 /// A format, as those who publish and install meet it.
 pub(super) struct Format {
@@ -106,6 +108,14 @@ pub(super) static FORMATS: &[Format] = &[
         scheme: Scheme::Basic,
     },
     Format {
+        name: "go",
+        publish: go,
+        published: StatusCode::CREATED,
+        index: Some(|package| format!("/api/v4/projects/1/packages/go/acme.test/{package}/@v/list")),
+        accept: "*/*",
+        scheme: Scheme::Basic,
+    },
+    Format {
         name: "helm",
         publish: helm,
         published: StatusCode::CREATED,
@@ -132,34 +142,6 @@ pub(super) static FORMATS: &[Format] = &[
     },
 ];
 
-/// A ZIP archive of one small file, which is not compressed.
-fn zip(path: &str, text: &str) -> Vec<u8> {
-    let size = (text.len() as u32).to_le_bytes();
-    let mut crc = Crc::new();
-    crc.update(text.as_bytes());
-    let crc = crc.sum().to_le_bytes();
-    let name = (path.len() as u16).to_le_bytes();
-    // From the version that is needed to unpack it to the length of what follows the name.
-    let head = [
-        &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
-        &crc,
-        &size,
-        &size,
-        &name,
-        &[0; 2],
-    ]
-    .concat();
-    let entry = [&b"PK\x03\x04"[..], &head, path.as_bytes(), text.as_bytes()].concat();
-    let listed = [&b"PK\x01\x02\x14\0"[..], &head, &[0; 14], path.as_bytes()].concat();
-    let lengths = [
-        (listed.len() as u32).to_le_bytes(),
-        (entry.len() as u32).to_le_bytes(),
-    ]
-    .concat();
-    let end = [&b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..], &lengths, &[0; 2]].concat();
-    [entry, listed, end].concat()
-}
-
 /// A tar archive of small files.
 fn tar<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
@@ -185,26 +167,17 @@ fn tar_gz(files: &[(String, String)]) -> Vec<u8> {
     gz(&tar(files))
 }
 
-/// A ZIP archive of one small file, as it is.
-fn zip_of(path: &str, text: &str) -> Vec<u8> {
-    let mut crc = flate2::Crc::new();
-    crc.update(text.as_bytes());
-    let size = (text.len() as u32).to_le_bytes();
-    // What both headers say: version, flags, method, time, checksum, sizes, and the length of the name.
-    let mut said = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
-    for field in [crc.sum().to_le_bytes(), size, size] {
-        said.extend_from_slice(&field);
+/// A ZIP archive of small files, which are not compressed.
+fn zip(files: &[(String, String)]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (path, text) in files {
+        let added = archive
+            .start_file(path, stored)
+            .and_then(|()| Ok(archive.write_all(text.as_bytes())?));
+        added.expect("memory takes all bytes");
     }
-    said.extend_from_slice(&(path.len() as u16).to_le_bytes());
-    said.extend_from_slice(&[0, 0]);
-    let entry = [b"PK\x03\x04".as_slice(), &said, path.as_bytes(), text.as_bytes()].concat();
-    let central = [b"PK\x01\x02\x14\0".as_slice(), &said, &[0; 14], path.as_bytes()].concat();
-    let mut end = b"PK\x05\x06\0\0\0\0\x01\0\x01\0".to_vec();
-    for field in [central.len() as u32, entry.len() as u32] {
-        end.extend_from_slice(&field.to_le_bytes());
-    }
-    end.extend_from_slice(&[0, 0]);
-    [entry, central, end].concat()
+    archive.finish().expect("memory takes all bytes").into_inner()
 }
 
 fn generic(package: &str, number: u64) -> Publication {
@@ -313,7 +286,25 @@ fn composer(package: &str, number: u64) -> Publication {
         method: Method::PUT,
         target: "/api/v4/projects/1/packages/composer".into(),
         content_type: "application/zip",
-        body: zip("composer.json", &manifest.to_string()).into(),
+        body: zip(&[("composer.json".into(), manifest.to_string())]).into(),
+    }
+}
+
+fn go(package: &str, number: u64) -> Publication {
+    let module = format!("acme.test/{package}");
+    let folder = format!("{module}@v1.{number}.0");
+    let files = [
+        (
+            format!("{folder}/go.mod"),
+            format!("module {module}\n\ngo 1.21\n"),
+        ),
+        (format!("{folder}/lib.go"), "package lib\n".to_owned()),
+    ];
+    Publication {
+        method: Method::PUT,
+        target: "/api/v4/projects/1/packages/go/upload".into(),
+        content_type: "application/zip",
+        body: zip(&files).into(),
     }
 }
 
@@ -362,6 +353,6 @@ fn nuget(package: &str, number: u64) -> Publication {
         method: Method::PUT,
         target: "/api/v4/projects/1/packages/nuget/v2/package".into(),
         content_type: "application/octet-stream",
-        body: zip_of(&format!("{package}.nuspec"), &nuspec).into(),
+        body: zip(&[(format!("{package}.nuspec"), nuspec)]).into(),
     }
 }
