@@ -218,8 +218,11 @@ impl Kv {
                 Some(_) => None,
             };
             let lost_over = match contended {
-                // Others are before it.
-                Some(subject) => Some(subject),
+                // Others are before it, and its view is of no use by then.
+                Some(subject) => {
+                    drop(worked);
+                    Some(subject)
+                }
                 None => {
                     let seen: Vec<_> = worked.subjects().collect();
                     match worked.commit().await {
