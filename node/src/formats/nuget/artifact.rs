@@ -143,6 +143,7 @@ pub(super) fn inspect_symbols(
         found: Found::default(),
         keep,
         pdbs: 0,
+        has_portable: false,
         other_pdb: None,
         other_file: None,
     };
@@ -156,16 +157,18 @@ pub(super) fn inspect_symbols(
             return refused(format!("has a PDB that is not portable: {path:.80?}"));
         }
     }
-    match symbols.pdbs {
-        0 => refused("has no portable PDB"),
-        _ => Ok(nuspec),
+    match symbols.has_portable {
+        true => Ok(nuspec),
+        false => refused("has no portable PDB"),
     }
 }
 
 struct Symbols<K> {
     found: Found,
     keep: K,
+    /// Of any kind: what each one is shows only when it is on its way to where it is kept.
     pdbs: usize,
+    has_portable: bool,
     other_pdb: Option<String>,
     other_file: Option<String>,
 }
@@ -185,6 +188,7 @@ impl<K: Keep> Visitor for Symbols<K> {
         if self.pdbs >= MAX_PDBS {
             return refused(format!("has more than {MAX_PDBS} PDBs"));
         }
+        self.pdbs += 1;
         let damaged = |error: io::Error| Refused(format!("is damaged: {error}"));
         self.keep.begin().map_err(damaged)?;
         let mut seen = Seen {
@@ -195,7 +199,7 @@ impl<K: Keep> Visitor for Symbols<K> {
         each_piece(&mut seen, |_| {})?;
         let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
         match &signature {
-            Some(_) => self.pdbs += 1,
+            Some(_) => self.has_portable = true,
             None => self.other_pdb = Some(path),
         }
         let known = signature.map(|signature| (name, signature));
@@ -406,6 +410,10 @@ pub(super) mod tests {
         )
         .unwrap();
         assert_eq!((found.len(), found[0].0.as_str()), (1, "a.pdb"));
+        // Each is on its way to the blob store before it is known what it is.
+        let names: Vec<String> = (0..=MAX_PDBS).map(|number| format!("{number}.pdb")).collect();
+        let many: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+        assert!(with(&old, &many).unwrap_err().contains("more than 500 PDBs"));
     }
 
     #[test]
