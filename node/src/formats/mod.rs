@@ -22,14 +22,13 @@ mod ranking;
 pub mod rubygems;
 mod xml;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use cairn_cluster::{Blobs, Collection, Key, Snapshot, Space, Timestamp, Txn};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::http::error::ApiError;
@@ -43,6 +42,7 @@ use crate::registry::settings::DuplicatePolicy;
 use crate::registry::storage::{Account, Sums};
 
 /// What Cairn must know of a package format.
+#[async_trait]
 pub trait Format: Send + Sync {
     /// In URLs, configuration and metrics: `npm`.
     fn name(&self) -> &'static str;
@@ -70,58 +70,58 @@ pub trait Format: Send + Sync {
 
     /// Removes a version that the REST API was told to remove. A format that keeps more about its
     /// versions than their records mends that in the same transaction.
-    fn delete_version<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn delete_version(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { edit.delete_version(&package, &version).await }.boxed()
+    ) -> Result<(), ApiError> {
+        edit.delete_version(&package, &version).await
     }
 
     /// Mends what a format keeps about a file that the REST API has removed from a version, in
     /// the same transaction.
-    fn file_deleted<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_deleted(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
+    ) -> Result<(), ApiError> {
         let _ = (edit, package, version, file);
-        async { Ok(()) }.boxed()
+        Ok(())
     }
 
     /// Mends what a format keeps beside the records of a version that was put back, by what it left with
     /// [`Edit::keep`], in the same transaction.
-    fn version_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn version_restored(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         kept: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
+    ) -> Result<(), ApiError> {
         let _ = (edit, package, version, kept);
-        async { Ok(()) }.boxed()
+        Ok(())
     }
 
     /// The same for a file.
-    fn file_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_restored(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
         kept: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
+    ) -> Result<(), ApiError> {
         let _ = (edit, package, version, file, kept);
-        async { Ok(()) }.boxed()
+        Ok(())
     }
 
     /// Lets go of what a format left to put something back, which is not to be.
-    fn discard<'a>(&'a self, discarded: Discarded<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
+    async fn discard(&self, discarded: Discarded<'_>) -> Result<(), ApiError> {
         let _ = discarded;
-        async { Ok(()) }.boxed()
+        Ok(())
     }
 
     /// The one form of all spellings of a package's name, or of a pattern of names in which `*`
@@ -149,27 +149,23 @@ pub trait Format: Send + Sync {
     }
 
     /// Deletes the tags of container images that a policy lets go.
-    fn clean_up_images<'a>(
-        &'a self,
-        turn: &'a Turn,
-        policy: &'a ContainerPolicy,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
+    async fn clean_up_images(&self, turn: &Turn, policy: &ContainerPolicy) -> Result<(), ApiError> {
         let _ = (turn, policy);
-        async { Ok(()) }.boxed()
+        Ok(())
     }
 
     /// Takes apart a piece of what the format keeps in a project by records of its own, when
     /// nobody can come to it any more, and says whether there is more to do.
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
         let _ = removal;
-        Box::pin(async { Ok(Progress::Done) })
+        Ok(Progress::Done)
     }
 
     /// Counts what the format stores in a project by records of its own, apart from the files of
     /// packages.
-    fn count_stored<'a>(&'a self, stored: Stored<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
+    async fn count_stored(&self, stored: Stored<'_>) -> Result<(), ApiError> {
         let _ = stored;
-        Box::pin(async { Ok(()) })
+        Ok(())
     }
 
     /// Says what the format named a blob for by a record of its own, whose `key` lies below its

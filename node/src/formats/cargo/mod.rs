@@ -44,13 +44,12 @@ mod store;
 pub(crate) mod tests;
 mod trusted;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::extract::OriginalUri;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, RequestHead};
@@ -64,6 +63,7 @@ pub struct Cargo;
 /// Its name.
 pub const NAME: &str = "cargo";
 
+#[async_trait]
 impl Format for Cargo {
     fn name(&self) -> &'static str {
         NAME
@@ -101,23 +101,23 @@ impl Format for Cargo {
         names::spelled_alike(name)
     }
 
-    fn version_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn version_restored(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         _: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restore_version(edit, package, &version) }.boxed()
+    ) -> Result<(), ApiError> {
+        store::restore_version(edit, package, &version)
     }
 
-    fn delete_version<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn delete_version(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::delete_version(edit, package, &version).await }.boxed()
+    ) -> Result<(), ApiError> {
+        store::delete_version(edit, package, &version).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

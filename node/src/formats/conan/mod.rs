@@ -38,12 +38,11 @@ mod store;
 pub(crate) mod tests;
 mod v1;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Discarded, Format, Level, Progress, Removal, RequestHead};
@@ -57,6 +56,7 @@ pub struct Conan;
 /// Its name.
 pub const NAME: &str = "conan";
 
+#[async_trait]
 impl Format for Conan {
     fn name(&self) -> &'static str {
         NAME
@@ -108,52 +108,52 @@ impl Format for Conan {
         Some(store::DEFAULT_DUPLICATES)
     }
 
-    fn delete_version<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn delete_version(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { removal::delete_version(edit, &package, &version).await }.boxed()
+    ) -> Result<(), ApiError> {
+        removal::delete_version(edit, &package, &version).await
     }
 
-    fn file_deleted<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_deleted(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { removal::forget_file(edit, package, version, &file).await }.boxed()
+    ) -> Result<(), ApiError> {
+        removal::forget_file(edit, package, version, &file).await
     }
 
-    fn version_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn version_restored(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         _: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { removal::restore_version(edit, package, version).await }.boxed()
+    ) -> Result<(), ApiError> {
+        removal::restore_version(edit, package, version).await
     }
 
-    fn file_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_restored(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
         kept: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { removal::restore_file(edit, package, version, &file, &kept).await }.boxed()
+    ) -> Result<(), ApiError> {
+        removal::restore_file(edit, package, version, &file, &kept).await
     }
 
-    fn discard<'a>(&'a self, discarded: Discarded<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
-        removal::discard(discarded).boxed()
+    async fn discard(&self, discarded: Discarded<'_>) -> Result<(), ApiError> {
+        removal::discard(discarded).await
     }
 
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        removal::remove(removal).boxed()
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        removal::remove(removal).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

@@ -29,10 +29,10 @@ mod routes;
 mod tests;
 mod tus;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use futures::future::BoxFuture;
 use serde_json::json;
 
 use crate::app::App;
@@ -55,6 +55,7 @@ const CLIENTS: &[ClientSetup] = &[ClientSetup {
     install: "curl -fnLO {base}/api/v4/projects/{project}/packages/generic/tool/1.0.0/tool.tgz",
 }];
 
+#[async_trait]
 impl Format for Generic {
     fn name(&self) -> &'static str {
         NAME
@@ -91,16 +92,14 @@ impl Format for Generic {
         Some(publish::DEFAULT_DUPLICATES)
     }
 
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        Box::pin(async move {
-            if removal.part.is_none() {
-                let keys = SessionKeys::new(removal.records.clone());
-                if sessions::forget_all(removal.txn, &keys).await? == Progress::More {
-                    return Ok(Progress::More);
-                }
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        if removal.part.is_none() {
+            let keys = SessionKeys::new(removal.records.clone());
+            if sessions::forget_all(removal.txn, &keys).await? == Progress::More {
+                return Ok(Progress::More);
             }
-            parts::remove(removal).await
-        })
+        }
+        parts::remove(removal).await
     }
 
     fn over_quota(&self, message: &str) -> ApiError {

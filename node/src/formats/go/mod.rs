@@ -34,11 +34,10 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, Progress, Removal};
@@ -51,6 +50,7 @@ pub struct Go;
 /// Its name.
 pub const NAME: &str = "go";
 
+#[async_trait]
 impl Format for Go {
     fn name(&self) -> &'static str {
         NAME
@@ -68,29 +68,29 @@ impl Format for Go {
         (error.kind.status(), format!("{}\n", error.message)).into_response()
     }
 
-    fn file_deleted<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_deleted(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::note_file(edit, &package, version, &file.name, false) }.boxed()
+    ) -> Result<(), ApiError> {
+        store::note_file(edit, &package, version, &file.name, false)
     }
 
-    fn file_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_restored(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
         _: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::note_file(edit, &package, version, &file.name, true) }.boxed()
+    ) -> Result<(), ApiError> {
+        store::note_file(edit, &package, version, &file.name, true)
     }
 
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        store::remove(removal).boxed()
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        store::remove(removal).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

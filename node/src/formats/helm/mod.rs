@@ -36,11 +36,10 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, Progress, Removal};
@@ -54,6 +53,7 @@ pub struct Helm;
 /// Its name.
 pub const NAME: &str = "helm";
 
+#[async_trait]
 impl Format for Helm {
     fn name(&self) -> &'static str {
         NAME
@@ -85,48 +85,48 @@ impl Format for Helm {
         ApiError::new(ErrorKind::InsufficientStorage, message)
     }
 
-    fn delete_version<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn delete_version(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::delete_version(edit, &package, &version).await }.boxed()
+    ) -> Result<(), ApiError> {
+        store::delete_version(edit, &package, &version).await
     }
 
-    fn file_deleted<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
-        package: Package,
-        version: Version,
-        file: File,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::forget_file(edit, package, version, &file).await }.boxed()
-    }
-
-    fn version_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
-        package: Package,
-        version: Version,
-        _: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restore_version(edit, &package, &version).await }.boxed()
-    }
-
-    fn file_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_deleted(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
-        _: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restore_file(edit, package, version, &file).await }.boxed()
+    ) -> Result<(), ApiError> {
+        store::forget_file(edit, package, version, &file).await
     }
 
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        store::remove(removal).boxed()
+    async fn version_restored(
+        &self,
+        edit: &mut Edit<'_>,
+        package: Package,
+        version: Version,
+        _: Bytes,
+    ) -> Result<(), ApiError> {
+        store::restore_version(edit, &package, &version).await
+    }
+
+    async fn file_restored(
+        &self,
+        edit: &mut Edit<'_>,
+        package: Package,
+        version: Version,
+        file: File,
+        _: Bytes,
+    ) -> Result<(), ApiError> {
+        store::restore_file(edit, package, version, &file).await
+    }
+
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        store::remove(removal).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

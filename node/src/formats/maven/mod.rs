@@ -29,11 +29,10 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use self::names::METADATA;
 use crate::app::App;
@@ -48,6 +47,7 @@ pub struct Maven;
 /// Its name.
 pub const NAME: &str = "maven";
 
+#[async_trait]
 impl Format for Maven {
     fn name(&self) -> &'static str {
         NAME
@@ -72,48 +72,48 @@ impl Format for Maven {
         Some(store::DEFAULT_DUPLICATES)
     }
 
-    fn delete_version<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn delete_version(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        store::delete_version(edit, package, version).boxed()
+    ) -> Result<(), ApiError> {
+        store::delete_version(edit, package, version).await
     }
 
-    fn file_deleted<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
-        package: Package,
-        version: Version,
-        file: File,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::file_deleted(edit, &package, &version, &file).await }.boxed()
-    }
-
-    fn version_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
-        package: Package,
-        version: Version,
-        kept: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restored(edit, &package, &version, None, &kept).await }.boxed()
-    }
-
-    fn file_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_deleted(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
-        kept: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restored(edit, &package, &version, Some(&file), &kept).await }.boxed()
+    ) -> Result<(), ApiError> {
+        store::file_deleted(edit, &package, &version, &file).await
     }
 
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        store::remove(removal).boxed()
+    async fn version_restored(
+        &self,
+        edit: &mut Edit<'_>,
+        package: Package,
+        version: Version,
+        kept: Bytes,
+    ) -> Result<(), ApiError> {
+        store::restored(edit, &package, &version, None, &kept).await
+    }
+
+    async fn file_restored(
+        &self,
+        edit: &mut Edit<'_>,
+        package: Package,
+        version: Version,
+        file: File,
+        kept: Bytes,
+    ) -> Result<(), ApiError> {
+        store::restored(edit, &package, &version, Some(&file), &kept).await
+    }
+
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        store::remove(removal).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

@@ -44,12 +44,11 @@ pub(crate) mod tests;
 mod tokens;
 mod trusted;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, RequestHead};
@@ -62,6 +61,7 @@ pub struct Npm;
 /// Its name.
 pub const NAME: &str = "npm";
 
+#[async_trait]
 impl Format for Npm {
     fn name(&self) -> &'static str {
         NAME
@@ -90,14 +90,14 @@ impl Format for Npm {
         Ok(here.map(|(tag, _)| tag.into()).collect())
     }
 
-    fn version_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn version_restored(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         _: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restore_version(edit, package, &version).await }.boxed()
+    ) -> Result<(), ApiError> {
+        store::restore_version(edit, package, &version).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

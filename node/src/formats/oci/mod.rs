@@ -37,11 +37,11 @@ mod store;
 pub(crate) mod tests;
 mod uploads;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::response::Response;
 use cairn_cluster::{Collection, Key};
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead, Stored};
@@ -55,6 +55,7 @@ pub struct Oci;
 /// Its name.
 pub const NAME: &str = "oci";
 
+#[async_trait]
 impl Format for Oci {
     fn name(&self) -> &'static str {
         NAME
@@ -75,20 +76,16 @@ impl Format for Oci {
         access::challenge(request.parts, request.base_url, false)
     }
 
-    fn clean_up_images<'a>(
-        &'a self,
-        turn: &'a Turn,
-        policy: &'a ContainerPolicy,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        Box::pin(expiry::clean_up(turn, policy))
+    async fn clean_up_images(&self, turn: &Turn, policy: &ContainerPolicy) -> Result<(), ApiError> {
+        expiry::clean_up(turn, policy).await
     }
 
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        Box::pin(store::remove(removal))
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        store::remove(removal).await
     }
 
-    fn count_stored<'a>(&'a self, stored: Stored<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
-        Box::pin(store::count_stored(stored))
+    async fn count_stored(&self, stored: Stored<'_>) -> Result<(), ApiError> {
+        store::count_stored(stored).await
     }
 
     fn over_quota(&self, message: &str) -> ApiError {

@@ -36,11 +36,10 @@ pub(crate) mod tests;
 mod trusted;
 mod upload;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::formats::{ClientSetup, Discarded, Format, Level, Progress, Removal};
@@ -53,6 +52,7 @@ pub struct Pypi;
 /// Its name.
 pub const NAME: &str = "pypi";
 
+#[async_trait]
 impl Format for Pypi {
     fn name(&self) -> &'static str {
         NAME
@@ -75,52 +75,52 @@ impl Format for Pypi {
         names::spelled_alike(name)
     }
 
-    fn delete_version<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn delete_version(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        store::delete_version(edit, package, version).boxed()
+    ) -> Result<(), ApiError> {
+        store::delete_version(edit, package, version).await
     }
 
-    fn file_deleted<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
-        package: Package,
-        version: Version,
-        file: File,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::forget_file(edit, &package, version, &file.name).await }.boxed()
-    }
-
-    fn version_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
-        package: Package,
-        version: Version,
-        kept: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restore_version(edit, &package, &version, &kept).await }.boxed()
-    }
-
-    fn file_restored<'a>(
-        &'a self,
-        edit: &'a mut Edit<'_>,
+    async fn file_deleted(
+        &self,
+        edit: &mut Edit<'_>,
         package: Package,
         version: Version,
         file: File,
+    ) -> Result<(), ApiError> {
+        store::forget_file(edit, &package, version, &file.name).await
+    }
+
+    async fn version_restored(
+        &self,
+        edit: &mut Edit<'_>,
+        package: Package,
+        version: Version,
         kept: Bytes,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
-        async move { store::restore_file(edit, &package, version, &file.name, &kept).await }.boxed()
+    ) -> Result<(), ApiError> {
+        store::restore_version(edit, &package, &version, &kept).await
     }
 
-    fn discard<'a>(&'a self, discarded: Discarded<'a>) -> BoxFuture<'a, Result<(), ApiError>> {
-        store::discard(discarded).boxed()
+    async fn file_restored(
+        &self,
+        edit: &mut Edit<'_>,
+        package: Package,
+        version: Version,
+        file: File,
+        kept: Bytes,
+    ) -> Result<(), ApiError> {
+        store::restore_file(edit, &package, version, &file.name, &kept).await
     }
 
-    fn remove<'a>(&self, removal: Removal<'a>) -> BoxFuture<'a, Result<Progress, ApiError>> {
-        store::remove(removal).boxed()
+    async fn discard(&self, discarded: Discarded<'_>) -> Result<(), ApiError> {
+        store::discard(discarded).await
+    }
+
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        store::remove(removal).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {
