@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderMap, header};
 use bytes::{Buf, Bytes, BytesMut};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use memchr::memmem;
 
 use crate::http::body::BodyError;
@@ -148,6 +148,14 @@ impl<S: Stream<Item = Result<Bytes, BodyError>> + Unpin> Multipart<S> {
         Ok(None)
     }
 
+    /// The pieces of the current part, as a stream.
+    pub(crate) fn pieces(&mut self) -> impl Stream<Item = Result<Bytes, ApiError>> + Unpin {
+        Box::pin(stream::try_unfold(self, async |form| {
+            let piece = form.chunk().await?;
+            Ok(piece.map(|piece| (piece, form)))
+        }))
+    }
+
     /// The whole of the current part, which is named `name`, as text.
     pub(crate) async fn text(&mut self, name: &str, limit_bytes: usize) -> Result<String, MultipartError> {
         let mut text = Vec::new();
@@ -171,6 +179,15 @@ impl<S: Stream<Item = Result<Bytes, BodyError>> + Unpin> Multipart<S> {
                 Some(piece) => self.count(&piece?)?,
                 None => return Ok(()),
             }
+        }
+    }
+
+    /// Reads what is left of a form that was refused: clients read an answer only when they have sent
+    /// everything. What is too large, or comes too slowly, is not waited for.
+    pub(crate) async fn drain_after(&mut self, error: &ApiError) {
+        if !matches!(error.kind, ErrorKind::TooLarge | ErrorKind::RequestTimeout) {
+            // If that fails, nobody is there to hear about it.
+            let _ = self.drain().await;
         }
     }
 

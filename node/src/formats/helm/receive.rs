@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use cairn_cluster::{DigestSet, StoredBlob};
 use data_encoding::HEXLOWER;
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, TryStreamExt};
 
 use super::artifact::{self, ArtifactError, Limits};
 use super::metadata::Metadata;
@@ -13,7 +13,7 @@ use super::provenance::{self, Provenance, ProvenanceError};
 use crate::auth::Access;
 use crate::formats::inspected;
 use crate::http::body::{self, BodyError};
-use crate::http::error::{ApiError, ErrorKind};
+use crate::http::error::ApiError;
 use crate::http::multipart::Multipart;
 use crate::registry::Scope;
 
@@ -51,12 +51,8 @@ pub(super) async fn receive(
     if body::media_type(headers).as_deref() == Some("multipart/form-data") {
         let mut form = Multipart::new(headers, pieces, form_bytes)?;
         let outcome = read(access, scope, &mut form).await;
-        if let Err(error) = &outcome
-            && !matches!(error.kind, ErrorKind::TooLarge | ErrorKind::RequestTimeout)
-        {
-            // Clients read an answer only when they have sent everything. If that fails, nobody
-            // is there to hear about it.
-            let _ = form.drain().await;
+        if let Err(error) = &outcome {
+            form.drain_after(error).await;
         }
         return outcome;
     }
@@ -85,11 +81,7 @@ async fn read<S: Stream<Item = Result<Bytes, BodyError>> + Unpin>(
     while let Some(part) = form.next().await? {
         let is_second = match part.name.as_str() {
             "chart" => {
-                let pieces = stream::try_unfold(&mut *form, async |form| {
-                    let piece = form.chunk().await?;
-                    Ok::<_, ApiError>(piece.map(|piece| (piece, form)))
-                });
-                let chart = Box::pin(store(access, scope, Box::pin(pieces))).await?;
+                let chart = Box::pin(store(access, scope, form.pieces())).await?;
                 upload.chart.replace(chart).is_some()
             }
             "prov" => {

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use cairn_cluster::{DigestSet, StoredBlob};
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::artifact::{self, ArtifactError, Keep, LIMITS};
@@ -16,7 +16,7 @@ use super::nuspec::Nuspec;
 use crate::auth::Access;
 use crate::formats::inspected;
 use crate::http::body;
-use crate::http::error::{ApiError, ErrorKind};
+use crate::http::error::ApiError;
 use crate::http::multipart::Multipart;
 use crate::registry::Scope;
 
@@ -73,23 +73,13 @@ pub(super) async fn receive(
     // Old clients on Unix end the last part so.
     let mut form = Multipart::new(headers, pieces, form_bytes)?.with_bare_breaks();
     let outcome = match form.next().await? {
-        Some(_) => {
-            let pieces = stream::try_unfold(&mut form, async |form| {
-                let piece = form.chunk().await?;
-                Ok::<_, ApiError>(piece.map(|piece| (piece, form)))
-            });
-            Box::pin(store(access, scope, what, Box::pin(pieces))).await
-        }
+        Some(_) => Box::pin(store(access, scope, what, form.pieces())).await,
         None => Err(ApiError::bad_request("the form has no file in it")),
     };
-    let gives_up = |error: &ApiError| matches!(error.kind, ErrorKind::TooLarge | ErrorKind::RequestTimeout);
-    if !outcome.as_ref().err().is_some_and(gives_up) {
-        // Clients read an answer only when they have sent everything. Whoever breaks off what
-        // they sent has not published it.
-        let rest = form.drain().await;
-        if outcome.is_ok() {
-            rest?;
-        }
+    match &outcome {
+        // Whoever breaks off what they sent has not published it.
+        Ok(_) => form.drain().await?,
+        Err(error) => form.drain_after(error).await,
     }
     outcome
 }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use cairn_cluster::{DigestSet, StoredBlob};
 use data_encoding::HEXLOWER;
-use futures::{Stream, stream};
+use futures::Stream;
 
 use super::artifact::{self, Artifact, ArtifactError, Limits};
 use super::attestations::Attestations;
@@ -16,7 +16,7 @@ use super::names::{FileName, ProjectName, Version};
 use crate::auth::Access;
 use crate::formats::inspected;
 use crate::http::body::{self, BodyError};
-use crate::http::error::{ApiError, ErrorKind};
+use crate::http::error::ApiError;
 use crate::http::multipart::Multipart;
 use crate::registry::Scope;
 
@@ -79,12 +79,8 @@ pub(super) async fn receive(
         Ok((fields, content)) => check(fields, content),
         Err(error) => Err(error),
     };
-    if let Err(error) = &outcome
-        && !matches!(error.kind, ErrorKind::TooLarge | ErrorKind::RequestTimeout)
-    {
-        // Clients read an answer only when they have sent everything. If that fails, nobody
-        // is there to hear about it.
-        let _ = form.drain().await;
+    if let Err(error) = &outcome {
+        form.drain_after(error).await;
     }
     outcome
 }
@@ -147,12 +143,8 @@ async fn store<S: Stream<Item = Result<bytes::Bytes, BodyError>> + Unpin>(
 ) -> Result<Content, ApiError> {
     let name = file.clone();
     let look = move |fed| artifact::inspect(&name, fed, &Limits::default());
-    let pieces = stream::try_unfold(form, async |form| {
-        let piece = form.chunk().await?;
-        Ok::<_, ApiError>(piece.map(|piece| (piece, form)))
-    });
-    let pieces = Box::pin(pieces);
-    let (artifact, blob) = inspected::store((access, scope), DIGESTS, limit_bytes, pieces, look).await?;
+    let stored = inspected::store((access, scope), DIGESTS, limit_bytes, form.pieces(), look).await;
+    let (artifact, blob) = stored?;
     Ok(Content { file, artifact, blob })
 }
 

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use cairn_cluster::DigestSet;
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, TryStreamExt};
 
 use super::artifact::{self, ArtifactError};
 use super::store::Received;
@@ -12,7 +12,7 @@ use crate::archive;
 use crate::auth::Access;
 use crate::formats::inspected;
 use crate::http::body::{self, BodyError};
-use crate::http::error::{ApiError, ErrorKind};
+use crate::http::error::ApiError;
 use crate::http::multipart::Multipart;
 use crate::registry::Scope;
 
@@ -34,12 +34,8 @@ pub(super) async fn receive(
     }
     let mut form = Multipart::new(headers, pieces, form_bytes)?;
     let outcome = read(access, scope, &mut form).await;
-    if let Err(error) = &outcome
-        && !matches!(error.kind, ErrorKind::TooLarge | ErrorKind::RequestTimeout)
-    {
-        // Clients read an answer only when they have sent everything. If that fails, nobody is there
-        // to hear about it.
-        let _ = form.drain().await;
+    if let Err(error) = &outcome {
+        form.drain_after(error).await;
     }
     outcome
 }
@@ -53,11 +49,7 @@ async fn read<S: Stream<Item = Result<Bytes, BodyError>> + Unpin>(
     while let Some(part) = form.next().await? {
         match part.name.as_str() {
             "gem" if gem.is_none() => {
-                let pieces = stream::try_unfold(&mut *form, async |form| {
-                    let piece = form.chunk().await?;
-                    Ok::<_, ApiError>(piece.map(|piece| (piece, form)))
-                });
-                gem = Some(Box::pin(store(access, scope, Box::pin(pieces))).await?);
+                gem = Some(Box::pin(store(access, scope, form.pieces())).await?);
             }
             "gem" => return Err(ApiError::unprocessable("the form has the field gem twice")),
             // To take what nobody checks or gets again would be a promise that is not kept.
