@@ -25,6 +25,33 @@ fn listed(ran: &Ran) -> Vec<&str> {
     lines
 }
 
+/// The arguments that install the newest version of a package, and what it needs, into a folder.
+fn to_install<'a>(id: &'a str, folder: &'a str) -> [&'a str; 7] {
+    [
+        "install",
+        id,
+        "-Source",
+        "cairn",
+        "-OutputDirectory",
+        folder,
+        "-NoCache",
+    ]
+}
+
+/// The arguments that unlist a version.
+fn to_delete<'a>(id: &'a str, version: &'a str, token: &'a str) -> [&'a str; 8] {
+    [
+        "delete",
+        id,
+        version,
+        "-Source",
+        "cairn",
+        "-ApiKey",
+        token,
+        "-NoPrompt",
+    ]
+}
+
 /// Where a request comes in.
 #[derive(Clone, Copy)]
 enum At {

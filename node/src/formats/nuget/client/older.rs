@@ -22,27 +22,10 @@ async fn the_older_protocol_serves_clients_that_could_do_more() {
     for version in ["1.0.0", "1.1.0", "2.0.0-beta"] {
         found.says(&format!("{id} {version}"));
     }
-    let install = [
-        "install",
-        &id,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "out",
-        "-NoCache",
-    ];
+    let install = to_install(&id, "out");
     desk.go(&install).await.says("1.1.0");
     desk.source(&desk.url(2, At::Project, "v2/"), Some(token));
-    let delete = [
-        "delete",
-        &id,
-        "1.1.0",
-        "-Source",
-        "cairn",
-        "-ApiKey",
-        token,
-        "-NoPrompt",
-    ];
+    let delete = to_delete(&id, "1.1.0", token);
     desk.go(&delete).await.says("was deleted successfully");
     let found = desk.go(&["list", &id, "-Source", "cairn"]).await;
     assert_eq!(listed(&found), [format!("{id} 1.0.0")]);
@@ -79,42 +62,18 @@ async fn a_client_of_before_the_newer_protocol_pushes_and_installs() {
     let file = desk.pack(&app, "1.0.0", &depends).await;
     desk.push(&file, token).await;
     desk.source(&desk.url(1, At::Project, "v2"), Some(token));
-    let install = [
-        "install",
-        &app,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "out",
-        "-NoCache",
-    ];
+    let install = to_install(&app, "out");
     desk.go(&install).await;
     assert!(!desk.read(format!("out/{app}.1.0.0/{app}.1.0.0.nupkg")).is_empty());
     // What it packed on Unix has backslashes in the names of its files, so only the package is where it is looked for.
     assert!(!desk.read(format!("out/{lib}.1.0.0/{lib}.1.0.0.nupkg")).is_empty());
-    let newest = [
-        "install",
-        &lib,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "newest",
-        "-NoCache",
-    ];
+    let newest = to_install(&lib, "newest");
     desk.go(&newest).await.says("1.1.0");
     desk.pack(&lib, "1.0.0", "<title>Another</title>").await;
     let file = format!("{lib}.1.0.0.nupkg");
     let push = ["push", &file, "-Source", "cairn", "-ApiKey", token];
     desk.refused(&push, &["exists already"]).await;
     let none = unique("Old.None");
-    let missing = [
-        "install",
-        &none,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "out",
-        "-NoCache",
-    ];
+    let missing = to_install(&none, "out");
     desk.refused(&missing, &["Unable to find package"]).await;
 }

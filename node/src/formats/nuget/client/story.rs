@@ -35,15 +35,7 @@ async fn packages_are_pushed_found_installed_and_upgraded() {
     for version in ["1.0.0", "1.1.0", "2.0.0-beta"] {
         found.says(&format!("{lib} {version}"));
     }
-    let install = [
-        "install",
-        &app,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "out",
-        "-NoCache",
-    ];
+    let install = to_install(&app, "out");
     reader.go(&install).await;
     let text = |folder: &str, id: &str, version: &str| {
         reader.read(format!("{folder}/{id}.{version}/content/{id} notes.txt"))
@@ -52,15 +44,7 @@ async fn packages_are_pushed_found_installed_and_upgraded() {
     assert_eq!(text("out", &lib, "1.0.0"), format!("{lib} 1.0.0\n").as_bytes());
 
     // The newest, a prerelease only by name.
-    let newest = [
-        "install",
-        &lib,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "newest",
-        "-NoCache",
-    ];
+    let newest = to_install(&lib, "newest");
     reader.go(&newest).await.says("1.1.0");
     reader
         .go(&[&newest[..], &["-Prerelease"]].concat())
@@ -92,16 +76,7 @@ async fn packages_are_pushed_found_installed_and_upgraded() {
     );
 
     // What is deleted is not found any more, and stays where it is needed.
-    let delete = [
-        "delete",
-        &lib,
-        "1.1.0",
-        "-Source",
-        "cairn",
-        "-ApiKey",
-        token,
-        "-NoPrompt",
-    ];
+    let delete = to_delete(&lib, "1.1.0", token);
     desk.go(&delete).await.says("was deleted successfully");
     reader.source(&reader.url(1, At::Project, "index.json"), Some(&read));
     let found = reader.go(&["list", &lib, "-Source", "cairn"]).await;
@@ -124,16 +99,7 @@ async fn a_group_is_a_source_that_only_reads() {
     desk.source(&desk.url(1, At::Group, "index.json"), Some(&desk.cluster.root));
     let found = desk.go(&["list", &id, "-Source", "cairn"]).await;
     assert_eq!(listed(&found), [format!("{id} 1.0.0")]);
-    desk.go(&[
-        "install",
-        &id,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "out",
-        "-NoCache",
-    ])
-    .await;
+    desk.go(&to_install(&id, "out")).await;
     assert!(!desk.read(format!("out/{id}.1.0.0/{id}.1.0.0.nupkg")).is_empty());
     let push = ["push", &file, "-Source", "cairn", "-ApiKey", &desk.cluster.root];
     desk.refused(&push, &[]).await;
@@ -203,15 +169,7 @@ async fn nuget_says_why_it_was_refused() {
 
     // What is not there.
     let none = unique("Acme.None");
-    let install = [
-        "install",
-        &none,
-        "-Source",
-        "cairn",
-        "-OutputDirectory",
-        "out",
-        "-NoCache",
-    ];
+    let install = to_install(&none, "out");
     desk.refused(&install, &[&none]).await;
     let install = [
         "install",
@@ -225,16 +183,7 @@ async fn nuget_says_why_it_was_refused() {
         "-NoCache",
     ];
     desk.refused(&install, &["9.0.0"]).await;
-    let delete = [
-        "delete",
-        &none,
-        "1.0.0",
-        "-Source",
-        "cairn",
-        "-ApiKey",
-        token,
-        "-NoPrompt",
-    ];
+    let delete = to_delete(&none, "1.0.0", token);
     desk.refused(&delete, &["404"]).await;
 }
 
