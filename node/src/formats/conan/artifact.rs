@@ -19,8 +19,8 @@ use data_encoding::HEXLOWER;
 use crate::archive::{self, Compressed, Paths, Refused, Visitor, walk_tar_gz};
 use crate::http::error::ApiError;
 
-/// The largest manifest: a hundred thousand files.
-pub(super) const MAX_MANIFEST_BYTES: usize = 16 << 20;
+/// The largest manifest: tens of thousands of files. It is read as a whole.
+pub(super) const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// The largest description of a binary; it is a part of the list of all binaries.
 pub(super) const MAX_INFO_BYTES: usize = 128 << 10;
