@@ -13,6 +13,7 @@ pub mod front;
 pub(crate) mod fuzz;
 mod guard;
 pub mod host;
+mod linger;
 pub mod media;
 pub mod metrics;
 pub(crate) mod multipart;

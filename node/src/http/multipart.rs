@@ -171,7 +171,7 @@ impl<S: Stream<Item = Result<Bytes, BodyError>> + Unpin> Multipart<S> {
         String::from_utf8(text).map_err(|_| MultipartError::Malformed("a field is not UTF-8"))
     }
 
-    /// Reads and forgets the rest: clients hear an answer only when they have sent everything.
+    /// Reads and forgets the rest: whoever breaks off what they send has not sent it.
     pub(crate) async fn drain(&mut self) -> Result<(), MultipartError> {
         loop {
             self.buffer.clear();
@@ -179,15 +179,6 @@ impl<S: Stream<Item = Result<Bytes, BodyError>> + Unpin> Multipart<S> {
                 Some(piece) => self.count(&piece?)?,
                 None => return Ok(()),
             }
-        }
-    }
-
-    /// Reads what is left of a form that was refused: clients read an answer only when they have sent
-    /// everything. What is too large, or comes too slowly, is not waited for.
-    pub(crate) async fn drain_after(&mut self, error: &ApiError) {
-        if !matches!(error.kind, ErrorKind::TooLarge | ErrorKind::RequestTimeout) {
-            // If that fails, nobody is there to hear about it.
-            let _ = self.drain().await;
         }
     }
 

@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 
 use crate::http::entrance::{Entrance, NotAdmitted, Spoken};
 use crate::http::host::Connection;
+use crate::http::linger;
 use crate::http::metrics;
 use crate::http::settings::Limits;
 use crate::http::watch::{Activity, Watched};
@@ -221,15 +222,19 @@ impl<S: Site> Acceptor<S> {
             let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(connection);
                 let under_way = activity.request(request.version());
+                let (request, rest) = linger::lend(request.map(Body::new));
                 let answered = match admitted.spoken {
                     Spoken::HttpInPlaceOfHttps => None,
-                    Spoken::Http | Spoken::Https => Some(site.clone().call(request.map(Body::new))),
+                    Spoken::Http | Spoken::Https => Some(site.clone().call(request)),
                 };
                 async move {
                     let response = match answered {
                         Some(answered) => answered.await.unwrap_or_else(|never| match never {}),
                         None => only_https(),
                     };
+                    if let Some(rest) = rest {
+                        rest.read(response.status()).await;
+                    }
                     Ok::<_, Infallible>(response.map(|body| under_way.until_the_end_of(body)))
                 }
             });
@@ -312,6 +317,28 @@ mod tests {
         ] {
             let answer = client.build().unwrap().get(&url).send().await.unwrap();
             assert_eq!(answer.text().await.unwrap(), "127.0.0.1");
+        }
+        assert!(server.stop(LONG).await);
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_while_they_send_hears_why_and_may_go_on() {
+        let router = Router::new().route("/", post(async || (StatusCode::UNAUTHORIZED, "who are you?")));
+        let server = start(router, &Limits::default()).await;
+        for length in [1, 64 << 10, 32 << 20] {
+            let mut client = connect(&server).await;
+            // Twice: the connection is still good.
+            for _ in 0..2 {
+                let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+                client.write_all(head.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+                client.write_all(&vec![0; length]).await.unwrap();
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"who are you?") {
+                    assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+                }
+                assert!(answer.starts_with(b"HTTP/1.1 401 "));
+            }
         }
         assert!(server.stop(LONG).await);
     }

@@ -16,7 +16,7 @@ use crate::formats::generic::claims::Claims;
 use crate::formats::generic::place::Place;
 use crate::formats::generic::publish::{self, Content, DIGESTS, Demands, Wanted};
 use crate::http::body::{self, BodyError};
-use crate::http::error::{ApiError, ErrorKind};
+use crate::http::error::ApiError;
 use crate::http::multipart::Multipart;
 use crate::registry::Scope;
 use crate::registry::package::Status;
@@ -55,18 +55,7 @@ pub(super) async fn post(
     // The limit is one on each file; so many of them fit into a form.
     let limit = scope.limits().file_bytes.saturating_mul(MAX_FILES as u64);
     let mut parts = Multipart::new(&headers, body::stream(body), limit)?;
-    let files = match read(&scope, &mut parts).await {
-        Ok(form) => form.files(),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = &files
-        && !matches!(error.kind, ErrorKind::TooLarge | ErrorKind::RequestTimeout)
-    {
-        // Clients read an answer only when they have sent everything. If that fails, nobody
-        // is there to hear about it.
-        let _ = parts.drain().await;
-    }
-    let files = files?;
+    let files = read(&scope, &mut parts).await?.files()?;
     let demands = Demands::claimed(&project, Claims::default()).await?;
     scope
         .transact(async |mut txn: Txn| {

@@ -49,12 +49,7 @@ pub(super) async fn receive(
     body::refuse_file(headers, form_bytes)?;
     let pieces = body::stream(body);
     if body::media_type(headers).as_deref() == Some("multipart/form-data") {
-        let mut form = Multipart::new(headers, pieces, form_bytes)?;
-        let outcome = read(access, scope, &mut form).await;
-        if let Err(error) = &outcome {
-            form.drain_after(error).await;
-        }
-        return outcome;
+        return read(access, scope, Multipart::new(headers, pieces, form_bytes)?).await;
     }
     let chart = Box::pin(store(access, scope, pieces.map_err(ApiError::from))).await?;
     Ok(Upload {
@@ -75,7 +70,7 @@ pub(super) async fn receive_provenance(headers: &HeaderMap, body: Body) -> Resul
 async fn read<S: Stream<Item = Result<Bytes, BodyError>> + Unpin>(
     access: &Access,
     scope: &Scope,
-    form: &mut Multipart<S>,
+    mut form: Multipart<S>,
 ) -> Result<Upload, ApiError> {
     let mut upload = Upload::default();
     while let Some(part) = form.next().await? {

@@ -76,12 +76,9 @@ pub(super) async fn receive(
         Some(_) => Box::pin(store(access, scope, what, form.pieces())).await,
         None => Err(ApiError::bad_request("the form has no file in it")),
     };
-    match &outcome {
-        // Whoever breaks off what they sent has not published it.
-        Ok(_) => form.drain().await?,
-        Err(error) => form.drain_after(error).await,
-    }
-    outcome
+    let received = outcome?;
+    form.drain().await?;
+    Ok(received)
 }
 
 async fn store(

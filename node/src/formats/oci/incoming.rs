@@ -1,11 +1,7 @@
-//! The body of a request, which outlives whoever reads from it: what is left after a refusal
-//! is read and thrown away, within limits.
-//!
-//! A client that still sends when it is answered and cut off sees a broken connection rather
-//! than the answer, and does not come back with the token that it was asked for.
+//! The body of a request: a stream, or a document with a limit.
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use http_body::Body as _;
@@ -14,22 +10,16 @@ use super::error;
 use crate::http::body::{self, BodyError};
 use crate::http::error::ApiError;
 
-/// The most that is read after a refusal.
-const MAX_DRAINED_BYTES: usize = 8 << 20;
-
 /// The body of a request.
 pub(super) struct Incoming {
     stream: BoxStream<'static, Result<Bytes, BodyError>>,
     is_empty: bool,
-    /// Whether the client waits for a word before it sends: then nothing is under way.
-    is_waiting: bool,
 }
 
 impl Incoming {
     pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
         Self {
             is_empty: body.is_end_stream() || body::content_length(headers) == Some(0),
-            is_waiting: headers.contains_key(header::EXPECT),
             stream: body::stream(body).boxed(),
         }
     }
@@ -41,7 +31,6 @@ impl Incoming {
 
     /// What comes, as it comes.
     pub(super) fn stream(&mut self) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin {
-        self.is_waiting = false;
         &mut self.stream
     }
 
@@ -57,19 +46,6 @@ impl Incoming {
             whole.extend_from_slice(&bytes);
         }
         Ok(whole.into())
-    }
-
-    /// Reads what is left of it, up to a limit.
-    pub(super) async fn drain(mut self) {
-        let mut left = MAX_DRAINED_BYTES;
-        while !self.is_waiting
-            && let Some(Ok(bytes)) = self.stream.next().await
-        {
-            match left.checked_sub(bytes.len()) {
-                Some(less) => left = less,
-                None => return,
-            }
-        }
     }
 }
 
@@ -90,24 +66,6 @@ mod tests {
             Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1 << 20]))
         });
         (Body::from_stream(pieces), taken)
-    }
-
-    #[tokio::test]
-    async fn what_is_left_is_read_up_to_a_limit() {
-        for (pieces, expected) in [(0, 0), (3, 3), (8, 8), (100, 9)] {
-            let (body, taken) = body(pieces);
-            Incoming::new(&HeaderMap::new(), body).drain().await;
-            assert_eq!(taken.load(Ordering::SeqCst), expected, "of {pieces}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_client_that_waits_is_not_asked_to_send() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::EXPECT, header::HeaderValue::from_static("100-continue"));
-        let (body, taken) = body(3);
-        Incoming::new(&headers, body).drain().await;
-        assert_eq!(taken.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]

@@ -30,13 +30,7 @@ async fn serve(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut incoming = Incoming::new(&parts.headers, body);
     let answered = Box::pin(answer(&app, &parts, &mut incoming)).await;
-    let mut response = match answered {
-        Ok(response) => response,
-        Err(refused) => {
-            incoming.drain().await;
-            refused.into_response()
-        }
-    };
+    let mut response = answered.into_response();
     let (name, value) = error::API_VERSION;
     response
         .headers_mut()

@@ -75,14 +75,8 @@ pub(super) async fn receive(
     body::refuse_coding(headers)?;
     let limit_bytes = scope.limits().file_bytes;
     let mut form = Multipart::new(headers, body::stream(body), limit_bytes + MAX_FIELDS_BYTES)?;
-    let outcome = match read(access, scope, &mut form, limit_bytes).await {
-        Ok((fields, content)) => check(fields, content),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = &outcome {
-        form.drain_after(error).await;
-    }
-    outcome
+    let (fields, content) = read(access, scope, &mut form, limit_bytes).await?;
+    check(fields, content)
 }
 
 async fn read<S: Stream<Item = Result<bytes::Bytes, BodyError>> + Unpin>(

@@ -32,18 +32,13 @@ pub(super) async fn receive(
     if body::media_type(headers).as_deref() != Some("multipart/form-data") {
         return Box::pin(store(access, scope, pieces.map_err(ApiError::from))).await;
     }
-    let mut form = Multipart::new(headers, pieces, form_bytes)?;
-    let outcome = read(access, scope, &mut form).await;
-    if let Err(error) = &outcome {
-        form.drain_after(error).await;
-    }
-    outcome
+    read(access, scope, Multipart::new(headers, pieces, form_bytes)?).await
 }
 
 async fn read<S: Stream<Item = Result<Bytes, BodyError>> + Unpin>(
     access: &Access,
     scope: &Scope,
-    form: &mut Multipart<S>,
+    mut form: Multipart<S>,
 ) -> Result<Received, ApiError> {
     let mut gem = None;
     while let Some(part) = form.next().await? {
