@@ -10,7 +10,7 @@ use hyper::http::Result as HttpResult;
 use hyper::{Method, Request, StatusCode};
 
 use crate::bare::Bare;
-use crate::load::{Load, Outcome, Payload, nothing, request};
+use crate::load::{Load, Outcome, Payload, Sequence, nothing, request};
 use crate::machine::{self, Machine};
 use crate::measures::Measure;
 use crate::process::cpu_time_of;
@@ -187,19 +187,19 @@ impl Bench {
     }
 
     /// Puts a load on Cairn.
-    pub(crate) async fn load(
+    pub(crate) async fn load<S: Sequence>(
         &self,
         load: &Load<'_>,
-        make: impl Fn(u64) -> HttpResult<Request<Payload>> + Send + Sync + 'static,
+        make: impl Fn(u64) -> HttpResult<S> + Send + Sync + 'static,
     ) -> anyhow::Result<Loaded> {
         observed(&self.pids()?, load, make).await
     }
 
     /// Puts a load on the bare server.
-    pub(crate) async fn load_bare(
+    pub(crate) async fn load_bare<S: Sequence>(
         &self,
         load: &Load<'_>,
-        make: impl Fn(u64) -> HttpResult<Request<Payload>> + Send + Sync + 'static,
+        make: impl Fn(u64) -> HttpResult<S> + Send + Sync + 'static,
     ) -> anyhow::Result<Loaded> {
         observed(&[self.bare.pid()?], load, make).await
     }
@@ -260,10 +260,10 @@ impl Bench {
     }
 }
 
-async fn observed(
+async fn observed<S: Sequence>(
     pids: &[i32],
     load: &Load<'_>,
-    make: impl Fn(u64) -> HttpResult<Request<Payload>> + Send + Sync + 'static,
+    make: impl Fn(u64) -> HttpResult<S> + Send + Sync + 'static,
 ) -> anyhow::Result<Loaded> {
     let before = cpu_time_of(pids)?;
     let outcome = load.run(make).await?;

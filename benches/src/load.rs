@@ -47,7 +47,24 @@ pub(crate) fn request(
     }
 }
 
-/// A load.
+/// What is sent for one number: a request, or several, each after the answer to the one before.
+pub(crate) trait Sequence: Send {
+    fn requests(self) -> impl Iterator<Item = Request<Payload>> + Send;
+}
+
+impl Sequence for Request<Payload> {
+    fn requests(self) -> impl Iterator<Item = Request<Payload>> + Send {
+        std::iter::once(self)
+    }
+}
+
+impl Sequence for Vec<Request<Payload>> {
+    fn requests(self) -> impl Iterator<Item = Request<Payload>> + Send {
+        self.into_iter()
+    }
+}
+
+/// A load. Where several requests are sent for each number, they count as one.
 pub(crate) struct Load<'a> {
     /// Hosts with ports; connections are spread evenly over them.
     pub(crate) hosts: &'a [String],
@@ -94,9 +111,9 @@ impl Outcome {
 impl Load<'_> {
     /// Sends the requests that `make` makes, from number 0 on. Any answer but the expected one
     /// ends it with an error.
-    pub(crate) async fn run(
+    pub(crate) async fn run<S: Sequence>(
         &self,
-        make: impl Fn(u64) -> hyper::http::Result<Request<Payload>> + Send + Sync + 'static,
+        make: impl Fn(u64) -> hyper::http::Result<S> + Send + Sync + 'static,
     ) -> anyhow::Result<Outcome> {
         let make = Arc::new(make);
         let next = Arc::new(AtomicU64::new(0));
@@ -168,36 +185,47 @@ struct Worker<F> {
     expected: StatusCode,
 }
 
-impl<F: Fn(u64) -> hyper::http::Result<Request<Payload>>> Worker<F> {
+impl<F> Worker<F> {
     /// Gives how long each request took, and how many bytes came.
-    async fn run(mut self) -> anyhow::Result<(Vec<Duration>, u64)> {
+    async fn run<S: Sequence>(mut self) -> anyhow::Result<(Vec<Duration>, u64)>
+    where
+        F: Fn(u64) -> hyper::http::Result<S>,
+    {
         let (mut latencies, mut received_bytes) = (Vec::new(), 0);
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.requests || Instant::now() >= self.deadline {
                 return Ok((latencies, received_bytes));
             }
-            let mut request = (self.make)(number)?;
-            request.headers_mut().insert(HOST, self.host.clone());
+            let requests = (self.make)(number)?.requests();
             let begun = Instant::now();
-            self.sender.ready().await?;
-            let answer = self.sender.send_request(request).await?;
-            if answer.status() != self.expected {
-                let status = answer.status();
-                let said = Limited::new(answer.into_body(), SHOWN_BYTES).collect().await;
-                let said = said.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
-                bail!(
-                    "{status} instead of {}: {}",
-                    self.expected,
-                    said.unwrap_or_default()
-                );
-            }
-            let mut body = answer.into_body();
-            while let Some(frame) = body.frame().await {
-                received_bytes += frame?.data_ref().map_or(0, |data| data.len() as u64);
+            for request in requests {
+                received_bytes += self.send(request).await?;
             }
             latencies.push(begun.elapsed());
         }
+    }
+
+    /// Sends one request; gives how many bytes came.
+    async fn send(&mut self, mut request: Request<Payload>) -> anyhow::Result<u64> {
+        request.headers_mut().insert(HOST, self.host.clone());
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        if answer.status() != self.expected {
+            let status = answer.status();
+            let said = Limited::new(answer.into_body(), SHOWN_BYTES).collect().await;
+            let said = said.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+            bail!(
+                "{status} instead of {}: {}",
+                self.expected,
+                said.unwrap_or_default()
+            );
+        }
+        let (mut body, mut received_bytes) = (answer.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            received_bytes += frame?.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Ok(received_bytes)
     }
 }
 

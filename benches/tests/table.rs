@@ -88,7 +88,7 @@ async fn what_growth_costs_is_measured() {
     let table = measured(vec![Measure::Growth]).await;
     let text = table.to_string();
     for format in [
-        "generic", "maven", "npm", "pypi", "cargo", "composer", "go", "helm", "rubygems", "nuget",
+        "generic", "maven", "npm", "pypi", "cargo", "composer", "go", "helm", "rubygems", "nuget", "conan",
     ] {
         for expected in [
             "publish, 1 versions there",
@@ -99,7 +99,11 @@ async fn what_growth_costs_is_measured() {
             assert!(text.contains(&expected), "no {expected} in:\n{text}");
         }
     }
-    for expected in ["npm index, 5 versions", "cargo index unchanged, 5 versions"] {
+    for expected in [
+        "npm index, 5 versions",
+        "cargo index unchanged, 5 versions",
+        "conan index unchanged, 5 versions",
+    ] {
         assert!(text.contains(expected), "no {expected} in:\n{text}");
     }
 }

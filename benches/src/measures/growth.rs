@@ -125,10 +125,13 @@ async fn publish(
     bench
         .load(&load, move |at| {
             let (package, version) = what(numbers.start + at);
-            let sent = (format.publish)(&package, version);
-            request(sent.method, &sent.target, Some(&authorization))
-                .header(CONTENT_TYPE, sent.content_type)
-                .body(whole(sent.body))
+            let publications = (format.publish)(&package, version).into_iter();
+            let requests = publications.map(|sent| {
+                request(sent.method, &sent.target, Some(&authorization))
+                    .header(CONTENT_TYPE, sent.content_type)
+                    .body(whole(sent.body))
+            });
+            requests.collect::<hyper::http::Result<Vec<_>>>()
         })
         .await
 }

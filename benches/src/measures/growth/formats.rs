@@ -3,10 +3,11 @@
 use std::io::{Cursor, Write};
 
 use bytes::Bytes;
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::{Method, StatusCode};
+use md5::{Digest as _, Md5};
 use serde_json::json;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -14,9 +15,9 @@ use zip::{CompressionMethod, ZipWriter};
 /// A format, as those who publish and install meet it.
 pub(super) struct Format {
     pub(super) name: &'static str,
-    /// The version of this number of a package.
-    pub(super) publish: fn(package: &str, number: u64) -> Publication,
-    /// How that is answered.
+    /// The requests that publish the version of this number of a package, each after the answer to the one before.
+    pub(super) publish: fn(package: &str, number: u64) -> Vec<Publication>,
+    /// How each is answered.
     pub(super) published: StatusCode,
     /// The path of the index of a package, if clients read one.
     pub(super) index: Option<fn(package: &str) -> String>,
@@ -56,7 +57,7 @@ impl Format {
 pub(super) static FORMATS: &[Format] = &[
     Format {
         name: "generic",
-        publish: generic,
+        publish: |package, number| vec![generic(package, number)],
         published: StatusCode::CREATED,
         index: None,
         accept: "application/json",
@@ -64,7 +65,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "maven",
-        publish: maven,
+        publish: |package, number| vec![maven(package, number)],
         published: StatusCode::CREATED,
         index: Some(|package| {
             format!("/api/v4/projects/1/packages/maven/org/acme/{package}/maven-metadata.xml")
@@ -74,7 +75,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "npm",
-        publish: npm,
+        publish: |package, number| vec![npm(package, number)],
         published: StatusCode::CREATED,
         index: Some(|package| format!("/api/v4/projects/1/packages/npm/{package}")),
         accept: "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*",
@@ -82,7 +83,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "pypi",
-        publish: pypi,
+        publish: |package, number| vec![pypi(package, number)],
         published: StatusCode::OK,
         index: Some(|package| format!("/api/v4/projects/1/packages/pypi/simple/{package}/")),
         accept: "application/vnd.pypi.simple.v1+json",
@@ -90,7 +91,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "cargo",
-        publish: cargo,
+        publish: |package, number| vec![cargo(package, number)],
         published: StatusCode::OK,
         index: Some(|package| {
             let (first, second) = (&package[..2], &package[2..4]);
@@ -101,7 +102,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "composer",
-        publish: composer,
+        publish: |package, number| vec![composer(package, number)],
         published: StatusCode::CREATED,
         index: Some(|package| format!("/api/v4/projects/1/packages/composer/p2/acme/{package}.json")),
         accept: "*/*",
@@ -109,7 +110,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "go",
-        publish: go,
+        publish: |package, number| vec![go(package, number)],
         published: StatusCode::CREATED,
         index: Some(|package| format!("/api/v4/projects/1/packages/go/acme.test/{package}/@v/list")),
         accept: "*/*",
@@ -117,7 +118,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "helm",
-        publish: helm,
+        publish: |package, number| vec![helm(package, number)],
         published: StatusCode::CREATED,
         // A channel of its own has nothing but this chart.
         index: Some(|package| format!("/api/v4/projects/1/packages/helm/{package}/index.yaml")),
@@ -126,7 +127,7 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "rubygems",
-        publish: rubygems,
+        publish: |package, number| vec![rubygems(package, number)],
         published: StatusCode::OK,
         index: Some(|package| format!("/api/v4/projects/1/packages/rubygems/info/{package}")),
         accept: "*/*",
@@ -134,11 +135,20 @@ pub(super) static FORMATS: &[Format] = &[
     },
     Format {
         name: "nuget",
-        publish: nuget,
+        publish: |package, number| vec![nuget(package, number)],
         published: StatusCode::CREATED,
         index: Some(|package| format!("/api/v4/projects/1/packages/nuget/metadata/{package}/index.json")),
         accept: "application/json",
         scheme: Scheme::Basic,
+    },
+    Format {
+        name: "conan",
+        publish: conan,
+        published: StatusCode::CREATED,
+        // What a version range is looked up in.
+        index: Some(|package| format!("/api/v4/projects/1/packages/conan/v2/conans/search?q={package}/*")),
+        accept: "*/*",
+        scheme: Scheme::Bearer,
     },
 ];
 
@@ -355,4 +365,22 @@ fn nuget(package: &str, number: u64) -> Publication {
         content_type: "application/octet-stream",
         body: zip(&[(format!("{package}.nuspec"), nuspec)]).into(),
     }
+}
+
+/// A recipe is there when its manifest is.
+fn conan(package: &str, number: u64) -> Vec<Publication> {
+    let md5 = |text: &str| HEXLOWER.encode(&Md5::digest(text.as_bytes()));
+    let recipe = format!("name = \"{package}\"\nversion = \"1.{number}.0\"\n");
+    let manifest = format!("1700000000\nconanfile.py: {}\n", md5(&recipe));
+    let files = format!(
+        "/api/v4/projects/1/packages/conan/v2/conans/{package}/1.{number}.0/_/_/revisions/{}/files",
+        md5(&manifest)
+    );
+    let file = |name, text: String| Publication {
+        method: Method::PUT,
+        target: format!("{files}/{name}"),
+        content_type: "application/octet-stream",
+        body: text.into(),
+    };
+    vec![file("conanfile.py", recipe), file("conanmanifest.txt", manifest)]
 }
