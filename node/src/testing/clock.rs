@@ -21,11 +21,19 @@ impl StoppedClock {
 
     /// The same with other settings.
     pub(crate) async fn node_with(settings: HttpSettings) -> (TestNode, Arc<Self>) {
-        let system = Seams::system();
-        let clock = Arc::new(Self(AtomicU64::new(system.clock.now().0)));
+        Self::begin(settings, Seams::system().clock.now()).await
+    }
+
+    /// A node at a time that is the same in every run: noon of the first of July 2026.
+    pub(crate) async fn noon() -> (TestNode, Arc<Self>) {
+        Self::begin(HttpSettings::default(), Timestamp(1_782_907_200_123)).await
+    }
+
+    async fn begin(settings: HttpSettings, now: Timestamp) -> (TestNode, Arc<Self>) {
+        let clock = Arc::new(Self(AtomicU64::new(now.0)));
         let seams = Seams {
             clock: clock.clone(),
-            ..system
+            ..Seams::system()
         };
         (TestNode::with_seams(settings, seams).await, clock)
     }

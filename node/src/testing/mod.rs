@@ -13,6 +13,7 @@ pub(crate) mod cluster;
 pub(crate) mod conformance;
 #[cfg(feature = "real-clients")]
 pub(crate) mod directory;
+pub(crate) mod golden;
 mod hostile;
 pub(crate) mod issuer;
 pub(crate) mod matrix;
@@ -21,7 +22,7 @@ pub(crate) mod readme;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
@@ -314,8 +315,7 @@ impl Answer {
 /// Compares with a file of a format's `testdata`, or writes it where `CAIRN_UPDATE_GOLDEN` is set.
 #[track_caller]
 pub(crate) fn check_golden(format: &str, file: &str, actual: &[u8]) {
-    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/formats");
-    let path = formats.join(format).join("testdata").join(file);
+    let path = golden_path(format, file);
     if std::env::var_os("CAIRN_UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, actual).unwrap();
     }
@@ -325,6 +325,11 @@ pub(crate) fn check_golden(format: &str, file: &str, actual: &[u8]) {
         String::from_utf8_lossy(&expected),
     );
     assert_eq!(actual, expected, "{file} differs");
+}
+
+fn golden_path(format: &str, file: &str) -> PathBuf {
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/formats");
+    formats.join(format).join("testdata").join(file)
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! project that may do no more. Nothing needs a compiler.
 
 mod first;
+mod golden;
 mod manual;
 mod second;
 

@@ -1,5 +1,6 @@
 //! Requests and answers on an in-memory node: every row of the contract, and what a wrong request gets.
 
+pub(super) mod documents;
 mod places;
 mod publishing;
 mod removal;

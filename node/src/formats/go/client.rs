@@ -4,6 +4,8 @@
 //! The newest go command and an older one. They send credentials over HTTPS alone, so the nodes are
 //! reached through a front that speaks it; no module has dependencies outside of the cluster.
 
+mod golden;
+
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -78,20 +80,27 @@ impl std::ops::Deref for Desk {
 }
 
 impl Desk {
-    fn new(cluster: &TestCluster, version: &str) -> Self {
+    /// With the go command of a version, which trusts no node.
+    fn alone(version: &str) -> Self {
         let client = Client::kept(&format!("golang/{version}/go/bin/go"));
-        client.write("authority.pem", &cluster.secure.authority);
         // Nothing is told to anybody about how it is used.
         client.write(".config/go/telemetry/mode", "off");
-        let authority = client.home().join("authority.pem");
         let client = client
             .with("GOTOOLCHAIN", "local")
             .with("GOFLAGS", "-mod=mod -modcacherw")
             .with("GONOSUMDB", "git.acme.io")
             .with("CGO_ENABLED", "0")
-            .with("GOCACHE", clients().join("golang/cache"))
-            .with("SSL_CERT_FILE", authority);
+            .with("GOCACHE", clients().join("golang/cache"));
         Self { client }
+    }
+
+    fn new(cluster: &TestCluster, version: &str) -> Self {
+        let Self { client } = Self::alone(version);
+        client.write("authority.pem", &cluster.secure.authority);
+        let authority = client.home().join("authority.pem");
+        Self {
+            client: client.with("SSL_CERT_FILE", authority),
+        }
     }
 
     /// The same with these module proxies, asked one after the other.

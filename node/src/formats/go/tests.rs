@@ -1,5 +1,7 @@
 //! Requests and answers on an in-memory node: every row of the contract, and what a wrong request gets.
 
+pub(super) mod documents;
+
 use serde_json::{Value, json};
 
 use super::artifact::tests::{MODULE, module, module_with, zip};

@@ -1,11 +1,10 @@
 //! Composer's own code reads what we write, and agrees with us on versions.
 
-use std::path::Path;
-
 use super::super::constraints::tests::{NOT_READ, READ};
 use super::super::versions::tests::NORMALIZED;
 use super::super::versions::{Order, Version};
 use super::*;
+use crate::testing::golden;
 
 /// Runs a piece of PHP with Composer's classes, which finds `input` as JSON in `$input` and prints JSON.
 async fn php(code: &str, input: &Value) -> Value {
@@ -119,9 +118,7 @@ async fn constraints_are_those_that_composers_own_library_reads() {
 /// Composer loads the golden files as we mean them.
 #[tokio::test(flavor = "multi_thread")]
 async fn golden_documents_are_loaded_by_composer() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/formats/composer/testdata");
-    let golden =
-        |file: &str| -> Value { serde_json::from_slice(&std::fs::read(folder.join(file)).unwrap()).unwrap() };
+    let golden = |file: &str| -> Value { serde_json::from_slice(&golden::read("composer", file)).unwrap() };
     let code = "$loader = new Composer\\Package\\Loader\\ArrayLoader(null, true); $out = [];\n\
         foreach ($loader->loadPackages($input) as $package) {\n\
             $out[] = [$package->getName(), $package->getPrettyVersion(), $package->getVersion(), $package->getDistType(),\n\

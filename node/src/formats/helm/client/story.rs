@@ -1,8 +1,7 @@
 //! Publishing, finding, pulling, depending and upgrading.
 
-use std::path::Path;
-
 use super::*;
+use crate::testing::golden;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn charts_are_pushed_found_pulled_and_upgraded() {
@@ -225,8 +224,7 @@ async fn helm_reads_the_index_that_is_kept_as_an_example() {
         let helm = Desk::with(program).await;
         let repositories = "apiVersion: v1\nrepositories:\n- name: golden\n  url: http://127.0.0.1:1/\n";
         helm.write(".config/helm/repositories.yaml", repositories);
-        let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/formats/helm/testdata/index.yaml");
-        let index = std::fs::read_to_string(index).unwrap();
+        let index = String::from_utf8(golden::read("helm", "index.yaml")).unwrap();
         helm.write(".cache/helm/repository/golden-index.yaml", &index);
         let search = ["search", "repo", "golden/", "--versions", "--devel", "-o", "json"];
         let found = helm.go(&search).await.json();

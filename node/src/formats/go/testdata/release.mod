@@ -1,0 +1,3 @@
+module git.acme.io/Team/lib
+
+go 1.21
