@@ -4,6 +4,7 @@
 //! `ops/clients.d/nuget` installs the clients. What needs the SDK of .NET, which cannot be had from package registries,
 //! is played by curl: the requests of `dotnet restore` and of pushing symbols.
 
+mod golden;
 mod manual;
 mod older;
 mod story;
@@ -59,15 +60,14 @@ enum At {
     Group,
 }
 
-/// Somebody with a client and a home of their own.
-struct Desk {
+/// A client with a home of its own.
+struct Nuget {
     client: Client,
     /// What is called before its arguments.
     program: Vec<String>,
-    cluster: &'static TestCluster,
 }
 
-impl std::ops::Deref for Desk {
+impl std::ops::Deref for Nuget {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -75,27 +75,31 @@ impl std::ops::Deref for Desk {
     }
 }
 
+/// Somebody with a client at the cluster.
+struct Desk {
+    nuget: Nuget,
+    cluster: &'static TestCluster,
+}
+
+impl std::ops::Deref for Desk {
+    type Target = Nuget;
+
+    fn deref(&self) -> &Nuget {
+        &self.nuget
+    }
+}
+
 impl Desk {
-    /// With nuget.exe 4.7.
     async fn new() -> Self {
-        let program = clients().join("nuget/nuget.exe");
-        assert!(
-            program.exists(),
-            "{} is missing; run ops/clients",
-            program.display()
-        );
         Self {
-            client: Client::of_system("mono"),
-            program: vec![program.to_str().unwrap().to_owned()],
+            nuget: Nuget::newest(),
             cluster: cluster().await,
         }
     }
 
-    /// With Debian's nuget 2.8.
     async fn old() -> Self {
         Self {
-            client: Client::of_system("nuget"),
-            program: Vec::new(),
+            nuget: Nuget::oldest(),
             cluster: cluster().await,
         }
     }
@@ -107,6 +111,30 @@ impl Desk {
             At::Group => "groups/acme/-/packages",
         };
         format!("{}/api/v4/{place}/nuget/{path}", self.cluster.url(node))
+    }
+}
+
+impl Nuget {
+    /// nuget.exe 4.7.
+    fn newest() -> Self {
+        let program = clients().join("nuget/nuget.exe");
+        assert!(
+            program.exists(),
+            "{} is missing; run ops/clients",
+            program.display()
+        );
+        Self {
+            client: Client::of_system("mono"),
+            program: vec![program.to_str().unwrap().to_owned()],
+        }
+    }
+
+    /// Debian's nuget 2.8.
+    fn oldest() -> Self {
+        Self {
+            client: Client::of_system("nuget"),
+            program: Vec::new(),
+        }
     }
 
     /// Has one source, with the name `cairn`, which is signed in to by a token if there is one.

@@ -341,8 +341,6 @@ mod tests {
     #[test]
     fn documents_are_what_clients_expect() {
         check_golden("feed.xml", &feed());
-        check_golden("metadata.xml", &metadata());
-        check_golden("service.xml", &service(&format!("{BASE}v2/")));
     }
 
     #[test]
