@@ -15,6 +15,9 @@ use tokio::process::Command;
 /// that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
+/// How often a client is run that a signal ends.
+const MAX_ATTEMPTS: u32 = 3;
+
 /// A client and its home, in which it runs.
 pub(crate) struct Client {
     program: PathBuf,
@@ -135,11 +138,21 @@ impl Client {
     }
 
     /// Runs it in a folder.
+    ///
+    /// One that a signal ended is run again: mono aborts now and then when it has done everything and ends its threads,
+    /// and what it did here can be done twice.
     pub(crate) async fn run(&self, folder: &Path, arguments: &[&str]) -> Ran {
-        let mut command = self.command(folder, arguments);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await;
-        let output = output.unwrap_or_else(|_| panic!("{} {arguments:?} hangs", self.program.display()));
-        self.ran(arguments, &output.unwrap())
+        let mut attempt = 1;
+        loop {
+            let mut command = self.command(folder, arguments);
+            let output = tokio::time::timeout(PATIENCE, command.output()).await;
+            let output = output.unwrap_or_else(|_| panic!("{} {arguments:?} hangs", self.program.display()));
+            let ran = self.ran(arguments, &output.unwrap());
+            if ran.code.is_some() || attempt == MAX_ATTEMPTS {
+                return ran;
+            }
+            attempt += 1;
+        }
     }
 
     /// Runs it in a folder; it must succeed.
