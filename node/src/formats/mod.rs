@@ -1,5 +1,6 @@
 //! The package formats: one folder and one row each.
 
+mod advisories;
 pub mod cargo;
 pub mod composer;
 pub mod conan;

@@ -15,11 +15,12 @@ use super::NAME;
 use super::constraints::Constraint;
 use super::index;
 use super::names::PackageName;
-use super::records::{Advisory, Severity};
+use super::records::Advisory;
 use super::routes::{Here, PackagePath, asked};
 use super::source::{Source, absent};
 use super::store::{self, missing};
 use crate::auth::{Authorised, Publish, Pull};
+use crate::formats::advisories::{MAX_TOLD, Severity, check_id, check_link, check_text};
 use crate::formats::place::Place;
 use crate::http::body::{self, JsonBody};
 use crate::http::error::{ApiError, ErrorKind};
@@ -31,12 +32,6 @@ const MAX_ASKED_BYTES: usize = 1 << 20;
 
 /// The most packages that are asked about at once.
 const MAX_ASKED: usize = 10_000;
-
-/// The most advisories of one answer.
-const MAX_TOLD: usize = 5_000;
-
-/// The longest text of an advisory.
-const MAX_TEXT_CHARS: usize = 500;
 
 #[derive(Deserialize)]
 pub(super) struct AdvisoryPath {
@@ -60,27 +55,10 @@ pub(super) struct NewAdvisory {
 
 impl NewAdvisory {
     fn named(self, id: String, now: cairn_cluster::Timestamp) -> Result<Advisory, ApiError> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if id.is_empty() || id.len() > 64 || !id.bytes().all(is_plain) {
-            return Err(ApiError::bad_request(
-                "the id of an advisory is of up to 64 letters, digits, '-', '_' and '.'",
-            ));
-        }
-        let texts = [Some(&self.title), self.link.as_ref(), self.cve.as_ref()];
-        let is_bad = |text: &&String| text.is_empty() || text.chars().count() > MAX_TEXT_CHARS;
-        if texts.into_iter().flatten().any(|text| is_bad(&text)) {
-            return Err(ApiError::bad_request(format!(
-                "title, link and cve have 1 to {MAX_TEXT_CHARS} characters"
-            )));
-        }
-        let link = self.link.as_ref();
-        if link.is_some_and(|link| {
-            !["https://", "http://"]
-                .iter()
-                .any(|scheme| link.starts_with(scheme))
-        }) {
-            return Err(ApiError::bad_request("link begins with https:// or http://"));
-        }
+        check_id(&id)?;
+        check_text("title", &self.title)?;
+        self.cve.as_deref().map_or(Ok(()), |cve| check_text("cve", cve))?;
+        self.link.as_deref().map_or(Ok(()), check_link)?;
         let reported_at = match &self.reported_at {
             None => now,
             Some(text) => parse_date(text).ok_or_else(|| {

@@ -243,7 +243,7 @@ mod tests {
             affected: ">=1.0,<1.2.4".parse().unwrap(),
             link: Some("https://acme.example/1".into()),
             cve: None,
-            severity: Some(super::super::records::Severity::High),
+            severity: Some(crate::formats::advisories::Severity::High),
             reported_at: Timestamp(1_767_323_045_678),
         }]
     }

@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 
 use super::constraints::Constraint;
 use super::manifest::Abandoned;
-use super::names::PackageName;
 use super::versions::Version;
+use crate::formats::advisories::Severity;
 use crate::http::error::ApiError;
 use crate::registry::package::Package;
 
@@ -187,16 +187,6 @@ impl VersionNotes {
     }
 }
 
-/// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Severity {
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
 /// What is known of a weakness in some versions of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Advisory {
@@ -239,19 +229,9 @@ impl Keys {
         self.records.at("advisory")
     }
 
-    pub(super) fn advisory(&self, name: &PackageName, id: &str) -> Key {
-        let item = [advisory_prefix(name).as_slice(), id.as_bytes()].concat();
-        self.advisories().key(item)
-    }
-
     pub(super) fn all(&self) -> [Collection; 3] {
         [self.vendors(), self.stamps(), self.advisories()]
     }
-}
-
-/// What the items of a package's advisories begin with.
-pub(super) fn advisory_prefix(name: &PackageName) -> Vec<u8> {
-    [name.as_str().as_bytes(), &[0]].concat()
 }
 
 /// The name of the file that holds an archive.

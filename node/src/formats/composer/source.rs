@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
-use cairn_cluster::Scan;
 
 use super::index::{Form, Writer};
 use super::names::PackageName;
-use super::records::{Advisory, Head, Keys, VersionNotes, advisory_prefix, decode};
-use super::store::{MAX_ADVISORIES, missing};
+use super::records::{Advisory, Head, Keys, VersionNotes, decode};
+use super::store::missing;
 use crate::auth::{Action, Pull};
+use crate::formats::advisories;
 use crate::formats::place::Place;
 use crate::http::assembled::{Assemble, Assembled, Wanted, state_tag};
 use crate::http::error::{ApiError, ErrorKind};
@@ -68,13 +68,13 @@ impl Source {
 
     /// Every advisory on the package.
     pub(super) async fn advisories(&self, name: &PackageName) -> Result<Vec<Advisory>, ApiError> {
-        let advisories = Keys::new(self.scope.collection()).advisories();
-        let scan = Scan::of(&advisories)
-            .prefix(advisory_prefix(name))
-            .limit(MAX_ADVISORIES);
-        let found = self.scope.snapshot().scan(scan).await?;
-        let advisories = found.iter().map(|found| Ok(found.record()?));
-        advisories.collect()
+        let all = Keys::new(self.scope.collection()).advisories();
+        let found = self
+            .scope
+            .snapshot()
+            .scan(advisories::on(&all, name.as_str()))
+            .await?;
+        found.iter().map(|found| Ok(found.record()?)).collect()
     }
 }
 

@@ -9,10 +9,10 @@ use super::NAME;
 use super::index;
 use super::manifest::{Abandoned, Manifest};
 use super::names::PackageName;
-use super::records::{Advisory, Head, Keys, Latest, Stamp, VersionNotes, advisory_prefix, decode, file_name};
+use super::records::{Advisory, Head, Keys, Latest, Stamp, VersionNotes, decode, file_name};
 use super::versions::{Rank, Version};
 use crate::auth::{Authorised, Delete, Publish};
-use crate::formats::{Progress, Removal};
+use crate::formats::{Progress, Removal, advisories};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 use crate::registry::package::{
@@ -24,9 +24,6 @@ use crate::registry::settings::{DuplicatePolicy, Duplicates};
 /// What a project does unless it or a group above it says otherwise: a version stays what it is, and a client that
 /// repeats a publish whose answer was lost is not told off.
 pub(super) const DEFAULT_DUPLICATES: DuplicatePolicy = DuplicatePolicy::ForbidSameContentOk;
-
-/// The most advisories on one package: all are in each of its documents.
-pub(super) const MAX_ADVISORIES: usize = 100;
 
 /// How many versions are read at a time.
 const PAGE: usize = 200;
@@ -351,21 +348,13 @@ pub(super) async fn abandon(
 
 /// Publishes an advisory on a package, in the place of one of its id; says whether there was none.
 pub(super) async fn advise(scope: &Scope, name: &PackageName, advisory: &Advisory) -> Result<bool, ApiError> {
-    let keys = Keys::new(scope.collection());
-    let (all, key) = (keys.advisories(), keys.advisory(name, &advisory.id));
+    let all = Keys::new(scope.collection()).advisories();
     scope
         .transact(async |mut txn: Txn| {
             let mut edit = Edit::new(scope, &mut txn);
             let mut package = package_named(&mut edit, name).await?;
             let head = Head::of(&package)?;
-            let is_new = edit.txn().get(&key).await?.is_none();
-            let scan = Scan::of(&all).prefix(advisory_prefix(name)).limit(MAX_ADVISORIES);
-            if is_new && edit.txn().scan(scan).await?.len() >= MAX_ADVISORIES {
-                return Err(ApiError::unprocessable(format!(
-                    "there are {MAX_ADVISORIES} advisories on {name} already"
-                )));
-            }
-            edit.txn().put_record(&key, advisory);
+            let is_new = advisories::put(edit.txn(), &all, name.as_str(), &advisory.id, advisory).await?;
             save(&mut edit, &mut package, head)?;
             Ok((txn, is_new))
         })
@@ -374,15 +363,14 @@ pub(super) async fn advise(scope: &Scope, name: &PackageName, advisory: &Advisor
 
 /// Takes an advisory back.
 pub(super) async fn withdraw(scope: &Scope, name: &PackageName, id: &str) -> Result<(), ApiError> {
-    let key = Keys::new(scope.collection()).advisory(name, id);
+    let all = Keys::new(scope.collection()).advisories();
     scope
         .transact(async |mut txn: Txn| {
             let mut edit = Edit::new(scope, &mut txn);
             let mut package = package_named(&mut edit, name).await?;
-            if edit.txn().get(&key).await?.is_none() {
+            if !advisories::delete(edit.txn(), &all, name.as_str(), id).await? {
                 return Err(missing(format_args!("the advisory {id}")));
             }
-            edit.txn().delete(&key);
             let head = Head::of(&package)?;
             save(&mut edit, &mut package, head)?;
             Ok((txn, ()))
