@@ -4,6 +4,7 @@ use super::names::Version;
 use super::records::{Line, Wants};
 use super::registration::{Hive, MAX_INLINE, Page, Urls, index_head, leaf};
 use super::source::{Lines, Source};
+use super::warnings::Warnings;
 use crate::http::assembled::Assemble;
 use crate::http::error::ApiError;
 
@@ -67,6 +68,7 @@ pub(super) struct Registration {
     ahead: Vec<Line>,
     pages: std::vec::IntoIter<Page>,
     is_inline: bool,
+    warnings: Warnings,
     head: Option<String>,
     has_some: bool,
     is_done: bool,
@@ -85,6 +87,7 @@ impl Registration {
         }
         Ok(Self {
             head: Some(index_head(&urls, hive, pages.len())),
+            warnings: source.warnings().await?,
             lines: source.lines(false),
             ahead: Vec::new(),
             is_inline: count <= MAX_INLINE,
@@ -131,7 +134,8 @@ impl Assemble for Registration {
             out.push_str(&head);
             out.push_str(",\"items\":[");
             let lines = self.take(page.count).await?;
-            out.push_str(&leaves(&self.source, &self.urls, self.hive, &lines, false).await?);
+            let of = (&self.source, &self.warnings);
+            out.push_str(&leaves(of, &self.urls, self.hive, &lines, false).await?);
             out.push_str("]}");
         } else {
             out.push_str(&head);
@@ -141,7 +145,7 @@ impl Assemble for Registration {
 }
 
 async fn leaves(
-    source: &Source,
+    (source, warnings): (&Source, &Warnings),
     urls: &Urls,
     hive: Hive,
     lines: &[Line],
@@ -154,7 +158,7 @@ async fn leaves(
                 out.push(',');
             }
             has_some = true;
-            out.push_str(&leaf(urls, hive, &notes).to_string());
+            out.push_str(&leaf(urls, hive, &notes, warnings).to_string());
         }
     }
     Ok(out)
@@ -166,6 +170,7 @@ pub(super) struct Between {
     urls: Urls,
     hive: Hive,
     lines: std::vec::IntoIter<Line>,
+    warnings: Warnings,
     head: Option<String>,
     has_some: bool,
     is_done: bool,
@@ -190,6 +195,7 @@ impl Between {
         Ok(Self {
             head: Some(head + ",\"items\":["),
             lines: lines.into_iter(),
+            warnings: source.warnings().await?,
             source,
             urls,
             hive,
@@ -211,7 +217,8 @@ impl Assemble for Between {
             out.push_str("]}");
             return Ok(Some(out));
         }
-        out.push_str(&leaves(&self.source, &self.urls, self.hive, &some, self.has_some).await?);
+        let of = (&self.source, &self.warnings);
+        out.push_str(&leaves(of, &self.urls, self.hive, &some, self.has_some).await?);
         self.has_some = true;
         Ok(Some(out))
     }

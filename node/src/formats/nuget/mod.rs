@@ -15,10 +15,14 @@
 //! (itself), v2/package                                publish
 //! symbolpackage                                       publish symbols
 //! {id}/{version}, v2/package/{id}/{version}           unlist and list again
+//! v2/package/{id}/deprecations                        say that versions should not be used any more
+//! advisories/{id}/{advisory}                          say which weaknesses versions have
+//! vulnerabilities/index.json, …/base.json             all of these, for audits
 //! ```
 //!
 //! Groups have the routes that read.
 
+mod advise;
 mod artifact;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
@@ -42,6 +46,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 mod v2;
+mod warnings;
 
 use async_trait::async_trait;
 use axum::Router;

@@ -10,7 +10,10 @@
 //! format / nuget
 //! ├── package               package key                → ()     what has records below
 //! ├── line / {package key}  order of the version       → Line   a version, as lists have it
-//! └── symbol                PDB, 0, number, 0, version id → Symbol
+//! ├── symbol                PDB, 0, number, 0, version id → Symbol
+//! ├── deprecation           package key, order of the version → Deprecation
+//! ├── advisory              NAME, 0, ID                → Advisory
+//! └── advised               ""                         → Advised
 //! ```
 //!
 //! One publish writes the same few records however many there are; lists are one scan of lines.
@@ -232,6 +235,38 @@ impl Keys {
 
     pub(super) fn line(&self, package: u64, version: &Version) -> Key {
         self.lines(package).key(version.key())
+    }
+
+    pub(super) fn deprecations(&self) -> Collection {
+        self.records.at("deprecation")
+    }
+
+    pub(super) fn deprecation(&self, package: u64, version: &Version) -> Key {
+        let item = [package.to_be_bytes().as_slice(), &version.key()].concat();
+        self.deprecations().key(item)
+    }
+
+    pub(super) fn advisories(&self) -> Collection {
+        self.records.at("advisory")
+    }
+
+    fn advised_at(&self) -> Collection {
+        self.records.at("advised")
+    }
+
+    /// When the advisories changed.
+    pub(super) fn advised(&self) -> Key {
+        self.advised_at().key("")
+    }
+
+    /// What is not kept below a package.
+    pub(super) fn others(&self) -> [Collection; 4] {
+        [
+            self.symbols(),
+            self.deprecations(),
+            self.advisories(),
+            self.advised_at(),
+        ]
     }
 
     pub(super) fn symbols(&self) -> Collection {

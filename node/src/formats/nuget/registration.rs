@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::names::{Version, package_file};
 use super::nuspec::{License, Nuspec};
 use super::records::{Line, Notes, Wants};
+use super::warnings::Warnings;
 use crate::registry::time::iso;
 
 /// How many versions a page has.
@@ -168,6 +169,11 @@ pub(super) fn service_index(base: &str, takes_packages: bool) -> Value {
     }
     add(&format!("{base}v2"), "LegacyGallery/2.0.0", "the older protocol");
     add(
+        &format!("{base}vulnerabilities/index.json"),
+        "VulnerabilityInfo/6.7.0",
+        "weaknesses of packages",
+    );
+    add(
         &format!("{base}download/{{lower_id}}/{{lower_version}}/readme"),
         "ReadmeUriTemplate/6.13.0",
         "the README of a package",
@@ -231,20 +237,20 @@ pub(super) fn index_head(urls: &Urls, hive: Hive, pages: usize) -> String {
 }
 
 /// What a page says of a version.
-pub(super) fn leaf(urls: &Urls, hive: Hive, notes: &Notes) -> Value {
+pub(super) fn leaf(urls: &Urls, hive: Hive, notes: &Notes, warnings: &Warnings) -> Value {
     let nuspec = &notes.nuspec;
     json!({
         "@id": urls.leaf(hive, &nuspec.version),
         "@type": "Package",
-        "catalogEntry": entry(urls, hive, notes),
+        "catalogEntry": entry(urls, hive, notes, warnings),
         "packageContent": urls.package(&nuspec.version),
         "registration": urls.registration(hive),
     })
 }
 
 /// The document about one version.
-pub(super) fn document(urls: &Urls, hive: Hive, notes: &Notes) -> Value {
-    let mut document = leaf(urls, hive, notes);
+pub(super) fn document(urls: &Urls, hive: Hive, notes: &Notes, warnings: &Warnings) -> Value {
+    let mut document = leaf(urls, hive, notes, warnings);
     document["@type"] = json!(["Package", "catalog:Permalink"]);
     document["listed"] = json!(notes.is_listed);
     document["published"] = json!(published(notes));
@@ -258,7 +264,7 @@ pub(super) fn published(notes: &Notes) -> String {
     }
 }
 
-fn entry(urls: &Urls, hive: Hive, notes: &Notes) -> Value {
+fn entry(urls: &Urls, hive: Hive, notes: &Notes, warnings: &Warnings) -> Value {
     let nuspec = &notes.nuspec;
     let license = match &nuspec.license {
         Some(License::Expression(expression)) => expression.as_str(),
@@ -294,6 +300,7 @@ fn entry(urls: &Urls, hive: Hive, notes: &Notes) -> Value {
     {
         entry.remove("dependencyGroups");
     }
+    warnings.tell(&nuspec.version, &mut entry);
     entry
 }
 
@@ -326,6 +333,7 @@ pub(super) fn search_item(
     urls: &Urls,
     hive: Hive,
     notes: &Notes,
+    warnings: &Warnings,
     downloads: u64,
     versions: &[(Line, u64)],
 ) -> Value {
@@ -345,7 +353,7 @@ pub(super) fn search_item(
             "downloads": downloads,
         })
     });
-    json!({
+    let mut item = json!({
         "@id": urls.registration(hive),
         "@type": "Package",
         "registration": urls.registration(hive),
@@ -364,7 +372,9 @@ pub(super) fn search_item(
         "verified": false,
         "packageTypes": types,
         "versions": versions.collect::<Value>(),
-    })
+    });
+    warnings.tell(&nuspec.version, &mut item);
+    item
 }
 
 #[cfg(test)]
@@ -372,7 +382,9 @@ pub(super) mod tests {
     use cairn_cluster::Timestamp;
 
     use super::super::nuspec::tests::nuspec_with;
+    use super::super::warnings::{Advisory, Alternate, Deprecation, Reason};
     use super::*;
+    use crate::formats::advisories::Severity;
 
     const BASE: &str = "https://cairn.example/api/v4/projects/1/packages/nuget/";
 
@@ -384,6 +396,33 @@ pub(super) mod tests {
             published_at: Timestamp(1_782_907_200_123),
             size: 1234,
             sha512: "c2hhNTEy".into(),
+        }
+    }
+
+    /// Something against version 1.0-beta, and against others.
+    fn warnings() -> Warnings {
+        let version: Version = "1.0-beta".parse().unwrap();
+        let deprecation = Deprecation {
+            reasons: vec![Reason::Legacy, Reason::CriticalBugs],
+            message: Some("it \"burns\"".into()),
+            alternate: Some(Alternate {
+                id: "Acme.Next".parse().unwrap(),
+                version: Some("2.0".parse().unwrap()),
+            }),
+        };
+        let advisory = |affected: &str, severity| Advisory {
+            id: "A-1".into(),
+            affected: affected.parse().unwrap(),
+            severity,
+            link: format!("https://acme.example/{affected}"),
+        };
+        Warnings {
+            deprecations: [(version.key(), deprecation)].into(),
+            advisories: vec![
+                advisory("(,1.0)", Severity::High),
+                advisory("[1.0,2.0)", Severity::Low),
+                advisory("", Severity::Critical),
+            ],
         }
     }
 
@@ -415,11 +454,16 @@ pub(super) mod tests {
         let urls = Urls::new(BASE, "Acme.Lib");
         check(
             "leaf.json",
-            &document(&urls, Hive::Second, &notes("Acme.Lib", "1.0-Beta+b", RICH)),
+            &document(
+                &urls,
+                Hive::Second,
+                &notes("Acme.Lib", "1.0-Beta+b", RICH),
+                &warnings(),
+            ),
         );
         let plain = notes("Acme.Lib", "1.0", "<license type=\"expression\">MIT</license>");
         let line = plain.line(1);
-        let item = search_item(&urls, Hive::First, &plain, 7, &[(line, 3)]);
+        let item = search_item(&urls, Hive::First, &plain, &warnings(), 7, &[(line, 3)]);
         check("search-item.json", &item);
     }
 

@@ -10,6 +10,7 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
 use super::NAME;
+use super::advise;
 use super::contents::{self, Part};
 use super::documents::{Between, Registration, Versions};
 use super::names::{PackageId, Version, package_file};
@@ -49,6 +50,9 @@ pub(super) fn routes(level: Level) -> Router<App> {
         .route("/download/{package}/{version}/{file}", get(file))
         .route("/query", get(query))
         .route("/autocomplete", get(autocomplete))
+        .route("/vulnerabilities/index.json", get(advise::vulnerabilities))
+        .route("/vulnerabilities/base.json", get(advise::all_vulnerabilities))
+        .route("/advisories/{package}", get(advise::list))
         .route("/symbols/{pdb}/{signature}/{file}", get(symbol))
         .route("/symbolfiles/{pdb}/{signature}/{file}", get(symbol))
         .route("/v2", get(v2::service))
@@ -74,6 +78,11 @@ fn changes() -> Router<App> {
         .route("/symbolpackage", put(publish_symbols))
         .route("/symbolpackage/", put(publish_symbols))
         .route("/{package}/{version}", delete(unlist).post(relist))
+        .route("/v2/package/{package}/deprecations", put(advise::deprecate))
+        .route(
+            "/advisories/{package}/{advisory}",
+            put(advise::put).delete(advise::delete),
+        )
         .route("/v2", put(publish))
         .route("/v2/", put(publish))
         .route(
@@ -97,13 +106,13 @@ pub(super) fn asked(id: &str, version: &str) -> Result<(PackageId, Version), Api
     ))
 }
 
-fn asked_id(text: &str) -> Result<PackageId, ApiError> {
+pub(super) fn asked_id(text: &str) -> Result<PackageId, ApiError> {
     text.parse()
         .map_err(|_| ApiError::not_found(format!("there is no package {text:.100} here")))
 }
 
 /// What is asked about again each time, so that a publish is seen at once.
-fn private_json(value: impl serde::Serialize) -> Response {
+pub(super) fn private_json(value: impl serde::Serialize) -> Response {
     ([(header::CACHE_CONTROL, "private, no-cache")], Json(value)).into_response()
 }
 
@@ -178,7 +187,12 @@ async fn about(
         let found = source.version(&version).await?;
         let found = found.filter(|(record, notes)| hive.wants().takes(&notes.line(record.id)));
         let (_, notes) = found.ok_or_else(|| place.missing(missing(id, Some(&version))))?;
-        return Ok(private_json(registration::document(&urls, hive, &notes)));
+        return Ok(private_json(registration::document(
+            &urls,
+            hive,
+            &notes,
+            &source.warnings().await?,
+        )));
     }
     if !source.has_any(hive.wants()).await? {
         return Err(place.missing(missing(id, None)));

@@ -228,6 +228,7 @@ pub(super) async fn answer(place: &Place<Pull>, terms: &Terms, window: Window) -
             &urls,
             hive(terms.wants),
             &notes,
+            &source.warnings().await?,
             downloads,
             &versions,
         ));

@@ -1,16 +1,20 @@
 //! A package where a request came in, and its versions as of that request.
 
+use std::collections::HashMap;
+
 use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
 use bytes::Bytes;
 use cairn_cluster::Scan;
 use data_encoding::HEXLOWER;
 
-use super::names::{PackageId, Version, package_file};
+use super::names::{PackageId, Version, package_file, spelled_alike};
 use super::records::{Keys, Line, Notes, Symbol, Wants, decode, symbol_prefix};
 use super::store::{DEFAULT_DUPLICATES, missing};
+use super::warnings::{Advisory, Warnings};
 use crate::auth::action::Freshness;
 use crate::auth::{Action, Pull};
+use crate::formats::advisories;
 use crate::formats::place::Place;
 use crate::http::assembled::state_tag;
 use crate::http::error::ApiError;
@@ -57,14 +61,19 @@ impl Source {
 
     /// Names the state of the versions, for a document that is called `letter`.
     pub(super) async fn tag(&self, letter: &str) -> Result<String, ApiError> {
-        let lines = self.keys().lines(self.package.key);
-        let revision = self.view().revision_of(&lines).await?;
+        let keys = self.keys();
+        let (view, project) = (self.view(), self.scope.project().id);
+        let mut state = Vec::new();
+        for records in [
+            keys.lines(self.package.key),
+            keys.deprecations(),
+            keys.advisories(),
+        ] {
+            state.push((project, view.revision_of(&records).await?));
+        }
         // A name that is taken again begins anew with both.
         let name = format!("{} {}", self.package.name, self.package.key);
-        Ok(format!(
-            "{letter}-{}",
-            state_tag(&name, [(self.scope.project().id, revision)])
-        ))
+        Ok(format!("{letter}-{}", state_tag(&name, state)))
     }
 
     /// Reads lines in one direction.
@@ -118,6 +127,39 @@ impl Source {
             .version(&self.package, &line.version.canonical())
             .await?;
         found.map(|found| decode(&found.metadata)).transpose()
+    }
+
+    /// The advisories on the package.
+    pub(super) async fn advisories(&self) -> Result<Vec<Advisory>, ApiError> {
+        let of_package = advisories::on(&self.keys().advisories(), &spelled_alike(&self.package.name));
+        let found = self.scope.snapshot().scan(of_package).await?;
+        found.iter().map(|entry| Ok(entry.record()?)).collect()
+    }
+
+    /// All that is said against versions of the package.
+    pub(super) async fn warnings(&self) -> Result<Warnings, ApiError> {
+        let all = self.keys().deprecations();
+        let package = self.package.key.to_be_bytes();
+        let (mut deprecations, mut after) = (HashMap::new(), None);
+        loop {
+            let mut scan = Scan::of(&all).prefix(package).limit(PAGE);
+            if let Some(after) = &after {
+                scan = scan.after(after);
+            }
+            let page = self.scope.snapshot().scan(scan).await?;
+            for entry in &page {
+                let version = entry.item.get(package.len()..).unwrap_or_default();
+                deprecations.insert(version.to_vec(), entry.record()?);
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.item.clone()),
+                _ => break,
+            }
+        }
+        Ok(Warnings {
+            deprecations,
+            advisories: self.advisories().await?,
+        })
     }
 
     /// How often it was downloaded, in whatever version.

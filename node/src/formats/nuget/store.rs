@@ -10,8 +10,9 @@ use super::NAME;
 use super::names::{PackageId, Version, package_file};
 use super::receive::{Pdb, Received};
 use super::records::{Head, Keys, Line, Notes, Shown, Symbol, Wants, decode, symbol_file, symbol_in};
+use super::warnings::{Advised, Advisory, Deprecation};
 use crate::auth::{Authorised, Delete, Publish};
-use crate::formats::{Progress, Removal};
+use crate::formats::{Progress, Removal, advisories};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 use crate::registry::package::{self, Edit, File, FilePut, NewFile, NewVersion, Package, Reuse, Status};
@@ -286,7 +287,10 @@ async fn change(
             edit.txn().put(&keys.packages().key(package.key), "");
             edit.txn().put_record(&key, line);
         }
-        None => edit.txn().delete(&key),
+        None => {
+            edit.txn().delete(&key);
+            edit.txn().delete(&keys.deprecation(package.key, &changed));
+        }
     }
     let mut head = Head::default();
     if let Some(line) = &line {
@@ -367,6 +371,66 @@ pub(super) async fn set_listed(
             };
             edit.put_version(&package, &found)?;
             change(&mut edit, package, &found, Some(&notes)).await?;
+            Ok((txn, ()))
+        })
+        .await
+}
+
+/// Says of versions that they should not be used any more, or takes that back.
+pub(super) async fn deprecate(
+    scope: &Scope,
+    id: &PackageId,
+    versions: &[Version],
+    deprecation: Option<&Deprecation>,
+) -> Result<(), ApiError> {
+    let keys = Keys::new(scope.collection());
+    scope
+        .transact(async |mut txn: Txn| {
+            let mut edit = Edit::new(scope, &mut txn);
+            let package = edit.package(&id.canonical()).await?;
+            let package = package.ok_or_else(|| missing(id, None))?;
+            for version in versions {
+                let line = keys.line(package.key, version);
+                if edit.txn().get(&line).await?.is_none() {
+                    return Err(missing(id, Some(version)));
+                }
+                let key = keys.deprecation(package.key, version);
+                match deprecation {
+                    Some(deprecation) => edit.txn().put_record(&key, deprecation),
+                    None => edit.txn().delete(&key),
+                }
+            }
+            Ok((txn, ()))
+        })
+        .await
+}
+
+/// Publishes an advisory on a package, in the place of one of its id; says whether there was none.
+pub(super) async fn advise(scope: &Scope, id: &PackageId, advisory: &Advisory) -> Result<bool, ApiError> {
+    let keys = Keys::new(scope.collection());
+    scope
+        .transact(async |mut txn: Txn| {
+            let mut edit = Edit::new(scope, &mut txn);
+            let package = edit.package(&id.canonical()).await?;
+            package.ok_or_else(|| missing(id, None))?;
+            let all = keys.advisories();
+            let is_new = advisories::put(&mut txn, &all, &id.canonical(), &advisory.id, advisory).await?;
+            txn.put_record(&keys.advised(), &Advised(scope.now()));
+            Ok((txn, is_new))
+        })
+        .await
+}
+
+/// Takes an advisory back.
+pub(super) async fn withdraw(scope: &Scope, id: &PackageId, advisory: &str) -> Result<(), ApiError> {
+    let keys = Keys::new(scope.collection());
+    scope
+        .transact(async |mut txn: Txn| {
+            if !advisories::delete(&mut txn, &keys.advisories(), &id.canonical(), advisory).await? {
+                let message = format!("there is no advisory {advisory:.100} on {id} here");
+                return Err(ApiError::not_found(message));
+            }
+            txn.put_record(&keys.advised(), &Advised(scope.now()));
             Ok((txn, ()))
         })
         .await
@@ -467,19 +531,21 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
         .as_ref()
         .and_then(|entry| entry.item.as_ref().try_into().ok());
     let below = match number.map(u64::from_be_bytes) {
-        Some(package) => keys.lines(package),
-        None => keys.symbols(),
+        Some(package) => vec![keys.lines(package)],
+        None => keys.others().to_vec(),
     };
-    let found = txn.scan(Scan::of(&below).limit(STEP)).await?;
-    for entry in &found {
-        txn.delete(&below.key(&entry.item));
-    }
-    match package {
-        _ if found.len() == STEP => Ok(Progress::More),
-        Some(entry) => {
-            txn.delete(&packages.key(&entry.item));
-            Ok(Progress::More)
+    for records in below {
+        let found = txn.scan(Scan::of(&records).limit(STEP)).await?;
+        for entry in &found {
+            txn.delete(&records.key(&entry.item));
         }
-        None => Ok(Progress::Done),
+        if found.len() == STEP {
+            return Ok(Progress::More);
+        }
     }
+    let Some(package) = package else {
+        return Ok(Progress::Done);
+    };
+    txn.delete(&packages.key(&package.item));
+    Ok(Progress::More)
 }

@@ -7,8 +7,9 @@ mod publishing;
 mod removal;
 mod symbols;
 mod versions;
+mod warnings;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::artifact::tests::{package_of, package_with, packed, symbols_of};
 use crate::testing::{Answer, TestNode};
@@ -55,13 +56,22 @@ pub(crate) async fn furnish(node: &TestNode, project: u64) {
     let symbols = symbols_of("Acme.Hello", "1.0.0", [7; 16]);
     let target = format!("{base}/symbolpackage");
     put_by(node, &target, "root", &symbols).await.expect(201);
+    let target = format!("{base}/advisories/Acme.Hello/A-1");
+    let advisory =
+        json!({"affectedVersions": "[1.0,2.0)", "severity": "high", "link": "https://acme.example/1"});
+    node.put(target)
+        .by("root")
+        .json(&advisory)
+        .send()
+        .await
+        .expect(201);
 }
 
 async fn get(node: &TestNode, path: &str) -> Answer {
     node.get(format!("{BASE}/{path}")).by("reporter").send().await
 }
 
-async fn json(node: &TestNode, path: &str) -> Value {
+async fn told(node: &TestNode, path: &str) -> Value {
     get(node, path).await.expect(200).json()
 }
 
@@ -76,13 +86,13 @@ fn texts(list: &Value) -> Vec<&str> {
 
 /// What the flat container says that there is of a package.
 async fn flat(node: &TestNode, id: &str) -> Vec<String> {
-    let index = json(node, &format!("download/{id}/index.json")).await;
+    let index = told(node, &format!("download/{id}/index.json")).await;
     texts(&index["versions"]).into_iter().map(Into::into).collect()
 }
 
 /// Name and version of each hit of a search.
 async fn found(node: &TestNode, query: &str) -> Vec<String> {
-    let answer = json(node, &format!("query?{query}")).await;
+    let answer = told(node, &format!("query?{query}")).await;
     let hits = answer["data"].as_array().unwrap().iter();
     hits.map(|hit| {
         format!(

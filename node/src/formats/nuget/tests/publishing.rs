@@ -239,7 +239,7 @@ async fn settings_say_what_happens_to_duplicates() {
     let file = get(&node, "download/a/1.0.0/a.1.0.0.nupkg").await.expect(200);
     assert_eq!(file.body, other);
     assert_eq!(file.header("cache-control"), "private, no-cache");
-    assert_eq!(json(&node, "query?q=a").await["data"][0]["title"], "Other");
+    assert_eq!(told(&node, "query?q=a").await["data"][0]["title"], "Other");
     fixture::set_duplicates(node.app(), 1, "nuget", DuplicatePolicy::Forbid).await;
     put(&node, &other).await.expect(409);
 }
@@ -297,7 +297,7 @@ async fn what_a_package_says_of_itself_is_shown() {
     assert!(icon.header("content-security-policy").contains("sandbox"));
     assert_eq!(part("readme").await.text(), "# Read me");
     assert_eq!(part("license").await.text(), "Do as you like");
-    let leaf = json(&node, "metadata/acme.lib/1.0.0.json").await;
+    let leaf = told(&node, "metadata/acme.lib/1.0.0.json").await;
     let base = format!("{HOST}{BASE}/");
     let entry = &leaf["catalogEntry"];
     assert_eq!(entry["iconUrl"], format!("{base}download/acme.lib/1.0.0/icon"));

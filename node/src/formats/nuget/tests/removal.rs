@@ -3,12 +3,12 @@
 use super::*;
 use crate::registry::fixture;
 
-async fn delete(node: &TestNode, path: &str) {
+pub(super) async fn delete(node: &TestNode, path: &str) {
     let target = format!("/api/v4/projects/1/packages/{path}");
     node.delete(target).by("maintainer").send().await.expect(204);
 }
 
-async fn restore_all(node: &TestNode) {
+pub(super) async fn restore_all(node: &TestNode) {
     let deleted = node.get("/api/cairn/v1/projects/1/deleted").by("maintainer");
     for deleted in deleted.send().await.expect(200).json().as_array().unwrap() {
         let id = &deleted["id"];

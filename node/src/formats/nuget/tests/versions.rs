@@ -5,8 +5,8 @@ use super::*;
 #[tokio::test]
 async fn the_service_index_tells_where_everything_is() {
     let node = TestNode::start().await;
-    let index = json(&node, "index.json").await;
-    assert_eq!(json(&node, "v3/index.json").await, index);
+    let index = told(&node, "index.json").await;
+    assert_eq!(told(&node, "v3/index.json").await, index);
     let url = |index: &Value, kind: &str| {
         let resources = index["resources"].as_array().unwrap().iter();
         let mut of_kind = resources.filter(|resource| resource["@type"] == kind);
@@ -104,7 +104,7 @@ async fn a_registration_has_what_clients_resolve_by() {
         .await
         .expect(201);
     publish(&node, "Acme.Lib", "1.1.0-a.1+b").await;
-    let index = json(&node, "metadata/acme.lib/index.json").await;
+    let index = told(&node, "metadata/acme.lib/index.json").await;
     let page = &index["items"][0];
     assert_eq!((&index["count"], &page["count"]), (&1.into(), &2.into()));
     assert_eq!(
@@ -127,9 +127,9 @@ async fn a_registration_has_what_clients_resolve_by() {
     assert_eq!(leaves[1]["catalogEntry"]["version"], "1.1.0-a.1+b");
     // Every URL in it leads somewhere.
     let path = leaves[1]["@id"].as_str().unwrap().strip_prefix(&base).unwrap();
-    assert_eq!(json(&node, path).await["catalogEntry"]["id"], "Acme.Lib");
+    assert_eq!(told(&node, path).await["catalogEntry"]["id"], "Acme.Lib");
     // Clients of the first SemVer do not see the second one.
-    let old = json(&node, "metadata-semver1/acme.lib/index.json").await;
+    let old = told(&node, "metadata-semver1/acme.lib/index.json").await;
     assert_eq!(old["items"][0]["count"], 1);
     get(&node, "metadata-semver1/acme.lib/1.1.0-a.1.json")
         .await
@@ -147,14 +147,14 @@ async fn a_long_registration_is_in_pages() {
     for minor in 0..150 {
         publish(&node, "a", &format!("1.{minor}")).await;
     }
-    let index = json(&node, "metadata/a/index.json").await;
+    let index = told(&node, "metadata/a/index.json").await;
     assert_eq!(index["count"], 3);
     let base = format!("{HOST}{BASE}/");
     let mut versions = Vec::new();
     for page in index["items"].as_array().unwrap() {
         assert_eq!(page["items"], Value::Null);
         let path = page["@id"].as_str().unwrap().strip_prefix(&base).unwrap();
-        let page = json(&node, path).await;
+        let page = told(&node, path).await;
         for leaf in page["items"].as_array().unwrap() {
             versions.push(leaf["catalogEntry"]["version"].as_str().unwrap().to_owned());
         }
@@ -210,10 +210,10 @@ async fn packages_are_found_by_the_newest_version_that_one_can_use() {
     }
     assert_eq!(found(&node, "skip=1&take=1").await, ["Tool 3.0.0"]);
     assert_eq!(found(&node, "q=none").await, [""; 0]);
-    let hit = json(&node, "query?q=acme&prerelease=true").await["data"][0].clone();
+    let hit = told(&node, "query?q=acme&prerelease=true").await["data"][0].clone();
     let versions = hit["versions"].as_array().unwrap();
     assert_eq!((versions.len(), &versions[0]["version"]), (2, &"1.0.0".into()));
-    assert_eq!(json(&node, "query?take=1").await["totalHits"], 2);
+    assert_eq!(told(&node, "query?take=1").await["totalHits"], 2);
     get(&node, "query?skip=x").await.expect(400);
 }
 
@@ -223,7 +223,7 @@ async fn names_and_versions_are_completed() {
     publish_all(&node, "Acme.Lib", &["1.0", "1.1-beta", "2.0.0-rc.1"]).await;
     publish(&node, "Other", "1.0").await;
     let complete = async |query: &str| {
-        let answer = json(&node, &format!("autocomplete?{query}")).await;
+        let answer = told(&node, &format!("autocomplete?{query}")).await;
         texts(&answer["data"]).join(" ")
     };
     assert_eq!(complete("q=acme").await, "Acme.Lib");
@@ -246,7 +246,7 @@ async fn downloads_are_counted() {
         get(&node, "download/a/1.0.0/a.1.0.0.nupkg").await.expect(200);
     }
     crate::registry::fixture::write_usage(node.app()).await;
-    let hit = json(&node, "query?q=a").await["data"][0].clone();
+    let hit = told(&node, "query?q=a").await["data"][0].clone();
     assert_eq!(
         (&hit["totalDownloads"], &hit["versions"][0]["downloads"]),
         (&3.into(), &3.into())
@@ -268,7 +268,7 @@ async fn what_is_unlisted_stays_where_it_is_needed() {
     assert_eq!(flat(&node, "a").await, ["1.0.0", "2.0.0"]);
     assert_eq!(found(&node, "q=a").await, ["a 1.0.0"]);
     let listed = async |version: &str| {
-        let leaf = json(&node, &format!("metadata/a/{version}.json")).await;
+        let leaf = told(&node, &format!("metadata/a/{version}.json")).await;
         (
             leaf["listed"].clone(),
             leaf["published"].as_str().unwrap()[..4].to_owned(),
@@ -277,7 +277,7 @@ async fn what_is_unlisted_stays_where_it_is_needed() {
     assert_eq!(listed("2.0.0").await, (false.into(), "1900".into()));
     assert_eq!(listed("1.0.0").await.0, true);
     get(&node, "download/a/2.0.0/a.2.0.0.nupkg").await.expect(200);
-    let answer = json(&node, "autocomplete?id=a").await;
+    let answer = told(&node, "autocomplete?id=a").await;
     assert_eq!(texts(&answer["data"]), ["1.0.0"]);
     unlist("v2/package/a/1.0", "developer").await.expect(204);
     assert_eq!(found(&node, "q=a").await, [""; 0]);
@@ -290,7 +290,7 @@ async fn what_is_unlisted_stays_where_it_is_needed() {
         .await
         .expect(200);
     assert_eq!(
-        json(&node, "query?q=a").await["data"][0]["versions"]
+        told(&node, "query?q=a").await["data"][0]["versions"]
             .as_array()
             .unwrap()
             .len(),
