@@ -3,9 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::Access;
+use crate::auth::{Authorised, Publish};
 use crate::http::error::ApiError;
+use crate::registry::member;
 use crate::registry::names::Username;
+use crate::registry::project::Project;
+use crate::registry::user::UserState;
 
 /// The most owners of a package.
 const MAX_OWNERS: usize = 50;
@@ -64,16 +67,48 @@ impl FromIterator<u64> for Owners {
     }
 }
 
-/// The number of the user whom a client names by `text`. Only users change owners.
-pub(crate) async fn user_named(access: &Access, text: &str) -> Result<u64, ApiError> {
+/// The number of the user whom a client names by `text`: a username, or the mail address of a member of the
+/// project. Only users change owners.
+pub(crate) async fn user_named(project: &Authorised<Project, Publish>, text: &str) -> Result<u64, ApiError> {
+    let access = project.access();
     if access.caller().user().is_none() {
         return Err(ApiError::forbidden("only users can change owners"));
+    }
+    // No username has the sign.
+    if text.contains('@') {
+        return member_at(project, text).await;
     }
     let username: Username = text.parse()?;
     let user = access.user_named(&username).await?;
     match user {
         Some(user) => Ok(user.id),
         None => Err(ApiError::not_found(format!("there is no user `{text:.80}`"))),
+    }
+}
+
+/// The number of the member who has a mail address. Whether somebody else has it is not told: usernames are
+/// known to all who have signed in, addresses are not.
+async fn member_at(project: &Authorised<Project, Publish>, address: &str) -> Result<u64, ApiError> {
+    let mut found = Vec::new();
+    member::each_inherited(project, |member| {
+        let user = member.user;
+        if user.state == UserState::Active && !user.bot && user.email.eq_ignore_ascii_case(address) {
+            found.push(user.id);
+        }
+    })
+    .await?;
+    found.dedup();
+    match found[..] {
+        [user] => Ok(user),
+        [] => Err(ApiError::not_found(format!(
+            "no member of {} has the address `{address:.80}`; name others by their usernames",
+            project.project().path
+        ))),
+        // Nobody vouches for an address but whoever set it.
+        _ => Err(ApiError::unprocessable(format!(
+            "several members of {} have the address `{address:.80}`; name one by the username",
+            project.project().path
+        ))),
     }
 }
 

@@ -76,7 +76,7 @@ async fn change(
     }
     let mut users = Vec::new();
     for text in &named.users {
-        users.push(user_named(project.access(), text).await?);
+        users.push(user_named(project, text).await?);
     }
     store::change_owners(&project.scope(NAME), &name, |head| change(head, &users)).await?;
     let msg = format!(

@@ -15,6 +15,7 @@
 //! api/v2/rubygems/{gem}/versions/{version}.json, api/v1/search.json
 //!                                                 for bots and people
 //! api/v1/api_key                                  `gem signin`
+//! api/v1/oidc/trusted_publisher/exchange_token    a token for a job ([`trusted`]), at the host as well
 //! ```
 //!
 //! Groups and the instance have the routes that read. `api/v1/dependencies`, which clients of before
@@ -42,6 +43,7 @@ mod source;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trusted;
 mod yaml;
 
 use async_trait::async_trait;
@@ -70,7 +72,7 @@ impl Format for Rubygems {
     fn routes(&self, level: Level) -> Router<App> {
         match level {
             Level::Project | Level::Group | Level::Instance => routes::routes(level),
-            Level::Host => Router::new(),
+            Level::Host => trusted::routes(),
         }
     }
 

@@ -93,7 +93,7 @@ async fn change(
     let name: GemName = gem.parse().map_err(|_| no_gem())?;
     let named: Named = form::parse(&body::whole(body, MAX_FORM_BYTES).await?)?;
     let named = named.email.unwrap_or_default();
-    let user = user_named(project.access(), &named).await?;
+    let user = user_named(project, &named).await?;
     store::change_owners(&project.scope(NAME), &name, |head| change(head, user)).await?;
     Ok(line(format!(
         "{done} Who may push is decided by the roles in {}.",

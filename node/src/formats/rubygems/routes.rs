@@ -23,7 +23,7 @@ use super::records::version_key;
 use super::search::search;
 use super::source::{self, Found, Gzipped, Info, Names, Specs, Which};
 use super::store::{self, Pushed, head_of, no_gem, version_of};
-use super::{NAME, marshal, shown};
+use super::{NAME, marshal, shown, trusted};
 use crate::app::App;
 use crate::auth::{Action, Authorised, Publish, Pull, PullImmutable};
 use crate::formats::Level;
@@ -97,6 +97,7 @@ fn changes() -> Router<App> {
             "/api/v1/gems/{gem}/owners",
             post(people::add_owner).delete(people::remove_owner),
         )
+        .merge(trusted::routes_of_project())
 }
 
 #[derive(Deserialize)]

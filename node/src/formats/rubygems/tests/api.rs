@@ -133,6 +133,59 @@ async fn owners_are_users_whom_to_ask() {
 }
 
 #[tokio::test]
+async fn an_owner_is_named_by_the_mail_address_of_a_member_and_of_nobody_else() {
+    let node = TestNode::start().await;
+    publish(&node, "acme", "1.0").await;
+    let change = |method: axum::http::Method, who: &str| {
+        let request = node
+            .request(method, format!("{BASE}/api/v1/gems/acme/owners"))
+            .by("developer");
+        request.body(format!("email={who}")).send()
+    };
+    let add = |who: &str| change(axum::http::Method::POST, who);
+    let handles = async || {
+        let owners = get(&node, "api/v1/gems/acme/owners.json")
+            .await
+            .expect(200)
+            .json();
+        let handles = owners.as_array().unwrap().iter();
+        handles
+            .map(|owner| owner["handle"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    // A member of the group above is one; letters are as in addresses, either case.
+    add("Guest%40cairn.example").await.expect(200);
+    assert_eq!(handles().await, ["developer", "guest"]);
+    change(axum::http::Method::DELETE, "guest%40cairn.example")
+        .await
+        .expect(200);
+    assert_eq!(handles().await, ["developer"]);
+    // That somebody else has the address is not told.
+    for address in ["stranger@cairn.example", "nobody@cairn.example"] {
+        let named = address.replace('@', "%40");
+        let unknown = add(&named).await.expect(404);
+        assert_eq!(
+            unknown.text(),
+            format!("no member of acme/demo has the address `{address}`; name others by their usernames")
+        );
+    }
+    add("%40").await.expect(404);
+    // Two say that it is theirs.
+    let users = node.get("/api/v4/users?username=reporter").by("root").send();
+    let reporter = users.await.expect(200).json()[0]["id"].as_u64().unwrap();
+    let same = serde_json::json!({"email": "guest@cairn.example"});
+    node.put(format!("/api/v4/users/{reporter}"))
+        .by("root")
+        .json(&same)
+        .send()
+        .await
+        .expect(200);
+    let several = add("guest%40cairn.example").await.expect(422);
+    assert!(several.text().contains("several members"), "{}", several.text());
+    assert_eq!(handles().await, ["developer"]);
+}
+
+#[tokio::test]
 async fn who_signs_in_gets_the_token_back_that_was_the_password() {
     let node = TestNode::start().await;
     let token = node.token("developer").to_owned();

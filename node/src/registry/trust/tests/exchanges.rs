@@ -162,3 +162,53 @@ async fn workflows_for_crates_get_a_token_and_give_it_up() {
     ci.node.delete(target).bearer(token).send().await.expect(401);
     me().header("authorization", token).send().await.expect(401);
 }
+
+#[tokio::test]
+async fn actions_that_release_gems_get_a_token_for_the_project_that_they_push_to() {
+    let (ci, _) = Ci::with_rule(json!({"package_type": "rubygems"})).await;
+    ci.rule(
+        "/api/cairn/v1/projects/2/trust_rules",
+        json!({"package_type": "rubygems"}),
+    )
+    .await;
+    let path = "api/v1/oidc/trusted_publisher/exchange_token";
+    let base = |project: &str| format!("/api/v4/projects/{project}/packages/rubygems");
+    let exchange = async |base: &str, shown: &Value| {
+        let request = ci.node.post(format!("{base}/{path}"));
+        request.json(&json!({"jwt": shown})).send().await
+    };
+    let shown = || json!(ci.id_token(json!({})));
+    let push = async |project: &str, token: &str| {
+        let request = ci.node.post(format!("{}/api/v1/gems", base(project)));
+        // `gem` sends the token alone.
+        request.header("authorization", token).body("x").send().await
+    };
+    let first = shown();
+    let made = exchange(&base("acme%2Fdemo"), &first).await.expect(201).json();
+    let token = made["rubygems_api_key"].as_str().unwrap();
+    assert_eq!(made["scopes"], json!(["push_rubygem"]));
+    assert!(made["name"].is_string());
+    let ends = ci
+        .node
+        .app()
+        .store()
+        .now()
+        .plus(std::time::Duration::from_secs(900));
+    assert_eq!(made["expires_at"], json!(crate::registry::time::iso(ends)));
+    // What is pushed is no gem: who may not push is not told so.
+    push("1", token).await.expect(422);
+    push("2", token).await.expect(403);
+    let again = exchange(&base("1"), &first).await.expect(401);
+    assert!(again.text().contains("used before"), "{}", again.text());
+    // At the host, for every project that lets it in.
+    let made = exchange("", &shown()).await.expect(201).json();
+    let token = made["rubygems_api_key"].as_str().unwrap();
+    push("1", token).await.expect(422);
+    push("2", token).await.expect(422);
+    // These alone are what actions call not configured, whether the project is there or not.
+    let other = json!(ci.id_token(json!({"repository": "acme/other"})));
+    for (project, shown) in [("1", other), ("acme%2Fnone", shown()), ("%20", shown())] {
+        exchange(&base(project), &shown).await.expect(404);
+    }
+    exchange(&base("1"), &json!(7)).await.expect(400);
+}
