@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use super::artifact;
+use super::constraint::Constraint;
 use super::metadata::Metadata;
 use super::names::{Channel, ChartName, Version};
 use super::provenance::Provenance;
@@ -16,6 +17,12 @@ pub(crate) const TARGETS: &[Target] = &[
         read: |tar| artifact::inspect(Cursor::new(gzip(tar)), &artifact::Limits::default()).is_ok(),
         #[cfg(test)]
         seeds: || vec![gunzip(&artifact::tests::chart_of("app", "1.0.0"))],
+    },
+    Target {
+        name: "helm_constraint",
+        read: |bytes| text(bytes, |text| text.parse::<Constraint>().is_ok()),
+        #[cfg(test)]
+        seeds: || lines("latest\n^1.2\n~> 1.2.x, !=1.2.3\n>= 1.0-0 < 2 || 3.0 - 3.4\n=1.0.0-rc.1"),
     },
     Target {
         name: "helm_metadata",

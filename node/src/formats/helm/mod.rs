@@ -21,6 +21,7 @@ mod artifact;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
 mod client;
+mod constraint;
 mod contents;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzz;

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use semver::{Comparator, Op, VersionReq};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::names::InvalidName;
@@ -23,9 +22,6 @@ const MAX_CHANNEL_BYTES: usize = 255;
 
 /// The longest name of a chart's file: with `.prov` behind it, it fits into file systems.
 const MAX_FILE_BYTES: usize = 250;
-
-/// The longest constraint on versions.
-const MAX_CONSTRAINT_BYTES: usize = 255;
 
 /// What the file of a chart ends with.
 pub(super) const TGZ: &str = ".tgz";
@@ -118,6 +114,11 @@ impl Version {
         text.replace('_', "+").parse()
     }
 
+    /// Without the `v` that may stand before it.
+    pub(super) fn semver(&self) -> &semver::Version {
+        &self.semver
+    }
+
     /// Whether this is a release candidate, beta or the like.
     pub(crate) fn is_prerelease(&self) -> bool {
         !self.semver.pre.is_empty()
@@ -199,74 +200,6 @@ impl fmt::Display for Version {
         f.write_str(if self.has_v { "v" } else { "" })?;
         self.semver.fmt(f)
     }
-}
-
-/// Which of the versions of a chart are meant: the newest, or those within ranges.
-#[derive(Clone, Debug)]
-pub(crate) enum Constraint {
-    /// The newest that is no prerelease.
-    Latest,
-    /// Any of these ranges.
-    Ranges(Vec<VersionReq>),
-}
-
-impl Constraint {
-    /// Whether a version is meant.
-    pub(crate) fn admits(&self, version: &Version) -> bool {
-        match self {
-            Self::Latest => !version.is_prerelease(),
-            Self::Ranges(ranges) => ranges.iter().any(|range| range.matches(&version.semver)),
-        }
-    }
-}
-
-impl FromStr for Constraint {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let refuse = |reason| InvalidName::new("version", text, reason);
-        if text == "latest" {
-            return Ok(Self::Latest);
-        }
-        if text.len() > MAX_CONSTRAINT_BYTES {
-            return Err(refuse("is longer than 255 characters"));
-        }
-        let ranges: Option<Vec<_>> = text.split("||").map(range).collect();
-        ranges
-            .map(Self::Ranges)
-            .ok_or_else(|| refuse("is neither a version nor a constraint on versions"))
-    }
-}
-
-/// A range as Helm writes it: comparisons with commas or blanks between them, or `1.2 - 1.4`.
-fn range(text: &str) -> Option<VersionReq> {
-    if let Some((from, to)) = text.split_once(" - ") {
-        return VersionReq::parse(&format!(">={}, <={}", from.trim(), to.trim())).ok();
-    }
-    // A blank may stand behind an operator, too.
-    let mut text = text.replace(',', " ");
-    for operator in ["=", ">", "<", "~", "^"] {
-        while text.contains(&format!("{operator} ")) {
-            text = text.replace(&format!("{operator} "), operator);
-        }
-    }
-    let mut range = VersionReq::STAR;
-    for part in text.split_whitespace() {
-        let parsed = VersionReq::parse(part).ok()?;
-        let bare = part.starts_with(|first: char| first.is_ascii_digit());
-        // What has no operator is the version itself, or all that begin with it.
-        range
-            .comparators
-            .extend(parsed.comparators.into_iter().map(|comparator| Comparator {
-                op: if bare && comparator.op == Op::Caret {
-                    Op::Exact
-                } else {
-                    comparator.op
-                },
-                ..comparator
-            }));
-    }
-    Some(range)
 }
 
 /// A named subset of a project's charts: a repository of its own, as clients see it.
@@ -429,33 +362,6 @@ mod tests {
     }
 
     #[test]
-    fn constraints_are_read_as_helm_writes_them() {
-        let check = |constraint: &str, admitted: &[&str], refused: &[&str]| {
-            let parsed: Constraint = constraint.parse().unwrap();
-            for text in admitted {
-                assert!(parsed.admits(&version(text)), "{constraint} admits {text}");
-            }
-            for text in refused {
-                assert!(!parsed.admits(&version(text)), "{constraint} refuses {text}");
-            }
-        };
-        check("latest", &["1.0.0", "0.1.0"], &["1.0.0-rc.1"]);
-        check("^1.2", &["1.2.0", "1.9.9"], &["2.0.0", "1.1.0", "1.3.0-rc.1"]);
-        check("~1.2.3", &["1.2.3", "1.2.9"], &["1.3.0"]);
-        check(">=1.0, <2", &["1.0.0", "1.9.0"], &["2.0.0"]);
-        check(">= 1.0 < 2", &["1.0.0", "1.9.0"], &["2.0.0"]);
-        check("1.x", &["1.0.0", "1.9.0"], &["2.0.0"]);
-        check("1.2", &["1.2.0", "1.2.9"], &["1.3.0"]);
-        check("1.2.3", &["1.2.3"], &["1.2.4"]);
-        check("*", &["0.0.1", "9.0.0"], &["1.0.0-rc.1"]);
-        check("1.0 - 1.4", &["1.0.0", "1.4.0"], &["1.5.0", "0.9.0"]);
-        check("^1.0 || ^3.0", &["1.5.0", "3.1.0"], &["2.0.0"]);
-        for text in ["x y", ">>1", "1..2", "=", &">=1 ".repeat(100)] {
-            assert!(text.parse::<Constraint>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
     fn channels_are_as_gitlab_has_them() {
         for text in ["stable", "a", "1", "pre-release", "a.b_c-d"] {
             assert_eq!(text.parse::<Channel>().unwrap().to_string(), text);
@@ -523,7 +429,7 @@ mod tests {
         #[test]
         fn nothing_makes_it_panic(text in any::<String>()) {
             let _ = (text.parse::<ChartName>(), text.parse::<Version>(), Version::asked(&text));
-            let _ = (text.parse::<Channel>(), text.parse::<Constraint>(), candidates(&text).count());
+            let _ = (text.parse::<Channel>(), candidates(&text).count());
         }
 
         #[test]

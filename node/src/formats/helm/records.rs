@@ -3,18 +3,23 @@
 //! ```text
 //! format / helm
 //! ├── channel            channel                      → ()      what has entries below
+//! ├── changed            channel                      → number  when its entries changed, in seconds since 1970
 //! └── entry / {channel}  chart, 0, descending version → Entry   one version in the index of a channel
 //! ```
 //!
 //! The index of a channel is made from its entries alone, in one scan, and the revision of their
 //! collection tells of every change. A version of a chart has a file for each channel that it is in,
 //! `CHANNEL/NAME-VERSION.tgz`, which holds its entry as well; so what was deleted can be put back.
+//!
+//! Clients that know an index by its date alone are told when the channel changed. Each change raises that, by a second
+//! at least and whatever clocks say, so no two states of an index have one date; it may be ahead of the clock when
+//! there are several changes in a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cairn_cluster::record::{self, Record};
-use cairn_cluster::{Collection, Key, ReadError, Timestamp};
+use cairn_cluster::{Collection, Key, ReadError, Timestamp, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::names::{Channel, Version};
@@ -80,6 +85,38 @@ impl Keys {
 
     pub(super) fn entries(&self, channel: impl AsRef<[u8]>) -> Collection {
         self.records.at("entry").at(channel.as_ref())
+    }
+
+    /// When the entries of a channel changed.
+    pub(super) fn changed(&self, channel: impl AsRef<[u8]>) -> Key {
+        self.records.at("changed").key(channel.as_ref())
+    }
+
+    /// Puts an entry in, as part of a transaction.
+    pub(super) fn put_entry(&self, txn: &mut Txn, channel: &str, chart: &str, entry: &Entry, now: Timestamp) {
+        txn.put_record(&self.entry(channel, chart, &entry.version), entry);
+        txn.put(&self.channels().key(channel), "");
+        self.change(txn, channel, now);
+    }
+
+    /// Takes an entry out, as part of a transaction.
+    pub(super) fn delete_entry(
+        &self,
+        txn: &mut Txn,
+        channel: &str,
+        chart: &str,
+        version: &Version,
+        now: Timestamp,
+    ) {
+        txn.delete(&self.entry(channel, chart, version));
+        self.change(txn, channel, now);
+    }
+
+    fn change(&self, txn: &mut Txn, channel: &str, now: Timestamp) {
+        let changed = self.changed(channel);
+        // Neither conflicts with those who publish to the channel at the same time.
+        txn.raise(&changed, (now.0 / 1000).saturating_sub(1));
+        txn.add(&changed, 1);
     }
 
     /// The entry of a version of the chart of this canonical name.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
-use cairn_cluster::Scan;
+use cairn_cluster::{Scan, Timestamp};
 
+use super::constraint::Constraint;
 use super::index::{Form, Listing};
-use super::names::{self, Channel, ChartName, Constraint, TGZ, Version};
+use super::names::{self, Channel, ChartName, TGZ, Version};
 use super::records::{Entry, Keys, chart_end, chart_of, chart_prefix, file_in};
 use super::store::no_chart;
 use crate::auth::Pull;
@@ -20,6 +21,9 @@ use crate::http::assembled::{Assemble, Assembled, Wanted, state_tag};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
 use crate::registry::package::{self, File, Package, View};
+
+/// Raised by one whenever indexes are written in another way, so that clients fetch them again.
+const EDITION: u64 = 0;
 
 /// How many entries are read at a time, of all projects together.
 const PAGE: usize = 256;
@@ -282,6 +286,14 @@ pub(super) async fn answer(
         },
         vary: "Accept-Encoding",
     };
+    // Of several projects together, no second says whether anything has changed.
+    let modified = match (&form, place.project(), scopes.as_slice()) {
+        (Form::Index { .. }, Some(_), [scope]) => {
+            let changed = Keys::new(scope.collection()).changed(channel.as_str());
+            scope.snapshot().number(&changed).await?
+        }
+        _ => 0,
+    };
     let place = Arc::new(place);
     let begin = async || {
         Ok(Document {
@@ -292,7 +304,14 @@ pub(super) async fn answer(
             seen: 0,
         })
     };
-    documents.answer(wanted, headers, begin).await
+    match modified {
+        // Nothing was ever in the channel.
+        0 => documents.answer(wanted, headers, begin).await,
+        seconds => {
+            let modified = Timestamp(seconds.saturating_add(EDITION).saturating_mul(1000));
+            documents.answer_dated(wanted, modified, headers, begin).await
+        }
+    }
 }
 
 /// Where the chart of this name is.

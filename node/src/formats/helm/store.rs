@@ -146,9 +146,8 @@ impl Prepared<'_> {
         delete_file(edit, &opened.version, &format!("{stored}{PROV}")).await?;
         opened.notes.channels.insert(channel.into(), entry.file.clone());
         opened.notes.left.remove(channel);
-        let key = self.keys.entry(channel, &opened.package.name, version);
-        edit.txn().put_record(&key, &entry);
-        edit.txn().put(&self.keys.channels().key(channel), "");
+        let (chart, now) = (&opened.package.name, self.scope.now());
+        self.keys.put_entry(edit.txn(), channel, chart, &entry, now);
         Ok(opened)
     }
 
@@ -307,8 +306,8 @@ impl Opened {
         self.notes.left.insert(channel.as_str().into());
         let keys = Keys::new(edit.scope().collection());
         let version: Version = self.version.version.parse()?;
-        edit.txn()
-            .delete(&keys.entry(channel.as_str(), &self.package.name, &version));
+        let now = edit.scope().now();
+        keys.delete_entry(edit.txn(), channel.as_str(), &self.package.name, &version, now);
         Ok(file)
     }
 
@@ -380,8 +379,9 @@ pub(super) async fn delete_version(
     let keys = Keys::new(edit.scope().collection());
     let notes: VersionNotes = decode(&version.metadata)?;
     let parsed: Version = version.version.parse()?;
+    let now = edit.scope().now();
     for channel in notes.channels.keys() {
-        edit.txn().delete(&keys.entry(channel, &package.name, &parsed));
+        keys.delete_entry(edit.txn(), channel, &package.name, &parsed, now);
     }
     edit.delete_version(package, version).await
 }
@@ -431,9 +431,8 @@ async fn put_back(
 ) -> Result<Entry, ApiError> {
     let keys = Keys::new(edit.scope().collection());
     let entry: Entry = decode(&file.metadata)?;
-    edit.txn()
-        .put_record(&keys.entry(channel, &package.name, &entry.version), &entry);
-    edit.txn().put(&keys.channels().key(channel), "");
+    let now = edit.scope().now();
+    keys.put_entry(edit.txn(), channel, &package.name, &entry, now);
     Ok(entry)
 }
 
@@ -479,6 +478,7 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
     }
     if found.len() < STEP {
         txn.delete(&channels.key(&channel.item));
+        txn.delete(&keys.changed(&channel.item));
     }
     Ok(Progress::More)
 }

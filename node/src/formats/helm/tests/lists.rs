@@ -1,6 +1,10 @@
 //! The package index, and the lists of ChartMuseum's API.
 
+use cairn_cluster::Timestamp;
+
 use super::*;
+use crate::registry::time::{http_date, parse_http_date};
+use crate::testing::clock::StoppedClock;
 
 async fn filled() -> TestNode {
     let node = TestNode::start().await;
@@ -54,6 +58,88 @@ async fn an_index_is_the_same_on_every_node_and_asked_for_again_only_when_it_cha
     publish(&node, "web", "4.0.0").await;
     let changed = again(first.header("etag")).await.expect(200);
     assert_ne!(changed.header("etag"), first.header("etag"));
+}
+
+#[tokio::test]
+async fn an_index_has_a_date_that_is_another_after_each_change_and_never_goes_back() {
+    let (node, clock) = StoppedClock::node().await;
+    let other_node = node.sibling();
+    let empty = get(&node, "stable/index.yaml").await.expect(200);
+    assert_eq!(empty.header("last-modified"), "");
+    let since = async |date: &str| {
+        let request = other_node.get(format!("{BASE}/stable/index.yaml")).by("reporter");
+        request.header("if-modified-since", date).send().await
+    };
+    let changed_after = async |before: u64| {
+        let answer = get(&node, "stable/index.yaml").await.expect(200);
+        let date = answer.header("last-modified");
+        let same = since(date).await.expect(304);
+        assert_eq!((same.header("last-modified"), same.body.len()), (date, 0));
+        let seconds = parse_http_date(date).unwrap().0 / 1000;
+        assert!(seconds > before, "{seconds} {before}");
+        since(&http_date(Timestamp(before * 1000))).await.expect(200);
+        seconds
+    };
+    let delete = |version: &str| {
+        let target = format!("{BASE}/api/stable/charts/{version}");
+        node.delete(target).by("maintainer").send()
+    };
+    publish(&node, "app", "1.0.0").await;
+    let mut date = changed_after(0).await;
+    assert_eq!(date, node.app().store().now().0 / 1000);
+    // All within one second.
+    publish(&node, "app", "1.1.0").await;
+    date = changed_after(date).await;
+    delete("app/1.1.0").await.expect(200);
+    date = changed_after(date).await;
+    clock.advance(std::time::Duration::from_secs(3600));
+    publish(&node, "web", "1.0.0").await;
+    date = changed_after(date).await;
+    assert_eq!(date, node.app().store().now().0 / 1000);
+    delete("app/1.0.0").await.expect(200);
+    changed_after(date).await;
+    // What is the same as before is no change, nor is what happens in another channel.
+    let date = get(&node, "stable/index.yaml").await;
+    let date = date.header("last-modified");
+    publish(&node, "web", "1.0.0").await;
+    let beta = format!("{BASE}/api/beta/charts");
+    post_to(&node, &beta, &chart_of("web", "2.0.0")).await.expect(201);
+    since(date).await.expect(304);
+    // A date that is not ours says nothing, and who sends a tag has it looked at alone.
+    since("Wed, 01 Jul 2099 12:00:00 GMT").await.expect(200);
+    since("yesterday").await.expect(200);
+    let request = node.get(format!("{BASE}/stable/index.yaml")).by("reporter");
+    let request = request.header("if-modified-since", date);
+    request.header("if-none-match", "\"x\"").send().await.expect(200);
+    // Of several projects together no second says it.
+    let group = node.get(format!("{GROUP}/stable/index.yaml")).by("reporter");
+    assert_eq!(group.send().await.expect(200).header("last-modified"), "");
+}
+
+#[tokio::test]
+async fn a_version_is_asked_for_by_a_constraint() {
+    let node = filled().await;
+    for (asked, expected) in [
+        ("latest", "1.10.0"),
+        ("%5E1.0", "1.10.0"),
+        ("~1.9", "1.9.0"),
+        ("%3E=1%20%3C1.10", "1.9.0"),
+        ("*", "1.10.0"),
+        // Prereleases are for those who ask for them.
+        ("%3E=1.0.0-0", "2.0.0-rc.1"),
+        ("*-0", "2.0.0-rc.1"),
+        ("%5E2.0.0-rc", "2.0.0-rc.1"),
+    ] {
+        let found = get(&node, &format!("api/stable/charts/app/{asked}"))
+            .await
+            .expect(200);
+        assert_eq!(found.json()["version"], expected, "{asked}");
+    }
+    for asked in ["%5E2", "%3E=2", "2", "%5E3-0"] {
+        get(&node, &format!("api/stable/charts/app/{asked}"))
+            .await
+            .expect(404);
+    }
 }
 
 #[tokio::test]
