@@ -3,12 +3,13 @@
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::from_fn;
-use axum::routing::any;
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, any};
 use tower::ServiceExt;
 
 use crate::admin;
 use crate::app::App;
-use crate::formats::{FORMATS, Format, Level, Mount};
+use crate::formats::{FORMATS, Format, Level, Mount, go};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::http::{observe, probes};
 
@@ -21,10 +22,23 @@ pub(super) fn routes(app: &App) -> Router<App> {
         }
     }
     routes
-        .fallback(async || not_found())
+        .fallback(elsewhere(app))
         .method_not_allowed_fallback(async || method_not_allowed())
         // Every body is read with a limit of its own.
         .layer(DefaultBodyLimit::disable())
+}
+
+/// Answers what no route has: import paths of Go may be any.
+fn elsewhere(app: &App) -> MethodRouter<App> {
+    let pages = go::import_pages()
+        .layer(from_fn(|request, next| observe::speak(&go::Go, request, next)))
+        .with_state(app.clone());
+    any(
+        async move |request: Request| match go::import::is_asked_by(&request) {
+            true => pages.oneshot(request).await.into_response(),
+            false => not_found().into_response(),
+        },
+    )
 }
 
 /// Adds the routes of one format at one level.

@@ -16,8 +16,9 @@
 //! upload                           publish, of a project alone
 //! ```
 //!
-//! At the host root, a project has the same below `api/packages/{project}/go/`, as in Gitea. Retracting
-//! and deprecating are lines in a newer `go.mod`, which clients read by themselves.
+//! At the host root, a project has the same below `api/packages/{project}/go/`, as in Gitea; and any path
+//! with `?go-get=1` says of which project the modules below it are ([`import`]). Retracting and deprecating
+//! are lines in a newer `go.mod`, which clients read by themselves.
 
 mod artifact;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzz;
 mod gomod;
+pub(crate) mod import;
 mod names;
 mod routes;
 mod source;
@@ -46,6 +48,11 @@ use crate::registry::package::{Edit, File, Package, Version};
 
 /// The format.
 pub struct Go;
+
+/// The pages of import paths, which are any that no route has.
+pub(crate) fn import_pages() -> Router<App> {
+    Router::new().fallback(import::page)
+}
 
 /// Its name.
 pub const NAME: &str = "go";

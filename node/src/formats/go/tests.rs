@@ -503,3 +503,85 @@ async fn a_protected_module_is_published_by_those_above() {
         .expect(201);
     publish(&node, "git.other.io/lib", "v1.0.0").await;
 }
+
+/// What the page of an import path says: the prefix, and where the modules below it are.
+async fn imported(node: &TestNode, path: &str, caller: &str) -> (String, String) {
+    let request = node.get(format!("/{path}?go-get=1")).by(caller);
+    let page = request.send().await.expect(200);
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let content = page.text().split("name=\"go-import\" content=\"").nth(1).unwrap();
+    let content = content.split('"').next().unwrap();
+    let (prefix, way) = content.split_once(' ').unwrap();
+    let url = way.strip_prefix("mod http://cairn.example").unwrap();
+    (prefix.to_owned(), url.to_owned())
+}
+
+#[tokio::test]
+async fn an_import_path_below_a_project_leads_to_its_modules() {
+    let node = TestNode::start().await;
+    let module_path = "cairn.example/acme/demo/lib";
+    publish(&node, module_path, "v1.0.0").await;
+    for path in [
+        "acme/demo",
+        "acme/demo/lib",
+        "acme/demo/lib/v2/",
+        "acme/demo/%61/b",
+    ] {
+        let (prefix, url) = imported(&node, path, "reporter").await;
+        assert_eq!(prefix, "cairn.example/acme/demo", "{path}");
+        assert_eq!(url, "/api/v4/projects/acme%2Fdemo/packages/go");
+        let list = get(&node, &url, module_path, "@v/list").await.expect(200);
+        assert_eq!(list.text(), "v1.0.0\n");
+    }
+    let head = node.request(axum::http::Method::HEAD, "/acme/demo?go-get=1");
+    head.by("reporter").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn the_page_of_an_import_path_tells_nobody_what_is_there() {
+    let node = TestNode::start().await;
+    let sub = json!({"name": "sub", "path": "sub", "parent_id": 1});
+    let sub = node.post("/api/v4/groups").by("owner").json(&sub).send().await;
+    let sub = sub.expect(201).json()["id"].clone();
+    let deep = json!({"name": "deep", "path": "deep", "namespace_id": sub});
+    node.post("/api/v4/projects")
+        .by("owner")
+        .json(&deep)
+        .send()
+        .await
+        .expect(201);
+    let (prefix, url) = imported(&node, "acme/sub/deep/lib", "reporter").await;
+    assert_eq!(prefix, "cairn.example/acme/sub/deep");
+    assert_eq!(url, "/api/v4/projects/acme%2Fsub%2Fdeep/packages/go");
+    // Others hear the same of what is there and of what is not.
+    for caller in ["anonymous", "stranger", "foreign-deploy"] {
+        for (path, prefix) in [
+            ("acme/sub/deep/lib", "cairn.example/acme/sub"),
+            ("acme/sub/none/lib", "cairn.example/acme/sub"),
+            ("acme/demo/lib", "cairn.example/acme/demo"),
+            ("acme/none/lib", "cairn.example/acme/none"),
+            ("none/none", "cairn.example/none/none"),
+        ] {
+            assert_eq!(imported(&node, path, caller).await.0, prefix, "{caller} {path}");
+        }
+    }
+    let send = async |path: &str, caller: &str| node.get(path).by(caller).send().await;
+    // Without the question there is nothing, nor where there can be no project.
+    for path in [
+        "/acme/demo",
+        "/acme/demo?go-get=0",
+        "/?go-get=1",
+        "/acme?go-get=1",
+        "/api/demo?go-get=1",
+        "/%3Cb%3E/%22?go-get=1",
+    ] {
+        send(path, "anonymous").await.expect(404);
+    }
+    node.post("/acme/demo?go-get=1")
+        .by("root")
+        .send()
+        .await
+        .expect(404);
+    // A token that does not hold is refused, so that whoever sent it hears of it.
+    send("/acme/demo?go-get=1", "wrong").await.expect(401);
+}
