@@ -325,6 +325,10 @@ impl FromStr for Version {
         let Some(normal) = Normal::read(text) else {
             return refuse("is no version that Composer reads; a branch is dev-NAME, or like 1.x-dev");
         };
+        // What it is stored as, in which `a` is `alpha`, has to be read again.
+        if normal.canonical().len() > MAX_VERSION_BYTES {
+            return refuse("is longer than 128 characters when it is written out");
+        }
         match &normal {
             Normal::Branch(name) if !is_branch_name(name) => refuse("is no name of a branch"),
             Normal::Release {
@@ -456,6 +460,8 @@ pub(super) mod tests {
             "1.9999999.9999999.9999999-dev",
             "dev-a\0",
             &"1".repeat(129),
+            // Written out, it is longer than what is read.
+            &format!("1a{}", "1".repeat(126)),
         ] {
             assert!(text.parse::<Version>().is_err(), "{text:?}");
         }
