@@ -103,9 +103,24 @@ impl Dev {
     }
 
     pub(crate) fn stop_cleanly(self) {
+        let folder = self.folder.clone();
         let (status, printed) = self.stop();
-        assert!(status.success(), "{printed}");
+        assert!(status.success(), "{printed}\n{}", ends_of_logs(&folder));
     }
+}
+
+/// The last lines of what each node has logged.
+fn ends_of_logs(folder: &Path) -> String {
+    let mut ends = String::new();
+    for node in 1..=3 {
+        let log = std::fs::read_to_string(folder.join(format!("node-{node}.log"))).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        ends += &format!("node {node}:\n");
+        for line in &lines[lines.len().saturating_sub(20)..] {
+            ends += &format!("  {line}\n");
+        }
+    }
+    ends
 }
 
 impl Drop for Dev {
