@@ -94,16 +94,18 @@ async fn gems_are_found_by_words() {
     }
 }
 
+/// Adds somebody to the owners of `acme`, or removes them.
+async fn change_owner(node: &TestNode, method: axum::http::Method, who: &str) -> Answer {
+    let target = format!("{BASE}/api/v1/gems/acme/owners");
+    let request = node.request(method, target).by("developer");
+    request.body(format!("email={who}")).send().await
+}
+
 #[tokio::test]
 async fn owners_are_users_whom_to_ask() {
     let node = TestNode::start().await;
     publish(&node, "acme", "1.0").await;
-    let change = |method: axum::http::Method, who: &str| {
-        let request = node
-            .request(method, format!("{BASE}/api/v1/gems/acme/owners"))
-            .by("developer");
-        request.body(format!("email={who}")).send()
-    };
+    let change = async |method, who: &str| change_owner(&node, method, who).await;
     let (add, remove) = (axum::http::Method::POST, axum::http::Method::DELETE);
     let owners = async || {
         get(&node, "api/v1/gems/acme/owners.yaml")
@@ -136,13 +138,8 @@ async fn owners_are_users_whom_to_ask() {
 async fn an_owner_is_named_by_the_mail_address_of_a_member_and_of_nobody_else() {
     let node = TestNode::start().await;
     publish(&node, "acme", "1.0").await;
-    let change = |method: axum::http::Method, who: &str| {
-        let request = node
-            .request(method, format!("{BASE}/api/v1/gems/acme/owners"))
-            .by("developer");
-        request.body(format!("email={who}")).send()
-    };
-    let add = |who: &str| change(axum::http::Method::POST, who);
+    let change = async |method, who: &str| change_owner(&node, method, who).await;
+    let add = async |who: &str| change(axum::http::Method::POST, who).await;
     let handles = async || {
         let owners = get(&node, "api/v1/gems/acme/owners.json")
             .await
