@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use crate::bare::Bare;
 use crate::load::{Load, Outcome, Payload, Sequence, nothing, request};
 use crate::machine::{self, Machine};
-use crate::measures::Measure;
+use crate::measures::{FormatName, Measure};
 use crate::process::cpu_time_of;
 use crate::scale::Scale;
 use crate::table::{Aim, Cost, Figure, Limit, Row, Table};
@@ -30,6 +30,8 @@ pub struct Options {
     pub scale: Scale,
     /// What; all, if this is empty.
     pub only: Vec<Measure>,
+    /// Whose growth; that of all formats, if this is empty.
+    pub formats: Vec<FormatName>,
 }
 
 /// Measures, and tells on standard error how far it is.
@@ -50,6 +52,7 @@ pub async fn run(options: Options) -> anyhow::Result<Table> {
         folder: parent,
         machine,
         scale: options.scale,
+        formats: options.formats,
         rows: Vec::new(),
     };
     for measure in Measure::ALL {
@@ -90,6 +93,8 @@ pub(crate) struct Bench {
     /// On the disk to be measured.
     folder: PathBuf,
     pub(crate) scale: Scale,
+    /// Whose growth is measured, if it is not that of all formats.
+    pub(crate) formats: Vec<FormatName>,
     /// For what is done once.
     pub(crate) client: reqwest::Client,
     /// By node.

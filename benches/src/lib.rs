@@ -18,7 +18,7 @@ mod steady;
 mod table;
 
 pub use bench::{Options, run};
-pub use measures::Measure;
+pub use measures::{FormatName, Measure};
 pub use record::recorded;
 pub use scale::Scale;
 pub use table::{Figure, Row, Table};

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use cairn_benches::{Measure, Options, Scale, bare, recorded, run};
+use cairn_benches::{FormatName, Measure, Options, Scale, bare, recorded, run};
 use cairn_chaos_tests::program_beside;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +20,10 @@ struct Arguments {
     /// Only this; may be given several times.
     #[arg(long, value_enum, value_name = "NAME")]
     only: Vec<Measure>,
+
+    /// Growth of this format only; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    format: Vec<FormatName>,
 
     /// The folder, on the disk to be measured, in which the cluster keeps its data while it is
     /// measured: up to 20 GB.
@@ -57,6 +61,7 @@ async fn main() -> anyhow::Result<()> {
             false => Scale::full(),
         },
         only: arguments.only,
+        formats: arguments.format,
     }));
     let mut terminate = signal(SignalKind::terminate())?;
     let table = tokio::select! {

@@ -31,11 +31,11 @@ pub struct Scale {
     /// How often the leader is killed.
     pub leaders_killed: usize,
     /// How many versions a package has when publishing the next ones is timed: each more than the one
-    /// before and [`Scale::timed`] together.
+    /// before and [`Scale::timed`] of all rounds together.
     pub growth: Vec<u64>,
     /// How many packages a project has when publishing the next ones is timed.
     pub packages: u64,
-    /// How many are published then, one after the other.
+    /// How many are published then in each round, one after the other.
     pub timed: u64,
 }
 

@@ -4,11 +4,16 @@
 
 use std::path::Path;
 
-use cairn_benches::{Measure, Options, Scale, Table, run};
+use cairn_benches::{FormatName, Measure, Options, Scale, Table, run};
 use cairn_chaos_tests::program_beside;
 
 /// What is measured on tiny sizes: all of it, if nothing is named.
 async fn measured(only: Vec<Measure>) -> Table {
+    measured_of(only, &[]).await
+}
+
+/// The same; growth of these formats only, if there are any.
+async fn measured_of(only: Vec<Measure>, formats: &[&str]) -> Table {
     let benches = Path::new(env!("CARGO_BIN_EXE_cairn-benches"));
     run(Options {
         cairn: program_beside(benches).unwrap(),
@@ -16,6 +21,7 @@ async fn measured(only: Vec<Measure>) -> Table {
         folder: std::env::temp_dir(),
         scale: Scale::tiny(),
         only,
+        formats: formats.iter().map(|name| name.parse().unwrap()).collect(),
     })
     .await
     .unwrap()
@@ -106,6 +112,22 @@ async fn what_growth_costs_is_measured() {
     ] {
         assert!(text.contains(expected), "no {expected} in:\n{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn growth_of_one_format_is_measured() {
+    let table = measured_of(vec![Measure::Growth], &["go"]).await;
+    assert!(!table.rows.is_empty());
+    assert!(
+        table.rows.iter().all(|row| row.what.starts_with("go ")),
+        "{table}"
+    );
+    assert!(
+        "golang"
+            .parse::<FormatName>()
+            .unwrap_err()
+            .contains("generic, maven")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 
 mod formats;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,7 +11,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
 
 use self::formats::{FORMATS, Format};
-use crate::bench::{Bench, Loaded, say};
+use crate::bench::{Bench, Loaded, middle, say};
 use crate::load::{Load, nothing, request, whole};
 use crate::table::{Aim, Figure, Limit, Row};
 
@@ -26,8 +27,27 @@ const AIM: Aim = Aim::Ratio(1.0 / 1.5);
 /// Longer than anything that is of a fixed number of requests.
 const NO_END: Duration = Duration::from_secs(3600);
 
+/// The name of a format whose growth can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormatName(&'static str);
+
+impl FromStr for FormatName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
+        match names.iter().find(|name| **name == text) {
+            Some(name) => Ok(Self(name)),
+            None => Err(format!("it is one of {}", names.join(", "))),
+        }
+    }
+}
+
 pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for format in FORMATS {
+        if !bench.formats.is_empty() && !bench.formats.contains(&FormatName(format.name)) {
+            continue;
+        }
         say(format_args!("growth of {}", format.name));
         versions(bench, format)
             .await
@@ -41,15 +61,15 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
 
 /// One package, with more and more versions.
 async fn versions(bench: &mut Bench, format: &'static Format) -> anyhow::Result<()> {
-    let (sizes, timed) = (bench.scale.growth.clone(), bench.scale.timed);
+    let sizes = bench.scale.growth.clone();
     let mut there = 0;
     let mut few: Option<Vec<f64>> = None;
     for (at, size) in sizes.iter().enumerate() {
         let (name, is_last) = (format.name, at + 1 == sizes.len());
         let version = |number| ("growth".to_owned(), number);
         publish(bench, format, PUBLISHERS, there..*size, version).await?;
-        there = *size + timed;
-        let published = publish(bench, format, 1, *size..there, version).await?;
+        let published = timed(bench, format, *size, version).await?;
+        there = *size + timed_count(bench);
         let mut measured = vec![(
             format!("{name} publish, {size} versions there"),
             published,
@@ -81,11 +101,11 @@ async fn versions(bench: &mut Bench, format: &'static Format) -> anyhow::Result<
 
 /// More and more packages of one version each.
 async fn packages(bench: &mut Bench, format: &'static Format) -> anyhow::Result<()> {
-    let (many, timed) = (bench.scale.packages, bench.scale.timed);
+    let many = bench.scale.packages;
     let package = |number| (format!("package-{number}"), 0);
-    let few = publish(bench, format, 1, 0..timed, package).await?;
-    publish(bench, format, PUBLISHERS, timed..many, package).await?;
-    let published = publish(bench, format, 1, many..many + timed, package).await?;
+    let few = timed(bench, format, 0, package).await?;
+    publish(bench, format, PUBLISHERS, timed_count(bench)..many, package).await?;
+    let published = timed(bench, format, many, package).await?;
     let what = |there| format!("{} publish of a new package, {there} packages there", format.name);
     bench.add(row(what(0), &few, None, false));
     bench.add(row(what(many), &published, Some(few.outcome.per_second()), true));
@@ -103,6 +123,28 @@ fn row(what: String, loaded: &Loaded, few: Option<f64>, has_aim: bool) -> Row {
         cost: Some(loaded.per_request()),
         ..Row::new(what, Figure::PerSecond(loaded.outcome.per_second()))
     }
+}
+
+/// How many are published to be timed, in all rounds.
+fn timed_count(bench: &Bench) -> u64 {
+    bench.scale.timed * bench.scale.rounds as u64
+}
+
+/// Publishes the numbers from `first` on, one after the other, in rounds; the one of middle pace.
+///
+/// What others published at a time just before keeps the stores busy for a while, which is not what is asked.
+async fn timed(
+    bench: &Bench,
+    format: &'static Format,
+    first: u64,
+    what: impl Fn(u64) -> (String, u64) + Copy + Send + Sync + 'static,
+) -> anyhow::Result<Loaded> {
+    let timed = bench.scale.timed;
+    let mut rounds = Vec::new();
+    for first in (first..first + timed_count(bench)).step_by(timed as usize) {
+        rounds.push(publish(bench, format, 1, first..first + timed, what).await?);
+    }
+    Ok(middle(rounds))
 }
 
 /// Publishes these numbers, each as the package and version that `what` says.

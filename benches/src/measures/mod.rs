@@ -12,6 +12,8 @@ mod upload;
 
 use clap::ValueEnum;
 
+pub use self::growth::FormatName;
+
 use crate::bench::{Bench, say};
 
 /// Something that can be measured by itself.
