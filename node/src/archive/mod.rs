@@ -5,16 +5,16 @@
 //! refused: paths that leave the archive, entries behind links, two sizes or two names of one
 //! entry, bytes that one reader skips and another reads.
 
+mod compressed;
 mod feed;
-mod gzip;
 mod links;
 mod path;
 mod paths;
 mod tar;
 mod zip;
 
+pub(crate) use compressed::{Compression, walk_compressed_tar, walk_tar_gz};
 pub(crate) use feed::{Fed, feed};
-pub(crate) use gzip::walk_tar_gz;
 pub(crate) use paths::Paths;
 pub(crate) use tar::walk_plain_tar;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! It begins with the group `acme` and the private project `acme/demo` (id 1), the public
 //! `acme/open` (id 2), the internal `acme/inside` (id 3), and a token for each of [`CALLERS`].
 
+pub(crate) mod archives;
 #[cfg(feature = "real-clients")]
 mod balancer;
 #[cfg(feature = "real-clients")]

@@ -145,13 +145,13 @@ impl Manifest {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::io::{Cursor, Write};
+    use std::io::Cursor;
 
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzz::gzip;
+    use crate::testing::archives;
 
     /// A crate of this folder with this `Cargo.toml`, and a library.
     pub(in crate::formats::cargo) fn crate_with(folder: &str, manifest: &str) -> Vec<u8> {
@@ -175,24 +175,9 @@ pub(super) mod tests {
     }
 
     fn packed_with(files: &[(&str, &str)], more: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (path, content) in files {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            // Not by `set_path`, which refuses what the tests are about.
-            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
-            header.set_cksum();
-            tar.append(&header, content.as_bytes()).unwrap();
-        }
+        let mut tar = archives::tar(files);
         more(&mut tar);
         gzip(&tar.into_inner().unwrap())
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     fn inspect_with(artifact: &[u8], limits: &Limits) -> Result<(), ArtifactError> {

@@ -16,7 +16,7 @@ use std::io::Read;
 
 use data_encoding::HEXLOWER;
 
-use crate::archive::{self, Compressed, Paths, Refused, Visitor, walk_tar_gz};
+use crate::archive::{self, Compressed, Compression, Paths, Refused, Visitor, walk_compressed_tar};
 use crate::http::error::ApiError;
 
 /// The largest manifest: tens of thousands of files. It is read as a whole.
@@ -180,59 +180,41 @@ impl Visitor for Sight {
 }
 
 /// Looks through an archive while it passes by, to its end.
-pub(super) fn inspect(archive: impl Compressed) -> Result<(), ArtifactError> {
-    walk_tar_gz(archive, &LIMITS, &mut Sight::default())
+pub(super) fn inspect(archive: impl Compressed, compression: Compression) -> Result<(), ArtifactError> {
+    walk_compressed_tar(archive, compression, &LIMITS, &mut Sight::default())
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::Write;
 
-    use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
 
     use super::*;
-
-    /// A compressed archive of these files.
-    pub(in crate::formats::conan) fn archive_of(files: &[(&str, &str)]) -> Vec<u8> {
-        let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
-        for (path, content) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            // Not by `set_path`, which refuses what is to be refused here.
-            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-            header.set_cksum();
-            builder.append(&header, content.as_bytes()).unwrap();
-        }
-        builder.into_inner().unwrap().finish().unwrap()
-    }
+    use crate::testing::archives::tar_gz;
 
     fn looked_at(bytes: &[u8]) -> Result<(), String> {
-        inspect(std::io::Cursor::new(bytes)).map_err(|error| error.to_string())
+        inspect(std::io::Cursor::new(bytes), Compression::Gzip).map_err(|error| error.to_string())
     }
 
     #[test]
     fn archives_that_do_harm_are_refused() {
-        looked_at(&archive_of(&[("include/a.h", "a"), ("lib/b", "b")])).unwrap();
-        looked_at(&archive_of(&[])).unwrap();
+        looked_at(&tar_gz(&[("include/a.h", "a"), ("lib/b", "b")])).unwrap();
+        looked_at(&tar_gz::<&str>(&[])).unwrap();
         // Headers of Linux have such.
-        looked_at(&archive_of(&[("xt_MARK.h", "a"), ("xt_mark.h", "b")])).unwrap();
+        looked_at(&tar_gz(&[("xt_MARK.h", "a"), ("xt_mark.h", "b")])).unwrap();
         for (archive, reason) in [
-            (archive_of(&[("../evil", "x")]), ".."),
-            (archive_of(&[("/etc/evil", "x")]), "/etc/evil"),
-            (
-                archive_of(&[("a", "x"), ("a", "y")]),
-                "has two entries of one path",
-            ),
+            (tar_gz(&[("../evil", "x")]), ".."),
+            (tar_gz(&[("/etc/evil", "x")]), "/etc/evil"),
+            (tar_gz(&[("a", "x"), ("a", "y")]), "has two entries of one path"),
             (b"not an archive".to_vec(), "the archive "),
-            (archive_of(&[("a", "x")])[..40].to_vec(), "the archive "),
+            (tar_gz(&[("a", "x")])[..40].to_vec(), "the archive "),
         ] {
             let refused = looked_at(&archive).unwrap_err();
             assert!(refused.contains(reason), "{refused}");
         }
-        let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+        let mut bomb = GzEncoder::new(Vec::new(), flate2::Compression::best());
         let mut header = tar::Header::new_gnu();
         header.set_size(400 << 20);
         header.set_path("zeros").unwrap();

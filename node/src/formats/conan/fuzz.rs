@@ -5,21 +5,19 @@ use std::io::Cursor;
 use super::artifact::{self, Info, Manifest};
 use super::names::{FilePath, Line, PackageId, Reference, Revised, Revision};
 use super::pattern::Pattern;
+use crate::archive::Compression;
+#[cfg(test)]
+use crate::fuzz::lines;
 use crate::fuzz::{Target, gzip, text};
 #[cfg(test)]
-use crate::fuzz::{gunzip, lines};
+use crate::testing::archives::tar;
 
 pub(crate) const TARGETS: &[Target] = &[
     Target {
         name: "conan_archive",
-        read: |tar| artifact::inspect(Cursor::new(gzip(tar))).is_ok(),
+        read: |tar| artifact::inspect(Cursor::new(gzip(tar)), Compression::Gzip).is_ok(),
         #[cfg(test)]
-        seeds: || {
-            vec![gunzip(&artifact::tests::archive_of(&[
-                ("include/a.h", "a"),
-                ("lib/b", "b"),
-            ]))]
-        },
+        seeds: || vec![tar(&[("include/a.h", "a"), ("lib/b", "b")]).into_inner().unwrap()],
     },
     Target {
         name: "conan_info",

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Compression;
 use crate::registry::names::{FullPath, InvalidName};
 
 /// What stands in URLs for a user or channel that there is not.
@@ -365,11 +366,18 @@ impl FilePath {
         self.0.starts_with(METADATA)
     }
 
-    /// Whether it is one of the archives that clients make, in the one compression that all of them
-    /// know.
-    pub(super) fn is_archive(&self) -> bool {
-        let archives = ["conan_package.tgz", "conan_export.tgz", "conan_sources.tgz"];
-        archives.contains(&self.0.as_str())
+    /// How it is compressed, if it is one of the archives that clients make.
+    pub(super) fn compression(&self) -> Option<Compression> {
+        let (stem, extension) = self.0.rsplit_once('.')?;
+        if !["conan_package", "conan_export", "conan_sources"].contains(&stem) {
+            return None;
+        }
+        match extension {
+            "tgz" => Some(Compression::Gzip),
+            "txz" => Some(Compression::Xz),
+            "tzst" => Some(Compression::Zstd),
+            _ => None,
+        }
     }
 
     pub(super) fn is_manifest(&self) -> bool {

@@ -44,11 +44,11 @@ pub(super) async fn receive(
         Info::read(text)?;
         let looked = Looked::Info(text.to_owned());
         (put(scope, bytes.clone()).await?, looked)
-    } else if path.is_archive() {
+    } else if let Some(compression) = path.compression() {
         let pieces = TryStreamExt::map_err(body::stream(body), ApiError::from);
         let limit_bytes = scope.limits().file_bytes;
-        let ((), blob) =
-            inspected::store((access, scope), DIGESTS, limit_bytes, pieces, artifact::inspect).await?;
+        let look = move |fed| artifact::inspect(fed, compression);
+        let ((), blob) = inspected::store((access, scope), DIGESTS, limit_bytes, pieces, look).await?;
         (blob, Looked::Nothing)
     } else {
         (scope.put_file(DIGESTS, body).await?, Looked::Nothing)

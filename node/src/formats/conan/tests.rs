@@ -13,9 +13,9 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use sha1::Sha1;
 
-use super::artifact::tests::archive_of;
 use super::records::Keys;
 use crate::registry::fixture;
+use crate::testing::archives::tar_gz;
 use crate::testing::{Answer, TestNode};
 
 const BASE: &str = "/api/v4/projects/1/packages/conan";
@@ -51,7 +51,7 @@ struct Files(Vec<(String, Vec<u8>)>);
 fn recipe(text: &str) -> Files {
     let manifest = manifest(1, &[("conanfile.py", text.as_bytes())]);
     Files(vec![
-        ("conan_export.tgz".into(), archive_of(&[("conandata.yml", text)])),
+        ("conan_export.tgz".into(), tar_gz(&[("conandata.yml", text)])),
         ("conanfile.py".into(), text.into()),
         ("conanmanifest.txt".into(), manifest.into()),
     ])
@@ -61,7 +61,7 @@ fn recipe(text: &str) -> Files {
 fn package(text: &str) -> Files {
     let files: [(&str, &[u8]); 2] = [("conaninfo.txt", INFO.as_bytes()), ("lib/a", text.as_bytes())];
     Files(vec![
-        ("conan_package.tgz".into(), archive_of(&[("lib/a", text)])),
+        ("conan_package.tgz".into(), tar_gz(&[("lib/a", text)])),
         ("conaninfo.txt".into(), INFO.into()),
         ("conanmanifest.txt".into(), manifest(1, &files).into()),
     ])

@@ -120,12 +120,12 @@ impl Visitor for Found<'_> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::io::{Cursor, Write};
+    use std::io::Cursor;
 
     use super::super::metadata::tests::chart_yaml;
     use super::*;
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use crate::fuzz::gzip;
+    use crate::testing::archives;
 
     /// A chart of these files.
     pub(in crate::formats::helm) fn packed(files: &[(&str, &str)]) -> Vec<u8> {
@@ -133,20 +133,9 @@ pub(super) mod tests {
     }
 
     fn packed_with(files: &[(&str, &str)], more: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (path, content) in files {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            // Not by `set_path`, which refuses what the tests are about.
-            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
-            header.set_cksum();
-            tar.append(&header, content.as_bytes()).unwrap();
-        }
+        let mut tar = archives::tar(files);
         more(&mut tar);
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&tar.into_inner().unwrap()).unwrap();
-        encoder.finish().unwrap()
+        gzip(&tar.into_inner().unwrap())
     }
 
     /// A chart as Helm packages it, with values and a template.

@@ -16,6 +16,7 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::Digest as _;
 
+use crate::testing::archives::tar;
 use crate::testing::client::{Client, Ran};
 use crate::testing::cluster::{TestCluster, cluster, unique};
 
@@ -100,14 +101,7 @@ fn lay_blob(client: &Client, folder: &str, content: &[u8]) -> String {
 /// Lays out an image of one layer as a folder that clients can push from; gives its digest and
 /// that of its layer.
 pub(crate) fn lay_out(client: &Client, folder: &str, tag: &str, layer: &[u8]) -> (String, String) {
-    let tar = {
-        let mut tar = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_ustar();
-        header.set_size(layer.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, "content", layer).unwrap();
-        tar.into_inner().unwrap()
-    };
+    let tar = tar(&[("content", layer)]).into_inner().unwrap();
     let layer = lay_blob(client, folder, &tar);
     let config = json!({
         "architecture": "amd64",

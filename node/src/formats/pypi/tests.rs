@@ -6,12 +6,11 @@ mod removal;
 mod uploads;
 
 use data_encoding::HEXLOWER;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::archive::zip_tests::Builder;
+use crate::testing::archives::tar_gz;
 use crate::testing::{Answer, TestNode};
 
 const BASE: &str = "/api/v4/projects/1/packages/pypi";
@@ -144,17 +143,6 @@ impl Dist {
     async fn publish(&self, node: &TestNode) -> Answer {
         self.send_to(node, BASE, "developer").await
     }
-}
-
-fn tar_gz(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    for (path, content) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, path, *content).unwrap();
-    }
-    tar.into_inner().unwrap().finish().unwrap()
 }
 
 /// The name and the bytes of a wheel.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::archive::Compression;
 use crate::formats::conan::store;
 use crate::registry::fixture;
 use crate::registry::settings::DuplicatePolicy;
+use crate::testing::archives::{compressed, tar};
 use crate::testing::clock::StoppedClock;
 
 const HELLO: &str = "hello/1.0/_/_";
@@ -232,14 +234,23 @@ async fn what_is_not_what_it_says_is_refused() {
         .await
         .expect(400);
     assert!(refused.text().starts_with("the archive"), "{}", refused.text());
-    let evil = archive_of(&[("../../evil", "x")]);
+    let evil = tar_gz(&[("../../evil", "x")]);
     put(&node, &target("conan_sources.tgz"), "developer", &evil)
         .await
         .expect(400);
-    // Compressions that not all clients know are taken as they are.
-    put(&node, &target("conan_sources.txz"), "developer", b"xz")
-        .await
-        .expect(201);
+    for (name, compression) in [
+        ("conan_sources.txz", Compression::Xz),
+        ("conan_sources.tzst", Compression::Zstd),
+    ] {
+        let target = target(name);
+        let packed = |path| compressed(&tar(&[(path, "x")]).into_inner().unwrap(), compression);
+        for harmful in [&packed("../../evil"), &evil] {
+            put(&node, &target, "developer", harmful).await.expect(400);
+        }
+        put(&node, &target, "developer", &packed("src/a.c"))
+            .await
+            .expect(201);
+    }
     for (path, archive) in [
         ("conandata.yml", "conan_export.tgz"),
         ("export_source/a.c", "conan_sources.tgz"),

@@ -110,7 +110,7 @@ async fn a_recipe_is_replaced_all_at_once() {
 #[tokio::test]
 async fn archives_that_did_not_change_stay_when_a_recipe_is_replaced() {
     let node = TestNode::start().await;
-    let archive = archive_of(&[("conandata.yml", "same")]);
+    let archive = tar_gz(&[("conandata.yml", "same")]);
     let sent = |text: &str| {
         let files: [(&str, &[u8]); 2] = [("conandata.yml", b"same"), ("conanfile.py", text.as_bytes())];
         Files(vec![

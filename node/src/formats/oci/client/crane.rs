@@ -9,13 +9,7 @@ async fn crane_appends_copies_tags_lists_and_deletes() {
     crane
         .go(&["auth", "login", host, "-u", "root", "-p", &crane.cluster.token])
         .await;
-    crane.write("file", content("crane"));
-    let layer = {
-        let mut tar = tar::Builder::new(Vec::new());
-        tar.append_path_with_name(crane.home().join("file"), "file")
-            .unwrap();
-        tar.into_inner().unwrap()
-    };
+    let layer = tar(&[("file", content("crane"))]).into_inner().unwrap();
     crane.write("layer.tar", layer);
     let app = crane.name("/app:1");
     crane
