@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::NAME;
 use super::constraints::Constraint;
-use super::index;
+use super::index::{self, MALWARE};
 use super::names::PackageName;
 use super::records::Advisory;
 use super::routes::{Here, PackagePath, asked};
@@ -33,6 +33,9 @@ const MAX_ASKED_BYTES: usize = 1 << 20;
 /// The most packages that are asked about at once.
 const MAX_ASKED: usize = 10_000;
 
+/// What a package URL of Composer begins with.
+const PACKAGE_URL: &str = "pkg://composer/";
+
 #[derive(Deserialize)]
 pub(super) struct AdvisoryPath {
     vendor: String,
@@ -51,6 +54,9 @@ pub(super) struct NewAdvisory {
     severity: Option<Severity>,
     /// When it was reported, if not now.
     reported_at: Option<String>,
+    /// Whether these versions were made to do harm: then they are not installed, whatever a lock file says.
+    #[serde(default)]
+    malware: bool,
 }
 
 impl NewAdvisory {
@@ -73,6 +79,7 @@ impl NewAdvisory {
             cve: self.cve,
             severity: self.severity,
             reported_at,
+            malware: self.malware,
         })
     }
 }
@@ -109,21 +116,47 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let name = asked(&place, &format!("{}/{}", path.vendor, path.name)).await?;
     match of(&place, &name).await? {
-        Some(advisories) => Ok(Json(json!(advisories)).into_response()),
+        Some(advisories) => {
+            let shown = advisories
+                .iter()
+                .map(|advisory| index::advisory(&name, advisory, place.base()));
+            Ok(Json(shown.collect::<Value>()).into_response())
+        }
         None => Err(absent(&place, missing(&name)).await),
     }
 }
 
-/// The advisories on a package as audits read them; none if it is not here.
-async fn of(place: &Place<Pull>, name: &PackageName) -> Result<Option<Vec<Value>>, ApiError> {
-    let Some(source) = Source::find(place, name).await? else {
-        return Ok(None);
+/// The advisories on a package; none if it is not here.
+async fn of(place: &Place<Pull>, name: &PackageName) -> Result<Option<Vec<Advisory>>, ApiError> {
+    match Source::find(place, name).await? {
+        Some(source) => Ok(Some(source.advisories(name).await?)),
+        None => Ok(None),
+    }
+}
+
+/// The advisories on each of these packages that has some.
+async fn on(
+    place: &Place<Pull>,
+    names: BTreeSet<PackageName>,
+) -> Result<Vec<(PackageName, Vec<Advisory>)>, ApiError> {
+    let too_many = |what: &str, limit: usize| {
+        ApiError::new(ErrorKind::TooLarge, format!("more than {limit} {what} at once"))
     };
-    let advisories = source.advisories(name).await?;
-    let shown = advisories
-        .iter()
-        .map(|advisory| index::advisory(name, advisory, place.base()));
-    Ok(Some(shown.collect()))
+    if names.len() > MAX_ASKED {
+        return Err(too_many("packages are asked about", MAX_ASKED));
+    }
+    let (mut all, mut count) = (Vec::new(), 0);
+    for name in names {
+        let advisories = of(place, &name).await?.unwrap_or_default();
+        count += advisories.len();
+        if count > MAX_TOLD {
+            return Err(too_many("advisories are asked for", MAX_TOLD));
+        }
+        if !advisories.is_empty() {
+            all.push((name, advisories));
+        }
+    }
+    Ok(all)
 }
 
 /// What an audit asks: a form with the names of packages. Only of these is anything said.
@@ -134,25 +167,53 @@ pub(super) async fn answer(
 ) -> Result<Json<Value>, ApiError> {
     body::refuse_coding(&headers)?;
     let body = body::whole(body, MAX_ASKED_BYTES).await?;
-    let names = names_in(&body);
-    let too_many = |what: &str, limit: usize| {
-        ApiError::new(ErrorKind::TooLarge, format!("more than {limit} {what} at once"))
-    };
-    if names.len() > MAX_ASKED {
-        return Err(too_many("packages are asked about", MAX_ASKED));
-    }
-    let (mut all, mut count) = (Map::new(), 0);
-    for name in names {
-        let advisories = of(&place, &name).await?.unwrap_or_default();
-        count += advisories.len();
-        if count > MAX_TOLD {
-            return Err(too_many("advisories are asked for", MAX_TOLD));
-        }
-        if !advisories.is_empty() {
-            all.insert(name.to_string(), Value::from(advisories));
-        }
+    let mut all = Map::new();
+    for (name, advisories) in on(&place, names_in(&body)).await? {
+        let shown = advisories
+            .iter()
+            .map(|advisory| index::advisory(&name, advisory, place.base()));
+        all.insert(name.to_string(), shown.collect());
     }
     Ok(Json(json!({"advisories": all})))
+}
+
+/// Which packages, by their package URLs, and which lists are asked for.
+#[derive(Deserialize)]
+pub(super) struct Filter {
+    packages: Vec<String>,
+    lists: Vec<String>,
+}
+
+impl Filter {
+    /// The names of the packages; what is not of Composer is not here.
+    fn names(&self) -> BTreeSet<PackageName> {
+        let names = self
+            .packages
+            .iter()
+            .filter_map(|url| url.strip_prefix(PACKAGE_URL));
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+}
+
+/// What an installation asks: which versions of these packages are on lists of what is not to be installed.
+///
+/// The protocol is told in Composer's documentation, under `filter` of a repository.
+pub(super) async fn filter(
+    Here(place): Here<Pull>,
+    JsonBody(asked): JsonBody<Filter>,
+) -> Result<Json<Value>, ApiError> {
+    if !asked.lists.iter().any(|list| list == MALWARE) {
+        return Ok(Json(json!({"filter": {}})));
+    }
+    let mut entries = Vec::new();
+    for (name, advisories) in on(&place, asked.names()).await? {
+        for advisory in advisories.iter().filter(|advisory| advisory.malware) {
+            let mut entry = index::filter_entry(advisory);
+            entry["package"] = json!(name.as_str());
+            entries.push(entry);
+        }
+    }
+    Ok(Json(json!({"filter": { MALWARE: entries }})))
 }
 
 /// The names in `packages[0]=acme/foo&…`; what cannot be a name is not here.

@@ -20,6 +20,9 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
+/// The list of versions that Composer 2.10 and later do not install.
+pub(super) const MALWARE: &str = "malware";
+
 /// What documents say of a version, without the last brace.
 pub(super) fn document(manifest: &Manifest, version: &Version, published_at: Timestamp) -> String {
     let mut fields = Map::from_iter([
@@ -140,10 +143,13 @@ impl Writer {
             Form::Legacy => self.out.push_str("\n}}}\n"),
             Form::Released | Form::Dev => {
                 let short = |advisory: &Advisory| json!({"advisoryId": advisory.id, "affectedVersions": advisory.affected});
+                let malware = advisories.iter().filter(|advisory| advisory.malware);
+                let malware: Vec<Value> = malware.map(filter_entry).collect();
                 let advisories: Vec<Value> = advisories.iter().map(short).collect();
                 self.out.push_str(&format!(
-                    "\n]}},\"security-advisories\":{}}}\n",
-                    json!(advisories)
+                    "\n]}},\"security-advisories\":{},\"filter\":{}}}\n",
+                    json!(advisories),
+                    json!({ MALWARE: malware }),
                 ));
             }
         }
@@ -167,6 +173,7 @@ pub(super) fn root(base: &str, vendors: Option<&[String]>) -> Value {
         "list": at("list.json"),
         "providers-api": at("providers/%package%.json"),
         "security-advisories": {"metadata": true, "api-url": at("security-advisories")},
+        "filter": {"metadata": true, "lists": { MALWARE: {"enabled": true} }, "api-url": at("filter")},
     });
     if let Some(vendors) = vendors {
         let mut patterns: Vec<String> = vendors.iter().map(|vendor| format!("{vendor}/*")).collect();
@@ -179,9 +186,19 @@ pub(super) fn root(base: &str, vendors: Option<&[String]>) -> Value {
     root
 }
 
+/// An advisory on malware as those read it who ask which versions not to install.
+pub(super) fn filter_entry(advisory: &Advisory) -> Value {
+    json!({
+        "constraint": advisory.affected,
+        "url": advisory.link,
+        "reason": advisory.title,
+        "id": advisory.id,
+    })
+}
+
 /// An advisory as audits read it, of a repository by its URL.
 pub(super) fn advisory(name: &PackageName, advisory: &Advisory, base: &str) -> Value {
-    json!({
+    let mut shown = json!({
         "advisoryId": advisory.id,
         "packageName": name.as_str(),
         "title": advisory.title,
@@ -192,7 +209,11 @@ pub(super) fn advisory(name: &PackageName, advisory: &Advisory, base: &str) -> V
         "severity": advisory.severity,
         "sources": [{"name": "cairn", "remoteId": advisory.id}],
         "composerRepository": base.trim_end_matches('/'),
-    })
+    });
+    if advisory.malware {
+        shown["malware"] = json!(true);
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -245,6 +266,7 @@ mod tests {
             cve: None,
             severity: Some(crate::formats::advisories::Severity::High),
             reported_at: Timestamp(1_767_323_045_678),
+            malware: true,
         }]
     }
 

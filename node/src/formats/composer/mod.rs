@@ -12,6 +12,7 @@
 //! files/{vendor}/{name}/{version}/{file}  an archive, by its SHA-1
 //! list.json, search.json, providers/…     names, searches, what stands for a virtual package
 //! security-advisories                     what audits ask
+//! filter                                  what installations ask: which versions are malware
 //! advisories/{vendor}/{name}              advisories on one package
 //! ```
 //!

@@ -197,6 +197,9 @@ pub(super) struct Advisory {
     pub(super) cve: Option<String>,
     pub(super) severity: Option<Severity>,
     pub(super) reported_at: Timestamp,
+    /// Whether these versions were made to do harm.
+    #[serde(default)]
+    pub(super) malware: bool,
 }
 
 impl Record for Advisory {}

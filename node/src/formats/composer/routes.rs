@@ -85,6 +85,7 @@ fn reads() -> Router<App> {
         .route("/search.json", get(search))
         .route("/providers/{vendor}/{file}", get(providers))
         .route("/security-advisories", post(advisories::answer))
+        .route("/filter", post(advisories::filter))
         .route("/advisories/{vendor}/{name}", get(advisories::list))
 }
 

@@ -58,6 +58,62 @@ async fn audits_hear_of_the_packages_that_they_ask_about_alone() {
 }
 
 #[tokio::test]
+async fn installations_hear_which_versions_are_malware() {
+    let node = TestNode::start().await;
+    publish(&node, "acme/foo", "1.0").await;
+    advise(&node, "acme/foo", "ACME-1", "<1.2").await.expect(201);
+    let advisory = json!({
+        "title": "sends files away", "affectedVersions": "1.0", "malware": true, "link": "https://acme.example/2",
+    });
+    let request = node
+        .put(format!("{BASE}/advisories/acme/foo/ACME-2"))
+        .by("developer");
+    let answer = request.json(&advisory).send().await.expect(201).json();
+    assert_eq!(answer["malware"], true);
+    let entry = json!({
+        "constraint": "1.0", "url": "https://acme.example/2", "reason": "sends files away", "id": "ACME-2",
+    });
+    let mut told = entry.clone();
+    told["package"] = "acme/foo".into();
+    for base in [BASE, GROUP, INSTANCE] {
+        let root = node.get(format!("{base}/packages.json")).by("reporter");
+        let root = root.send().await.expect(200).json();
+        assert_eq!(root["filter"]["lists"], json!({"malware": {"enabled": true}}));
+        let target = root["filter"]["api-url"].as_str().unwrap();
+        let target = target.strip_prefix("http://cairn.example").unwrap();
+        let ask = async |body: Value, status| {
+            let request = node.post(target).by("reporter").json(&body);
+            request.send().await.expect(status).json()
+        };
+        let packages = json!([
+            "pkg://composer/acme/foo",
+            "pkg://composer/other/x",
+            "pkg://npm/acme/foo",
+            "php"
+        ]);
+        assert_eq!(
+            ask(json!({"packages": packages, "lists": ["malware", "other"]}), 200).await,
+            json!({"filter": {"malware": [told]}})
+        );
+        for (packages, lists, answer) in [
+            (packages.clone(), json!(["other"]), json!({})),
+            (json!([]), json!(["malware"]), json!({"malware": []})),
+        ] {
+            let body = json!({"packages": packages, "lists": lists});
+            assert_eq!(ask(body, 200).await, json!({ "filter": answer }));
+        }
+        let many: Vec<_> = (0..10_001)
+            .map(|number| format!("pkg://composer/a/{number}"))
+            .collect();
+        ask(json!({"packages": many, "lists": ["malware"]}), 413).await;
+    }
+    let document = get(&node, "p2/acme/foo.json").await.expect(200).json();
+    assert_eq!(document["filter"], json!({"malware": [entry]}));
+    // To those that do not know the list, it is an advisory.
+    assert_eq!(document["security-advisories"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn an_advisory_is_changed_and_taken_back() {
     let node = TestNode::start().await;
     advise(&node, "acme/foo", "A-1", "*").await.expect(404);
