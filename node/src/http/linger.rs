@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{Request, StatusCode, header};
 use futures::StreamExt as _;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -18,10 +18,14 @@ use tokio::sync::oneshot;
 /// The most that is read before the answer is given.
 const MAX_BYTES_BEFORE: usize = 8 << 20;
 
-/// The longest that is waited for it.
+/// The longest that is waited for it then.
 const LONGEST_BEFORE: Duration = Duration::from_secs(5);
 
-/// The longest that is read on while and after the answer is given.
+/// The most that is read while and after the answer is given: most packages, and no work without end for those who have
+/// no right to any.
+const MAX_BYTES_AFTER: usize = 1 << 30;
+
+/// The longest that is waited for it.
 const LONGEST_AFTER: Duration = Duration::from_secs(30);
 
 /// Lends out the body of a request; what is left of it comes back when the borrower drops it.
@@ -55,22 +59,25 @@ impl Rest {
             return;
         };
         let mut pieces = body.into_data_stream();
-        let mut left = MAX_BYTES_BEFORE;
-        let before = tokio::time::timeout(LONGEST_BEFORE, async {
-            while left > 0 {
-                let Some(Ok(piece)) = pieces.next().await else {
-                    return true;
-                };
-                left = left.saturating_sub(piece.len());
-            }
-            false
-        });
-        if before.await != Ok(true) {
+        let before = read_up_to(MAX_BYTES_BEFORE, &mut pieces);
+        if tokio::time::timeout(LONGEST_BEFORE, before).await != Ok(true) {
             tokio::spawn(tokio::time::timeout(LONGEST_AFTER, async move {
-                while let Some(Ok(_)) = pieces.next().await {}
+                read_up_to(MAX_BYTES_AFTER, &mut pieces).await;
             }));
         }
     }
+}
+
+/// Reads so much and throws it away; whether that was all.
+async fn read_up_to(max_bytes: usize, pieces: &mut BodyDataStream) -> bool {
+    let mut left = max_bytes;
+    while left > 0 {
+        let Some(Ok(piece)) = pieces.next().await else {
+            return true;
+        };
+        left = left.saturating_sub(piece.len());
+    }
+    false
 }
 
 struct Lent {
@@ -143,7 +150,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_left_is_read() {
-        for pieces in [1, 3, 100] {
+        let all = (MAX_BYTES_BEFORE + MAX_BYTES_AFTER) / PIECE_BYTES;
+        for pieces in [1, 3, 100, all, all + 100] {
             let (request, taken) = request(pieces);
             let (request, rest) = lend(request);
             drop(request);
@@ -153,7 +161,7 @@ mod tests {
                 pieces.min(MAX_BYTES_BEFORE / PIECE_BYTES)
             );
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert_eq!(taken.load(Ordering::SeqCst), pieces);
+            assert_eq!(taken.load(Ordering::SeqCst), pieces.min(all));
         }
     }
 
