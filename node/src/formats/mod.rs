@@ -1,6 +1,7 @@
 //! The package formats: one folder and one row each.
 
 mod advisories;
+mod attested;
 pub mod cargo;
 pub mod composer;
 pub mod conan;

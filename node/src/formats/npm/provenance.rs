@@ -3,12 +3,11 @@
 //! The bundle is kept as it was sent and served to those who verify it. Whose signature it bears
 //! is for them to judge; that it speaks of this package and these bytes is checked here.
 
-use data_encoding::{BASE64, HEXLOWER};
-use serde::Deserialize;
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::names::{PackageName, Version};
-use crate::formats::json;
+use crate::formats::attested::{self, Malformed, Signed};
 
 /// A bundle and what is said in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,29 +24,11 @@ pub(crate) struct Provenance {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProvenanceError {
     #[error("the provenance bundle is malformed: {0}")]
-    Malformed(String),
+    Malformed(#[from] Malformed),
     #[error("the provenance statement is about {0:?}, not about this version")]
     OtherSubject(String),
     #[error("the provenance statement is about other bytes than those of the tarball")]
     OtherBytes,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Statement {
-    predicate_type: String,
-    subject: Vec<Subject>,
-}
-
-#[derive(Deserialize)]
-struct Subject {
-    name: String,
-    digest: Digest,
-}
-
-#[derive(Deserialize)]
-struct Digest {
-    sha512: String,
 }
 
 impl Provenance {
@@ -57,32 +38,20 @@ impl Provenance {
         name: &PackageName,
         version: &Version,
     ) -> Result<Self, ProvenanceError> {
-        let malformed = |why: &dyn std::fmt::Display| ProvenanceError::Malformed(why.to_string());
-        let limits = json::Limits {
-            document_bytes: bundle.len() as u64 + 1,
-            string_bytes: bundle.len() as u64,
-            depth: 32,
+        let Signed::Statement(statement) = Signed::in_bundle(attested::read(bundle.as_bytes())?)? else {
+            return Err(Malformed::Wrong("it has no statement").into());
         };
-        let value = json::parse(bundle.as_bytes(), limits).map_err(|error| malformed(&error))?;
-        let payload = value
-            .pointer("/dsseEnvelope/payload")
-            .and_then(Value::as_str)
-            .ok_or_else(|| malformed(&"it has no signed payload"))?;
-        let payload = BASE64
-            .decode(payload.as_bytes())
-            .map_err(|error| malformed(&error))?;
-        let statement = json::parse(&payload, limits).map_err(|error| malformed(&error))?;
-        let statement: Statement = serde_json::from_value(statement).map_err(|error| malformed(&error))?;
-        let expected = package_url(name, version);
-        match <[Subject; 1]>::try_from(statement.subject) {
-            Ok([subject]) if subject.name == expected => Ok(Self {
-                bundle,
-                predicate_type: statement.predicate_type,
-                sha512: subject.digest.sha512.to_ascii_lowercase(),
-            }),
-            Ok([other]) => Err(ProvenanceError::OtherSubject(other.name)),
-            Err(_) => Err(malformed(&"its statement does not have exactly one subject")),
+        let subject = statement.only_subject()?;
+        if subject.name != package_url(name, version) {
+            return Err(ProvenanceError::OtherSubject(subject.name.clone()));
         }
+        let sha512 = subject.digest.sha512.as_deref();
+        let sha512 = sha512.ok_or(Malformed::Wrong("its statement has no SHA-512"))?;
+        Ok(Self {
+            sha512: sha512.to_ascii_lowercase(),
+            bundle,
+            predicate_type: statement.predicate_type,
+        })
     }
 
     /// Makes sure that the statement is about these bytes.
@@ -113,20 +82,12 @@ pub(crate) fn attestations(predicate_type: &str, bundle: &[u8]) -> Value {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::formats::attested::tests::{around, of_file, statement};
 
     /// A bundle about a version of a package, as a client would attach it.
     pub(crate) fn bundle(subject: &str, sha512: &str) -> String {
-        let statement = json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "predicateType": "https://slsa.dev/provenance/v1",
-            "subject": [{"name": subject, "digest": {"sha512": sha512}}],
-            "predicate": {},
-        });
-        json!({
-            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
-            "dsseEnvelope": {"payload": BASE64.encode(statement.to_string().as_bytes()), "signatures": []},
-        })
-        .to_string()
+        let subject = json!([{"name": subject, "digest": {"sha512": sha512}}]);
+        around(&statement("https://slsa.dev/provenance/v1", &subject)).to_string()
     }
 
     fn read(bundle: &str) -> Result<Provenance, ProvenanceError> {
@@ -166,16 +127,11 @@ pub(crate) mod tests {
         );
         check(&bundle("pkg:npm/left@1.0.0", "00"), "not about this version");
         check("{", "malformed");
-        check("{}", "no signed payload");
-        check(r#"{"dsseEnvelope":{"payload":"!"}}"#, "malformed");
-        check(
-            &json!({"dsseEnvelope": {"payload": BASE64.encode(b"{}")}}).to_string(),
-            "missing field",
-        );
-        let two = json!({"predicateType": "x", "subject": []}).to_string();
-        check(
-            &json!({"dsseEnvelope": {"payload": BASE64.encode(two.as_bytes())}}).to_string(),
-            "exactly one subject",
-        );
+        check("{}", "malformed");
+        check(&of_file(&[7; 32]).to_string(), "no statement");
+        let subject = json!([{"name": "pkg:npm/%40acme/left@1.0.0", "digest": {"sha256": "00"}}]);
+        check(&around(&statement("x", &subject)).to_string(), "no SHA-512");
+        let none = statement("x", &json!([]));
+        check(&around(&none).to_string(), "exactly one subject");
     }
 }

@@ -3,14 +3,11 @@
 //! They are kept as they were sent and served to those who verify them. Whose signatures they
 //! bear is for them to judge; that they speak of this file and these bytes is checked here.
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::body::depth;
-
-/// The deepest nesting of the JSON.
-const MAX_DEPTH: usize = 32;
+use crate::formats::attested::{self, Malformed, Statement};
 
 /// The most attestations of one file.
 const MAX_ATTESTATIONS: usize = 16;
@@ -26,7 +23,7 @@ pub(super) struct Attestations {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AttestationError {
     #[error("the attestations are malformed: {0}")]
-    Malformed(String),
+    Malformed(#[from] Malformed),
     #[error("an attestation is about {0:?}, not about this file")]
     OtherFile(String),
     #[error("an attestation is about other bytes than those of the file")]
@@ -45,55 +42,25 @@ struct Envelope {
     statement: String,
 }
 
-/// An in-toto statement.
-#[derive(Deserialize)]
-struct Statement {
-    subject: Vec<Subject>,
-}
-
-#[derive(Deserialize)]
-struct Subject {
-    name: String,
-    digest: Digest,
-}
-
-#[derive(Deserialize)]
-struct Digest {
-    sha256: String,
-}
-
 impl Attestations {
     /// Reads a list that must be about one file.
     pub(super) fn read(text: String, file: &str, sha256: &[u8; 32]) -> Result<Self, AttestationError> {
-        let malformed = |why: &dyn std::fmt::Display| AttestationError::Malformed(why.to_string());
-        if depth(text.as_bytes()) > MAX_DEPTH {
-            return Err(malformed(&"they are nested too deep"));
-        }
-        let list: Vec<Attestation> = serde_json::from_str(&text).map_err(|error| malformed(&error))?;
+        let list: Vec<Attestation> = attested::read(text.as_bytes())?;
         if list.len() > MAX_ATTESTATIONS {
-            return Err(malformed(&"there are too many"));
+            return Err(Malformed::Wrong("there are too many").into());
         }
         for attestation in list {
             if attestation.version != 1 {
-                return Err(malformed(&"they have another version than 1"));
+                return Err(Malformed::Wrong("they have another version than 1").into());
             }
-            let statement = BASE64
-                .decode(attestation.envelope.statement.as_bytes())
-                .map_err(|error| malformed(&error))?;
-            if depth(&statement) > MAX_DEPTH {
-                return Err(malformed(&"a statement is nested too deep"));
-            }
-            let statement: Statement =
-                serde_json::from_slice(&statement).map_err(|error| malformed(&error))?;
-            let [subject] = statement.subject.as_slice() else {
-                return Err(malformed(&"a statement does not have exactly one subject"));
-            };
+            let statement = Statement::read(&attestation.envelope.statement)?;
+            let subject = statement.only_subject()?;
             if subject.name != file {
                 return Err(AttestationError::OtherFile(
                     subject.name.chars().take(80).collect(),
                 ));
             }
-            if subject.digest.sha256 != HEXLOWER.encode(sha256) {
+            if subject.digest.sha256.as_deref() != Some(HEXLOWER.encode(sha256).as_str()) {
                 return Err(AttestationError::OtherBytes);
             }
         }
@@ -117,19 +84,16 @@ pub(super) fn provenance(attestations: &[u8], project: &str, publisher: Option<&
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::formats::attested::tests::statement;
 
     /// A list with one attestation, as a client would send it.
     pub(in crate::formats::pypi) fn attestations(file: &str, sha256: &str) -> String {
-        let statement = json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "subject": [{"name": file, "digest": {"sha256": sha256}}],
-            "predicateType": "https://attest.example/publish/v1",
-            "predicate": null,
-        });
+        let subject = json!([{"name": file, "digest": {"sha256": sha256}}]);
+        let statement = statement("https://attest.example/publish/v1", &subject);
         json!([{
             "version": 1,
             "verification_material": {"certificate": "AA==", "transparency_entries": []},
-            "envelope": {"statement": BASE64.encode(statement.to_string().as_bytes()), "signature": "AA=="},
+            "envelope": {"statement": statement, "signature": "AA=="},
         }])
         .to_string()
     }
@@ -160,6 +124,6 @@ pub(super) mod tests {
             r#"[{"version":1,"envelope":{"statement":"e30="}}]"#.into(),
             "missing field",
         );
-        check("[".repeat(100), "too deep");
+        check("[".repeat(100), "deeper than 32 levels");
     }
 }

@@ -4,6 +4,7 @@
 //! `ops/clients.d/rubygems` installs the clients. Those that only read sign in with a deploy token of
 //! the project that may do no more.
 
+mod attested;
 mod bundler;
 mod gem;
 mod manual;

@@ -1,6 +1,7 @@
 //! The parsers of gems that are fuzzed.
 
 use super::artifact;
+use super::attestations::Attestations;
 use super::gemspec::Spec;
 use super::marshal;
 use super::names::{Clause, GemName, GemVersion, Platform, candidates};
@@ -10,6 +11,15 @@ use crate::fuzz::lines;
 use crate::fuzz::{Target, text};
 
 pub(crate) const TARGETS: &[Target] = &[
+    Target {
+        name: "rubygems_attestations",
+        read: |bytes| text(bytes, attested),
+        #[cfg(test)]
+        seeds: || {
+            let sha256 = data_encoding::HEXLOWER.encode(&SHA256);
+            vec![super::attestations::tests::attestations("acme-1.0.0.gem", &sha256).into()]
+        },
+    },
     Target {
         name: "rubygems_gem",
         read: |gem| artifact::inspect(gem, &Limits::default()).is_ok(),
@@ -29,6 +39,18 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: || vec![include_bytes!("testdata/acme_foo.yaml").to_vec()],
     },
 ];
+
+/// The digest of the gem that attestations are to be about.
+const SHA256: [u8; 32] = [7; 32];
+
+fn attested(text: &str) -> bool {
+    let read = Attestations::read(text.into(), "acme-1.0.0.gem", &SHA256);
+    if let Ok(Some(read)) = &read {
+        let again: Vec<serde_json::Value> = serde_json::from_slice(&read.text).expect("it is a list");
+        assert!(!again.is_empty());
+    }
+    read.is_ok()
+}
 
 fn specification(yaml: &[u8]) -> bool {
     let read = Spec::read(yaml);

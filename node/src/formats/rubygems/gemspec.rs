@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{Clause, GemName, GemVersion, Platform, Requirement};
+use super::names::{Clause, GEM, GemName, GemVersion, Platform, Requirement, full_name};
 use super::yaml::{Node, YamlError};
 use crate::registry::names::InvalidName;
 
@@ -85,6 +85,16 @@ pub(super) struct Dependency {
 }
 
 impl Spec {
+    /// What names it among all gems.
+    pub(super) fn full_name(&self) -> String {
+        full_name(self.name.as_str(), &self.version, &self.platform)
+    }
+
+    /// The name of its file.
+    pub(super) fn file_name(&self) -> String {
+        format!("{}{GEM}", self.full_name())
+    }
+
     /// Reads a specification.
     pub(super) fn read(yaml: &[u8]) -> Result<Self, SpecError> {
         let node = Node::read(yaml)?;

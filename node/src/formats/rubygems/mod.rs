@@ -9,6 +9,7 @@
 //!                                                 the Marshal indexes ([`marshal`])
 //! gems/{file}.gem                                 a gem
 //! api/v1/gems                                     push
+//! api/v1/attestations/{full name}.json            what was attached to a gem when it was pushed ([`attestations`])
 //! api/v1/gems/yank, /unyank                       take it out of all indexes, and put it back
 //! api/v1/gems/{gem}/owners[.json|.yaml]           whom to ask
 //! api/v1/gems/{gem}.json, api/v1/versions/{gem}.json, /{gem}/latest.json,
@@ -22,6 +23,7 @@
 //! the compact index asked, is not offered: they fall back on the Marshal indexes.
 
 mod artifact;
+mod attestations;
 mod changes;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]

@@ -3,7 +3,8 @@
 //! ```text
 //! package CANONICAL NAME             metadata: Head           owners, digest of the index, what lists show
 //!  └ version VERSION[-PLATFORM]      metadata: VersionNotes   the specification, whether it is yanked
-//!     └ file NAME-VERSION[-PLATFORM].gem
+//!     ├ file NAME-VERSION[-PLATFORM].gem
+//!     └ file NAME-VERSION[-PLATFORM].gem.sigstore.json   its attestations, as they were sent
 //! format / rubygems
 //! ├── row      canonical name, 0, number         → Row        one version that is in indexes
 //! ├── claim    "f", full name                    → what has the file of this name, for ever
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gemspec::Spec;
 use super::index;
-use super::names::{GemVersion, Platform, full_name, numbered};
+use super::names::{GemVersion, Platform, numbered};
 use crate::formats::owners::Owners;
 use crate::http::error::ApiError;
 
@@ -68,11 +69,6 @@ impl VersionNotes {
     /// The version with its platform.
     pub(super) fn numbered(&self) -> String {
         numbered(&self.spec.version, &self.spec.platform)
-    }
-
-    /// What names it among all gems.
-    pub(super) fn full_name(&self) -> String {
-        full_name(self.spec.name.as_str(), &self.spec.version, &self.spec.platform)
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn routes(level: Level) -> Router<App> {
         .route("/gems/{file}", get(gem_file))
         .route("/quick/Marshal.4.8/{file}", get(quick))
         .route("/api/v1/dependencies", get(dependencies))
+        .route("/api/v1/attestations/{full_name}", get(attestations))
         .route("/api/v1/gems/{gem}", get(about))
         .route("/api/v1/gems/{gem}/owners.yaml", get(people::owners_as_yaml))
         .route("/api/v1/gems/{gem}/owners.json", get(people::owners_as_json))
@@ -272,6 +273,31 @@ async fn quick(
     serve_bytes(&method, &headers, Bytes::from(written), served)
 }
 
+#[derive(Deserialize)]
+struct FullNamePath {
+    full_name: String,
+}
+
+/// The attestations of a gem, as they were sent; without any, an empty list.
+async fn attestations(
+    place: Place<Pull>,
+    Path(FullNamePath { full_name }): Path<FullNamePath>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let full_name = without(&place, &full_name, ".json")?;
+    let found = source::by_full_name(&place, full_name).await?;
+    let Some(stored) = found.attestations().await? else {
+        return Ok(json_of(&json!([])));
+    };
+    let served = Served::new(HEXLOWER.encode(&stored.digests.sha256))
+        .with_type("application/json")
+        .with_date(stored.created_at)
+        .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .kept_by_clients(found.scope.project(), false);
+    serve_blob(&found.scope, &method, &headers, &stored.blob, stored.size, served).await
+}
+
 /// What stands before an ending in a path.
 fn without<'p, A: Action>(place: &Place<A>, path: &'p str, ending: &str) -> Result<&'p str, ApiError> {
     path.strip_suffix(ending).ok_or_else(|| place.missing(no_gem()))
@@ -408,6 +434,7 @@ async fn push(
     );
     Ok(line(match pushed {
         Pushed::Added => format!("Successfully registered gem: {of}"),
+        Pushed::Attested => format!("Gem was already pushed: {of}; its attestations were added"),
         Pushed::Unchanged => format!("Gem was already pushed: {of}"),
     }))
 }

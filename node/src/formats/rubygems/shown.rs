@@ -61,7 +61,7 @@ pub(super) fn gem(base: &str, found: &Found) -> Value {
         "version_created_at": iso(found.version.created_at),
         "info": spec.description.as_deref().unwrap_or(&spec.summary),
         "project_uri": format!("{base}api/v1/gems/{}.json", spec.name),
-        "gem_uri": format!("{base}gems/{}.gem", notes.full_name()),
+        "gem_uri": format!("{base}gems/{}", spec.file_name()),
         "homepage_uri": spec.homepage,
         "dependencies": dependencies(spec),
     });

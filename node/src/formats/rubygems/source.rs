@@ -11,6 +11,7 @@ use cairn_cluster::Scan;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::attestations;
 use super::documents::Pieces;
 use super::index::HEAD;
 use super::marshal::Dump;
@@ -40,9 +41,15 @@ pub(super) struct Found {
 impl Found {
     /// Its file.
     pub(super) async fn file<A: Action>(&self, place: &Place<A>) -> Result<File, ApiError> {
-        let name = super::store::file_name(&self.notes);
+        let name = self.notes.spec.file_name();
         let file = View::of(&self.scope).file(&self.version, &name).await?;
         file.ok_or_else(|| place.missing(no_gem()))
+    }
+
+    /// The file with its attestations.
+    pub(super) async fn attestations(&self) -> Result<Option<File>, ApiError> {
+        let name = attestations::file_of(&self.notes.spec.file_name());
+        Ok(View::of(&self.scope).file(&self.version, &name).await?)
     }
 }
 

@@ -10,16 +10,19 @@ use cairn_cluster::{Scan, StoredBlob, Txn};
 use data_encoding::HEXLOWER;
 
 use super::NAME;
+use super::attestations::{self, Attestations};
 use super::gemspec::Spec;
 use super::index::{InfoDigest, change_line};
-use super::names::{GEM, GemName, GemVersion, Platform, numbered};
+use super::names::{GemName, GemVersion, Platform, numbered};
 use super::records::{Head, Keys, Row, Top, VersionNotes, decode, rank, row_number, row_prefix};
 use crate::auth::{Authorised, Publish};
 use crate::formats::owners::OwnersError;
 use crate::formats::{Progress, Removal};
 use crate::http::error::ApiError;
 use crate::registry::Scope;
-use crate::registry::package::{self, Edit, File, NewFile, NewVersion, Package, Reuse, Status, View};
+use crate::registry::package::{
+    self, Edit, File, FilePut, NewFile, NewVersion, Package, Reuse, Status, View,
+};
 use crate::registry::project::Project;
 use crate::registry::settings::DuplicatePolicy;
 
@@ -34,6 +37,8 @@ pub(super) struct Received {
     pub(super) spec: Spec,
     /// Durable, and not yet named by any record.
     pub(super) blob: StoredBlob,
+    /// What came with it, and is about it.
+    pub(super) attestations: Option<Attestations>,
 }
 
 /// What became of a gem that was pushed.
@@ -41,6 +46,8 @@ pub(super) struct Received {
 pub(super) enum Pushed {
     /// It is there now.
     Added,
+    /// It was there, without attestations, and has those now that came with it.
+    Attested,
     /// It was there.
     Unchanged,
 }
@@ -58,11 +65,6 @@ fn no_version(name: &GemName, numbered: &str) -> ApiError {
 /// Reads the format's part of a package.
 pub(super) fn head_of(package: &Package) -> Result<Head, ApiError> {
     Ok(Head::decode(&package.metadata).map_err(cairn_cluster::ReadError::from)?)
-}
-
-/// The name of the file of a version.
-pub(super) fn file_name(notes: &VersionNotes) -> String {
-    format!("{}{GEM}", notes.full_name())
 }
 
 /// A gem in a transaction that changes it.
@@ -234,15 +236,24 @@ pub(super) async fn publish(
     gem: &Received,
 ) -> Result<Pushed, ApiError> {
     let scope = project.scope(NAME);
+    let attestations = match &gem.attestations {
+        Some(attestations) => Some(scope.put_blob(attestations.text.clone()).await?),
+        None => None,
+    };
     scope
         .transact(async |mut txn: Txn| {
-            let pushed = commit_to(&mut Edit::new(&scope, &mut txn), gem).await?;
+            let mut edit = Edit::new(&scope, &mut txn);
+            let pushed = commit_to(&mut edit, gem, attestations.as_ref()).await?;
             Ok((txn, pushed))
         })
         .await
 }
 
-async fn commit_to(edit: &mut Edit<'_>, gem: &Received) -> Result<Pushed, ApiError> {
+async fn commit_to(
+    edit: &mut Edit<'_>,
+    gem: &Received,
+    attestations: Option<&StoredBlob>,
+) -> Result<Pushed, ApiError> {
     let spec = &gem.spec;
     let (name, numbered) = (&spec.name, numbered(&spec.version, &spec.platform));
     let package = edit.claim(&name.canonical(), name.as_str()).await?;
@@ -254,7 +265,7 @@ async fn commit_to(edit: &mut Edit<'_>, gem: &Received) -> Result<Pushed, ApiErr
     }
     let mut opened = Opened::new(edit, package)?;
     if let Some(present) = opened.edit.version(&opened.package, &numbered).await? {
-        return repeated(&mut opened, &present, gem).await;
+        return repeated(&mut opened, &present, gem, attestations).await;
     }
     if opened.edit.was_deleted(&opened.package, &numbered).await? {
         return Err(ApiError::conflict(format!(
@@ -280,7 +291,7 @@ async fn commit_to(edit: &mut Edit<'_>, gem: &Received) -> Result<Pushed, ApiErr
         .create_version(&opened.package, new, Reuse::Refused)
         .await?;
     let file = NewFile {
-        name: &file_name(&notes),
+        name: &notes.spec.file_name(),
         blob: &gem.blob,
         metadata: Bytes::new(),
     };
@@ -288,6 +299,9 @@ async fn commit_to(edit: &mut Edit<'_>, gem: &Received) -> Result<Pushed, ApiErr
         .edit
         .put_file(&created, file, DuplicatePolicy::Forbid)
         .await?;
+    if let Some(attestations) = attestations {
+        opened.attest(&created, &notes, attestations).await?;
+    }
     if opened.head.owners.is_empty() {
         let creator = opened.edit.scope().caller().user().map(|user| user.id);
         opened.head.owners = creator.into_iter().collect();
@@ -303,6 +317,7 @@ async fn repeated(
     opened: &mut Opened<'_, '_>,
     present: &package::Version,
     gem: &Received,
+    attestations: Option<&StoredBlob>,
 ) -> Result<Pushed, ApiError> {
     let notes: VersionNotes = decode(&present.metadata)?;
     let (name, numbered) = (&notes.spec.name, notes.numbered());
@@ -311,16 +326,41 @@ async fn repeated(
             "{name} ({numbered}) was yanked and cannot be pushed again; raise the version"
         )));
     }
-    let file = opened.edit.file(present, &file_name(&notes)).await?;
-    match file.is_some_and(|file| file.blob == gem.blob.id()) {
-        true => Ok(Pushed::Unchanged),
-        false => Err(ApiError::conflict(format!(
+    let file = opened.edit.file(present, &notes.spec.file_name()).await?;
+    if file.is_none_or(|file| file.blob != gem.blob.id()) {
+        return Err(ApiError::conflict(format!(
             "Repushing of gem versions is not allowed: {name} ({numbered}) is there with other content; raise the version"
+        )));
+    }
+    let Some(attestations) = attestations else {
+        return Ok(Pushed::Unchanged);
+    };
+    match opened.attest(present, &notes, attestations).await? {
+        FilePut::Added(_) => Ok(Pushed::Attested),
+        FilePut::Unchanged(_) => Ok(Pushed::Unchanged),
+        FilePut::Refused(_) => Err(ApiError::conflict(format!(
+            "{name} ({numbered}) has other attestations already, which stay as they are"
         ))),
     }
 }
 
 impl Opened<'_, '_> {
+    /// Puts the attestations of a gem beside it, unless it has some.
+    async fn attest(
+        &mut self,
+        version: &package::Version,
+        notes: &VersionNotes,
+        attestations: &StoredBlob,
+    ) -> Result<FilePut, ApiError> {
+        let file = NewFile {
+            name: &attestations::file_of(&notes.spec.file_name()),
+            blob: attestations,
+            metadata: Bytes::new(),
+        };
+        let duplicates = DuplicatePolicy::ForbidSameContentOk;
+        self.edit.put_file(version, file, duplicates).await
+    }
+
     /// Refuses a gem whose file has the name of another one's (`a` 1-2 and `a-1` 2), or whose version is
     /// equal to one that is there, and keeps both from being published later.
     async fn claim(&mut self, notes: &VersionNotes) -> Result<(), ApiError> {
@@ -331,7 +371,7 @@ impl Opened<'_, '_> {
             ..
         } = &notes.spec;
         let numbered = notes.numbered();
-        let file = self.keys.file_claim(&notes.full_name());
+        let file = self.keys.file_claim(&notes.spec.full_name());
         let own = format!("{name} ({numbered})");
         if let Some(other) = self.edit.txn().get(&file).await?
             && other != own.as_bytes()
@@ -339,7 +379,7 @@ impl Opened<'_, '_> {
             let other = String::from_utf8_lossy(&other);
             return Err(ApiError::conflict(format!(
                 "The file {} is that of {other}, so {own} cannot be pushed",
-                file_name(notes)
+                notes.spec.file_name()
             )));
         }
         let equal = self.keys.version_claim(&self.package.name, version, platform);
@@ -383,7 +423,7 @@ pub(super) async fn set_yanked(
                     "The version {numbered} of {name} {state}"
                 )));
             }
-            let has_file = opened.edit.file(&found, &file_name(&notes)).await?.is_some();
+            let has_file = opened.edit.file(&found, &notes.spec.file_name()).await?.is_some();
             let is_listed = !yanked && has_file;
             if notes.is_listed && !is_listed {
                 opened.withdraw(&notes).await?;
@@ -461,7 +501,7 @@ pub(super) async fn forget_file(
     file: &File,
 ) -> Result<(), ApiError> {
     let mut notes: VersionNotes = decode(&version.metadata)?;
-    if !notes.is_listed || file.name != file_name(&notes) {
+    if !notes.is_listed || file.name != notes.spec.file_name() {
         return Ok(());
     }
     let mut opened = Opened::new(edit, package)?;
@@ -479,7 +519,7 @@ pub(super) async fn restore_file(
     file: &File,
 ) -> Result<(), ApiError> {
     let mut notes: VersionNotes = decode(&version.metadata)?;
-    if notes.is_listed || notes.is_yanked || file.name != file_name(&notes) {
+    if notes.is_listed || notes.is_yanked || file.name != notes.spec.file_name() {
         return Ok(());
     }
     let mut opened = Opened::new(edit, package)?;

@@ -193,29 +193,22 @@ async fn a_gem_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn a_gem_comes_in_a_form_too_and_attestations_are_refused() {
+async fn a_gem_comes_in_a_form_too() {
     let node = TestNode::start().await;
-    let send = |fields: &[(&str, &[u8])]| {
-        let mut form = Vec::new();
-        for (name, content) in fields {
-            let head =
-                format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"x\"\r\n\r\n");
-            form.extend_from_slice(head.as_bytes());
-            form.extend_from_slice(content);
-            form.extend_from_slice(b"\r\n");
-        }
-        form.extend_from_slice(b"--b--\r\n");
-        let request = node.post(format!("{BASE}/api/v1/gems")).by("developer");
-        let request = request.header("content-type", "multipart/form-data; boundary=b");
-        request.body(form).send()
-    };
     let gem = gem_of("acme", "1.0.0");
-    send(&[("gem", &gem)]).await.expect(200);
-    let attested = send(&[("gem", &gem_of("acme", "2.0.0")), ("attestations", b"[]")]).await;
-    assert!(attested.expect(422).text().contains("attestations are not kept"));
-    send(&[("gem", &gem), ("gem", &gem)]).await.expect(422);
-    send(&[("x", b"y")]).await.expect(422);
+    push_form(&node, &[("gem", &gem)]).await.expect(200);
+    for (fields, part) in [
+        (
+            &[("gem", gem.as_slice()), ("gem", &gem)][..],
+            "the field gem twice",
+        ),
+        (&[("x", b"y")], "no field gem"),
+    ] {
+        let refused = push_form(&node, fields).await.expect(422);
+        assert!(refused.text().contains(part), "{}", refused.text());
+    }
     assert_eq!(listed(&node, "acme").await, ["1.0.0"]);
+    assert_eq!(get(&node, "gems/acme-1.0.0.gem").await.expect(200).body, gem);
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn numbers(node: &TestNode, version: &str) -> (u64, u64) {
     (id, files[0]["id"].as_u64().unwrap())
 }
 
-async fn restore_all(node: &TestNode) {
+pub(super) async fn restore_all(node: &TestNode) {
     let deleted = node.get("/api/cairn/v1/projects/1/deleted").by("maintainer");
     for deleted in deleted.send().await.expect(200).json().as_array().unwrap() {
         let target = format!("/api/cairn/v1/projects/1/deleted/{}/restore", deleted["id"]);
