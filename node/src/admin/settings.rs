@@ -1,9 +1,10 @@
 //! `/groups/:id/packages/settings`, and ours for projects: what happens to duplicates, in formats
-//! whose clients leave the choice.
+//! whose clients leave the choice, and which versions are taken, in formats that have snapshots.
 //!
 //! GitLab's switch `generic_duplicates_allowed` has two positions; `generic_duplicates` has all
 //! four. The names and versions that match `generic_duplicate_exception_regex` are handled the other
-//! way round. Null takes a setting back, so that it is inherited again.
+//! way round. `maven_version_policy`, which GitLab does not have, is `mixed`, `release` or `snapshot`.
+//! Null takes a setting back, so that it is inherited again.
 
 use std::borrow::Cow;
 
@@ -22,7 +23,7 @@ use crate::http::error::ApiError;
 use crate::http::rest::about;
 use crate::registry::group::{Group, GroupChange};
 use crate::registry::project::{Project, ProjectChange};
-use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings};
+use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings, VersionPolicy};
 
 pub(super) fn routes() -> ApiRouter<App> {
     ApiRouter::new()
@@ -32,14 +33,14 @@ pub(super) fn routes() -> ApiRouter<App> {
                 of_group,
                 about(
                     "getGroupPackageSettings",
-                    "Shows what a group does with duplicates of packages",
+                    "Shows which packages a group takes, and what it does with duplicates",
                 ),
             )
             .put_with(
                 change_group,
                 about(
                     "changeGroupPackageSettings",
-                    "Changes what a group does with duplicates of packages",
+                    "Changes which packages a group takes, and what it does with duplicates",
                 ),
             ),
         )
@@ -49,14 +50,14 @@ pub(super) fn routes() -> ApiRouter<App> {
                 of_project,
                 about(
                     "getProjectPackageSettings",
-                    "Shows what a project does with duplicates of packages",
+                    "Shows which packages a project takes, and what it does with duplicates",
                 ),
             )
             .put_with(
                 change_project,
                 about(
                     "changeProjectPackageSettings",
-                    "Changes what a project does with duplicates of packages",
+                    "Changes which packages a project takes, and what it does with duplicates",
                 ),
             ),
         )
@@ -67,6 +68,22 @@ pub(super) fn routes() -> ApiRouter<App> {
 fn choosing() -> impl Iterator<Item = &'static str> {
     let choosing = |format: &&&dyn Format| format.default_duplicates().is_some();
     FORMATS.iter().filter(choosing).map(|format| format.name())
+}
+
+/// The formats that have snapshots.
+fn with_snapshots() -> impl Iterator<Item = &'static str> {
+    let has_snapshots = |format: &&&dyn Format| format.has_snapshots();
+    FORMATS.iter().filter(has_snapshots).map(|format| format.name())
+}
+
+/// The one of some formats that a field is about, by what it ends with.
+fn format_of(
+    field: &str,
+    suffix: &str,
+    mut formats: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let name = field.strip_suffix(suffix)?;
+    formats.find(|known| *known == name)
 }
 
 /// What is said of the formats that leave the choice.
@@ -90,9 +107,13 @@ impl JsonSchema for Fields {
             let exceptions = generator.subschema_for::<Option<String>>();
             fields.insert(format!("{name}_duplicate_exception_regex"), exceptions.into());
         }
+        for name in with_snapshots() {
+            let policy = generator.subschema_for::<Option<VersionPolicy>>();
+            fields.insert(format!("{name}_version_policy"), policy.into());
+        }
         json_schema!({
             "type": "object",
-            "description": "What happens to duplicates, by format; null is inherited.",
+            "description": "What happens to duplicates, and which versions are taken, by format; null is inherited.",
             "properties": fields,
             "additionalProperties": false,
         })
@@ -111,6 +132,10 @@ fn shown(settings: &PackageSettings) -> Fields {
             format!("{name}_duplicate_exception_regex"),
             exceptions.cloned().into(),
         );
+    }
+    for name in with_snapshots() {
+        let policy = settings.versions.get(name);
+        fields.insert(format!("{name}_version_policy"), serde_json::json!(policy));
     }
     Fields(fields)
 }
@@ -134,10 +159,14 @@ fn changed(settings: &PackageSettings, fields: Map<String, Value>) -> Result<Pac
     let mut settings = settings.clone();
     for (field, value) in fields {
         let wrong = || ApiError::parameter(format!("{field} does not have a valid value"));
-        let known = |suffix: &str| {
-            let name = field.strip_suffix(suffix)?;
-            choosing().find(|known| *known == name)
-        };
+        let known = |suffix: &str| format_of(&field, suffix, choosing());
+        if let Some(format) = format_of(&field, "_version_policy", with_snapshots()) {
+            match serde_json::from_value(value).map_err(|_| wrong())? {
+                Some(policy) => settings.versions.insert(format.into(), policy),
+                None => settings.versions.remove(format),
+            };
+            continue;
+        }
         if let Some(format) = known("_duplicate_exception_regex") {
             match exceptions(&field, &value)? {
                 Some(pattern) => settings.duplicate_exceptions.insert(format.into(), pattern),

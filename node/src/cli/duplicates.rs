@@ -66,14 +66,10 @@ impl fmt::Display for Shown {
             let Some(format) = field.strip_suffix("_duplicates") else {
                 continue;
             };
-            let policy = match policy {
-                Value::Null => "inherited".into(),
-                policy => cell(policy),
-            };
             let exceptions = self.0.get(&format!("{format}_duplicate_exception_regex"));
             table.row([
                 format.to_owned(),
-                policy,
+                said(policy),
                 cell(exceptions.unwrap_or(&Value::Null)),
             ]);
         }
@@ -81,8 +77,16 @@ impl fmt::Display for Shown {
     }
 }
 
+/// A setting, or that it is none.
+pub(super) fn said(setting: &Value) -> String {
+    match setting {
+        Value::Null => "inherited".into(),
+        setting => cell(setting),
+    }
+}
+
 /// What a word stands for that takes something away.
-fn unless(word: &str, value: &str) -> Value {
+pub(super) fn unless(word: &str, value: &str) -> Value {
     match value {
         value if value == word => Value::Null,
         value => value.into(),

@@ -38,6 +38,7 @@ mod upgrade;
 mod upkeep;
 mod usage;
 mod user;
+mod versions;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -117,6 +118,9 @@ enum Command {
     /// What happens when something is published that is there already
     #[command(subcommand)]
     Duplicates(duplicates::Command),
+    /// Whether releases, snapshots or both are taken
+    #[command(subcommand)]
+    Versions(versions::Command),
     /// What projects let go by themselves
     #[command(subcommand)]
     Cleanup(cleanup::Command),
@@ -185,6 +189,7 @@ fn run(command: Command, output: Output, build: Build) -> Result<(), Failure> {
         Command::Project(command) => on_this_thread(project::run(command, output)),
         Command::Protect(command) => on_this_thread(protect::run(command, output)),
         Command::Duplicates(command) => on_this_thread(duplicates::run(command, output)),
+        Command::Versions(command) => on_this_thread(versions::run(command, output)),
         Command::Cleanup(command) => on_this_thread(cleanup::run(command, output)),
         Command::Deleted(command) => on_this_thread(deleted::run(command, output)),
         Command::Downloads(arguments) => on_this_thread(downloads::run(arguments, output)),

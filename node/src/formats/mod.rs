@@ -138,6 +138,11 @@ pub trait Format: Send + Sync {
         None
     }
 
+    /// Whether some versions are snapshots and the others releases, so that a project may take but one kind.
+    fn has_snapshots(&self) -> bool {
+        false
+    }
+
     /// The names by which clients are led to a version, as dist-tags are, in their order.
     fn tags(&self, package: &Package, version: &Version) -> Result<Vec<String>, ApiError> {
         let _ = (package, version);

@@ -18,7 +18,7 @@ use crate::registry::door::{Access, decide_again};
 use crate::registry::project::Project;
 use crate::registry::protection::{PackageGuard, Right};
 use crate::registry::purge::PartRemovals;
-use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings};
+use crate::registry::settings::{DuplicatePolicy, Duplicates, PackageSettings, VersionPolicy};
 use crate::registry::store::Store;
 use crate::registry::user::{User, UserState};
 use crate::registry::{group, keys, user};
@@ -143,21 +143,42 @@ impl Scope {
     /// the nearest exceptions that are not further away.
     pub(crate) async fn duplicates(&self, default: DuplicatePolicy) -> Result<Duplicates, ApiError> {
         let (mut policy, mut exceptions) = (None, None);
-        let mut look = |settings: &PackageSettings| {
+        self.each_settings(|settings| {
             let said = settings.duplicate_exceptions.get(self.format).cloned();
             exceptions = exceptions.take().or(said);
             policy = settings.duplicates.get(self.format).copied();
             policy.is_some()
-        };
-        let mut is_found = look(&self.project.packages);
+        })
+        .await?;
+        Duplicates::new(policy.unwrap_or(default), exceptions.as_deref()).map_err(ApiError::internal)
+    }
+
+    /// Which versions are taken: as the nearest setting of the project or a group above it says.
+    pub(crate) async fn version_policy(&self) -> Result<VersionPolicy, ApiError> {
+        let mut policy = None;
+        self.each_settings(|settings| {
+            policy = settings.versions.get(self.format).copied();
+            policy.is_some()
+        })
+        .await?;
+        Ok(policy.unwrap_or_default())
+    }
+
+    /// Shows the settings of the project and of the groups above it, the nearest first, until one is enough.
+    async fn each_settings(
+        &self,
+        mut is_enough: impl FnMut(&PackageSettings) -> bool,
+    ) -> Result<(), ApiError> {
+        if is_enough(&self.project.packages) {
+            return Ok(());
+        }
         for id in self.project.ancestors.iter().rev() {
-            if is_found {
+            let group = group::by_id(&mut self.snapshot().clone(), self.project.root(), *id).await?;
+            if group.is_some_and(|group| is_enough(&group.packages)) {
                 break;
             }
-            let group = group::by_id(&mut self.snapshot().clone(), self.project.root(), *id).await?;
-            is_found = group.is_some_and(|group| look(&group.packages));
         }
-        Duplicates::new(policy.unwrap_or(default), exceptions.as_deref()).map_err(ApiError::internal)
+        Ok(())
     }
 
     /// The blob store; what is the project's lies in [`Scope::space`].

@@ -6,6 +6,7 @@ use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::http::error::ApiError;
 use crate::registry::expression::{ExpressionError, Span, compile};
 
 /// The longest expression for exceptions.
@@ -40,6 +41,19 @@ pub enum DuplicatePolicy {
     Forbid,
 }
 
+/// Which versions a project takes, of a format that tells snapshots from releases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VersionPolicy {
+    /// All of them.
+    #[default]
+    Mixed,
+    /// Releases alone.
+    Release,
+    /// Snapshots alone.
+    Snapshot,
+}
+
 /// Settings of a group or project; what is not set is inherited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageSettings {
@@ -49,6 +63,23 @@ pub struct PackageSettings {
     /// Expressions for the names and versions for which the opposite holds, by format.
     #[serde(default)]
     pub duplicate_exceptions: BTreeMap<String, String>,
+    /// Which versions are taken, by format.
+    #[serde(default)]
+    pub versions: BTreeMap<String, VersionPolicy>,
+}
+
+impl VersionPolicy {
+    /// Refuses a version that is none of those.
+    pub(crate) fn check(self, version: &str, is_snapshot: bool) -> Result<(), ApiError> {
+        let (taken, is) = match (self, is_snapshot) {
+            (Self::Release, true) => ("releases", "a snapshot"),
+            (Self::Snapshot, false) => ("snapshots", "a release"),
+            _ => return Ok(()),
+        };
+        Err(ApiError::conflict(format!(
+            "this project takes {taken} only, and {version} is {is}"
+        )))
+    }
 }
 
 /// What happens to duplicates of one format in a project.
@@ -97,6 +128,35 @@ impl DuplicatePolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_says_which_versions_it_does_not_take() {
+        use VersionPolicy::{Mixed, Release, Snapshot};
+        let refusal = |policy: VersionPolicy, version: &str, is_snapshot| {
+            let refused = policy.check(version, is_snapshot).err();
+            refused.map(|error| error.message)
+        };
+        for (policy, version, is_snapshot) in [
+            (Mixed, "1.0", false),
+            (Mixed, "1.0-SNAPSHOT", true),
+            (Release, "1.0", false),
+            (Snapshot, "1.0-SNAPSHOT", true),
+        ] {
+            assert_eq!(
+                refusal(policy, version, is_snapshot),
+                None,
+                "{policy:?} {version}"
+            );
+        }
+        assert_eq!(
+            refusal(Release, "1.0-SNAPSHOT", true).unwrap(),
+            "this project takes releases only, and 1.0-SNAPSHOT is a snapshot"
+        );
+        assert_eq!(
+            refusal(Snapshot, "1.0", false).unwrap(),
+            "this project takes snapshots only, and 1.0 is a release"
+        );
+    }
 
     #[test]
     fn exceptions_turn_a_policy_around() {

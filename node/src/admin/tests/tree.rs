@@ -462,6 +462,44 @@ async fn settings_decide_about_duplicates_from_the_nearest_place() {
 }
 
 #[tokio::test]
+async fn settings_decide_about_versions_from_the_nearest_place() {
+    let node = TestNode::start().await;
+    let group = "/api/v4/groups/1/packages/settings";
+    let project = "/api/v4/projects/1/packages/settings";
+    let set = async |target: &str, caller: &str, policy: Value| {
+        let fields = json!({ "maven_version_policy": policy });
+        node.put(target).by(caller).json(&fields).send().await
+    };
+    let put = async |version: &str| {
+        let path = format!("/api/v4/projects/1/packages/maven/a/b/{version}/b-{version}.jar");
+        node.put(path).by("developer").body("x").send().await.status
+    };
+    set(group, "maintainer", json!("release")).await.expect(403);
+    set(project, "developer", json!("release")).await.expect(403);
+    let shown = node.get(project).by("reporter").send().await.expect(200).json();
+    assert_eq!(shown["maven_version_policy"], json!(null));
+    let now = set(group, "owner", json!("release")).await.expect(200).json();
+    assert_eq!(now["maven_version_policy"], "release");
+    assert_eq!(put("1-SNAPSHOT").await, 409);
+    assert_eq!(put("1").await, 201);
+    set(project, "maintainer", json!("snapshot")).await.expect(200);
+    assert_eq!(put("2-SNAPSHOT").await, 201);
+    assert_eq!(put("2").await, 409);
+    set(project, "maintainer", json!("mixed")).await.expect(200);
+    assert_eq!(put("3-SNAPSHOT").await, 201);
+    assert_eq!(put("3").await, 201);
+    set(project, "maintainer", json!(null)).await.expect(200);
+    assert_eq!(put("4-SNAPSHOT").await, 409);
+    for wrong in [json!("releases"), json!(true), json!(["release"])] {
+        set(project, "maintainer", wrong).await.expect(400);
+    }
+    // Others have no snapshots.
+    let fields = json!({ "generic_version_policy": "release" });
+    let other = node.put(project).by("maintainer").json(&fields);
+    other.send().await.expect(400);
+}
+
+#[tokio::test]
 async fn package_access_can_be_narrower_or_wider_than_the_project() {
     let node = TestNode::start().await;
     publish(&node, 1, "p/1/f").await;

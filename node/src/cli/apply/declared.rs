@@ -54,7 +54,7 @@ pub(super) struct Site {
     pub(super) deploy_tokens: Vec<DeployToken>,
     #[serde(default)]
     pub(super) access_tokens: Vec<AccessToken>,
-    /// What happens to duplicates, with the fields of `packages/settings`.
+    /// What happens to duplicates, and which versions are taken: the fields of `packages/settings`.
     #[serde(default)]
     pub(super) settings: Map<String, Value>,
     /// What a project lets go.

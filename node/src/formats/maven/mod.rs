@@ -72,6 +72,10 @@ impl Format for Maven {
         Some(store::DEFAULT_DUPLICATES)
     }
 
+    fn has_snapshots(&self) -> bool {
+        true
+    }
+
     async fn delete_version(
         &self,
         edit: &mut Edit<'_>,

@@ -153,6 +153,22 @@ impl FromStr for Target {
     }
 }
 
+impl Target {
+    /// The version that it belongs to, as far as the path says.
+    pub(super) fn version(&self) -> Option<&str> {
+        match self {
+            Self::File(coordinates) => Some(&coordinates.version),
+            Self::Checksum(_, subject) => subject.version(),
+            // Metadata of a release lie where those of an artifact of its name would.
+            Self::Document(Document::Metadata(directory)) => {
+                let (_, version) = directory.as_version()?;
+                is_snapshot(version).then_some(version)
+            }
+            Self::Document(Document::Catalog) | Self::Directory(_) | Self::Other(_) => None,
+        }
+    }
+}
+
 /// Refuses what could be misread, here or by clients that keep the same paths in their file systems.
 fn check(path: &str) -> Result<(), InvalidName> {
     let wrong = |reason| Err(InvalidName::new("path", path, reason));

@@ -210,7 +210,15 @@ async fn publish(
     body: Body,
 ) -> Result<Response, ApiError> {
     let scope = project.scope(NAME);
-    match path.parse()? {
+    let target: Target = path.parse()?;
+    // Before anything of the body has been asked for, and with all that clients send beside a file.
+    if let Some(version) = target.version() {
+        scope
+            .version_policy()
+            .await?
+            .check(version, is_snapshot(version))?;
+    }
+    match target {
         Target::File(coordinates) => {
             let published = publish_file(&project, &scope, &coordinates, &headers, body).await?;
             let status = match published {

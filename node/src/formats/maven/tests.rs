@@ -3,6 +3,7 @@
 mod layouts;
 mod metadata;
 mod places;
+mod policies;
 mod publishing;
 mod removal;
 mod snapshots;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
+use serde_json::json;
 use sha1::{Digest, Sha1};
 
 use super::*;
@@ -303,6 +304,33 @@ async fn errors_are_told_in_words() {
         assert_eq!(refused.0, 400, "{path}: {}", refused.1);
     }
     is_ok(fetch(&mvn("4", Some(&reader)), &repository, &artifact).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_for_releases_says_that_it_takes_no_snapshots() {
+    let cluster = cluster().await;
+    let group = unique_group("mvn-policy");
+    let ask = async |method, path: &str, body| cluster.ask(method, path, &cluster.root, Some(body)).await;
+    let new = json!({"path": unique("releases"), "namespace_id": 1});
+    let project = ask(reqwest::Method::POST, "/api/v4/projects", new).await["id"].clone();
+    let settings = format!("/api/v4/projects/{project}/packages/settings");
+    ask(
+        reqwest::Method::PUT,
+        &settings,
+        json!({"maven_version_policy": "release"}),
+    )
+    .await;
+    let repository = format!("{}/api/v4/projects/{project}/packages/maven/", cluster.url(1));
+    let why = "this project takes releases only, and 1.0-SNAPSHOT is a snapshot";
+    for (generation, why) in [("3.8", why), ("3.9", why), ("4", "409")] {
+        let developer = mvn(generation, Some(&cluster.root));
+        developer.write("lib.jar", "lib");
+        let snapshot = deploy(&developer, &repository, (&group, "1.0-SNAPSHOT"), "lib.jar", &[]).await;
+        is_refused(&snapshot, why);
+    }
+    let developer = mvn("3.8", Some(&cluster.root));
+    developer.write("lib.jar", "lib");
+    is_ok(deploy(&developer, &repository, (&group, "1.0"), "lib.jar", &[]).await);
 }
 
 /// A project of Maven's own, which is built and deployed as people do it.
