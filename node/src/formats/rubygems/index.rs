@@ -48,6 +48,16 @@ pub(super) fn info_line(spec: &Spec, sha256: &str, published_at: Timestamp) -> S
     line
 }
 
+/// What a version needs to run, as its line in the document about its gem says: names, with clauses between commas.
+pub(super) fn needs_in(line: &str) -> Vec<(&str, String)> {
+    let (_, rest) = line.split_once(' ').unwrap_or_default();
+    let (needs, _) = rest.split_once('|').unwrap_or_default();
+    let needs = needs.split(',').filter_map(|need| need.split_once(':'));
+    needs
+        .map(|(name, clauses)| (name, clauses.replace('&', ", ")))
+        .collect()
+}
+
 /// What `/versions` begins with.
 pub(super) fn versions_head(created_at: Timestamp) -> String {
     format!("created_at: {}\n{HEAD}", iso_seconds(created_at))
@@ -103,6 +113,20 @@ mod tests {
     fn line(platform: &str, dependencies: &[(&str, &str)]) -> String {
         let spec = Spec::read(yaml("acme", "1.0.0", platform, dependencies).as_bytes()).unwrap();
         info_line(&spec, "ab12", Timestamp(1_782_907_200_123))
+    }
+
+    #[test]
+    fn lines_say_what_a_version_needs() {
+        let check = |line: &str, expected: &[(&str, &str)]| {
+            let found = needs_in(line);
+            let found: Vec<_> = found.iter().map(|(name, clauses)| (*name, &**clauses)).collect();
+            assert_eq!(found, expected, "{line}");
+        };
+        check(
+            &line("java", &[("rack", "< 3, >= 1"), ("a-b.c_d", "= 2.0")]),
+            &[("a-b.c_d", "= 2.0"), ("rack", "< 3, >= 1")],
+        );
+        check(&line("ruby", &[]), &[]);
     }
 
     #[test]

@@ -48,6 +48,31 @@ impl Dump {
         self.string(platform.as_str());
     }
 
+    /// Adds a gem with what it needs to a list.
+    pub(super) fn needs(
+        &mut self,
+        name: &str,
+        version: &GemVersion,
+        platform: &Platform,
+        needs: &[(&str, String)],
+    ) {
+        self.out.push(b'{');
+        self.length(4);
+        self.symbol("name");
+        self.string(name);
+        self.symbol("number");
+        self.string(version.as_str());
+        self.symbol("platform");
+        self.string(platform.as_str());
+        self.symbol("dependencies");
+        self.array(needs.len());
+        for (needed, clauses) in needs {
+            self.array(2);
+            self.string(needed);
+            self.string(clauses);
+        }
+    }
+
     /// Takes what is written so far.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
@@ -434,6 +459,18 @@ mod tests {
         );
         let expected = b"\x04\x08[\x07[\x08I\"\racme_foo\x06:\x06ETU:\x11Gem::Version[\x06I\"\n1.0.0\x06;\x00TI\"\truby\x06;\x00T\
             [\x08I\"\racme_foo\x06;\x00TU;\x06[\x06I\"\n2.0.0\x06;\x00TI\"\x11x86_64-linux\x06;\x00T";
+        assert_eq!(dump.take(), expected);
+    }
+
+    #[test]
+    fn what_gems_need_is_a_hash_for_each() {
+        let mut dump = Dump::list(2);
+        let needs = [("rack", "< 3, >= 1".to_owned())];
+        dump.needs("web", &"0.1".parse().unwrap(), &Platform::ruby(), &needs);
+        dump.needs("web", &"0.2".parse().unwrap(), &Platform::ruby(), &[]);
+        let expected = b"\x04\x08[\x07{\x09:\x09nameI\"\x08web\x06:\x06ET:\x0bnumberI\"\x080.1\x06;\x06T\
+            :\x0dplatformI\"\truby\x06;\x06T:\x11dependencies[\x06[\x07I\"\track\x06;\x06TI\"\x0e< 3, >= 1\x06;\x06T\
+            {\x09;\x00I\"\x08web\x06;\x06T;\x07I\"\x080.2\x06;\x06T;\x08I\"\truby\x06;\x06T;\x09[\x00";
         assert_eq!(dump.take(), expected);
     }
 

@@ -7,6 +7,7 @@
 //! versions, info/{gem}, names                     the compact index ([`index`], [`changes`])
 //! specs.4.8[.gz], latest_specs…, prerelease_specs…, quick/Marshal.4.8/….gemspec.rz
 //!                                                 the Marshal indexes ([`marshal`])
+//! api/v1/dependencies?gems=…                      what versions need, for old clients ([`needs`])
 //! gems/{file}.gem                                 a gem
 //! api/v1/gems                                     push
 //! api/v1/attestations/{full name}.json            what was attached to a gem when it was pushed ([`attestations`])
@@ -19,8 +20,7 @@
 //! api/v1/oidc/trusted_publisher/exchange_token    a token for a job ([`trusted`]), at the host as well
 //! ```
 //!
-//! Groups and the instance have the routes that read. `api/v1/dependencies`, which clients of before
-//! the compact index asked, is not offered: they fall back on the Marshal indexes.
+//! Groups and the instance have the routes that read.
 
 mod artifact;
 mod attestations;
@@ -35,6 +35,7 @@ mod gemspec;
 mod index;
 mod marshal;
 mod names;
+mod needs;
 mod people;
 mod receive;
 mod records;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::changes::Ledgers;
 use super::documents::Documents;
 use super::names::{GemName, GemVersion, Platform, numbered};
+use super::needs::{Needs, Wanted};
 use super::people::{self, MAX_FORM_BYTES};
 use super::receive::receive;
 use super::records::version_key;
@@ -131,8 +132,30 @@ async fn root(_: Place<Pull>) -> Response {
     line("A repository of gems\n".into())
 }
 
-async fn dependencies(_: Place<Pull>) -> ApiError {
-    ApiError::not_found("The dependency API is not offered; clients use the compact index")
+#[derive(Deserialize)]
+struct OfGems {
+    #[serde(default)]
+    gems: String,
+}
+
+/// What the versions of some gems need. Clients ask about none to learn that they may ask.
+async fn dependencies(
+    place: Place<Pull>,
+    Query(OfGems { gems }): Query<OfGems>,
+    Extension(documents): Extension<Documents>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if gems.is_empty() {
+        return Ok(private(BINARY, Body::empty()));
+    }
+    let wanted = Wanted::find(&place, &gems).await?;
+    let begin = async || Needs::of(wanted.clone());
+    let request = (&method, &headers);
+    let state = wanted.state.clone();
+    documents
+        .answer(state, request, |facts| facts.served(BINARY), begin)
+        .await
 }
 
 async fn versions_index(
@@ -401,14 +424,14 @@ async fn version(
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct Searched {
     #[serde(default)]
     query: String,
     #[serde(default, deserialize_with = "number")]
     page: Option<u64>,
 }
 
-async fn find(place: Place<Pull>, Query(wanted): Query<Wanted>) -> Result<Response, ApiError> {
+async fn find(place: Place<Pull>, Query(wanted): Query<Searched>) -> Result<Response, ApiError> {
     let page = usize::try_from(wanted.page.unwrap_or(1)).unwrap_or(usize::MAX);
     let found = search(&place.scopes().await?, &wanted.query, page).await?;
     let shown: Vec<Value> = found

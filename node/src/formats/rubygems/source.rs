@@ -55,11 +55,19 @@ impl Found {
 
 /// The gem of this name.
 pub(super) async fn gem<A: Action>(place: &Place<A>, name: &str) -> Result<(Scope, Package), ApiError> {
-    let missing = || place.missing(no_gem());
-    let name: GemName = name.parse().map_err(|_| missing())?;
+    named(place, name).await?.ok_or_else(|| place.missing(no_gem()))
+}
+
+/// The gem of this name, if there is one.
+pub(super) async fn named<A: Action>(
+    place: &Place<A>,
+    name: &str,
+) -> Result<Option<(Scope, Package)>, ApiError> {
+    let Ok(name) = name.parse::<GemName>() else {
+        return Ok(None);
+    };
     let first = place.first_named(&name.canonical()).await?;
-    let first = first.filter(|(_, package)| package.display_name == name.as_str());
-    first.ok_or_else(missing)
+    Ok(first.filter(|(_, package)| package.display_name == name.as_str()))
 }
 
 /// The version that has this full name, unless it is in no index.
@@ -102,7 +110,7 @@ pub(super) async fn rows(scope: &Scope, package: &Package) -> Result<Vec<Row>, A
 }
 
 /// The rows of a gem, page by page.
-struct Rows {
+pub(super) struct Rows {
     scope: Scope,
     prefix: Vec<u8>,
     after: Option<Bytes>,
@@ -110,7 +118,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(scope: Scope, package: &Package) -> Self {
+    pub(super) fn new(scope: Scope, package: &Package) -> Self {
         Self {
             scope,
             prefix: row_prefix(&package.name),
@@ -119,7 +127,7 @@ impl Rows {
         }
     }
 
-    async fn next(&mut self) -> Result<Option<Vec<Row>>, ApiError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Row>>, ApiError> {
         if self.is_done {
             return Ok(None);
         }

@@ -148,3 +148,47 @@ async fn bundler_says_why_it_was_refused() {
     run.says("Could not find gem 'nothing_like_it'");
     assert_ne!(run.code, Some(0), "{run}");
 }
+
+/// Has Bundler take no compact index, as versions before 1.12 do.
+const WITHOUT_COMPACT_INDEX: &str = "\
+require 'bundler'
+require 'bundler/fetcher'
+Bundler::Fetcher::CompactIndex.class_eval { define_method(:available?) { false } }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_is_installed_by_the_dependency_api() {
+    let bundle = Desk::with("bundle").await;
+    let name = unique("asked").replace('-', "_");
+    let base = format!("{name}_base");
+    bundle.publish(0, &base, "1.0.0", "").await;
+    for version in ["1.0.0", "1.1.0"] {
+        bundle
+            .publish(
+                1,
+                &name,
+                version,
+                &format!("s.add_dependency '{base}', '>= 0.9', '< 2'"),
+            )
+            .await;
+    }
+    let source = bundle.source(2, "projects/1", &bundle.read);
+    let url = plain(&source, &bundle.read);
+    bundle.gemfile("app", &url, &format!("gem '{name}', '~> 1.0'"));
+    bundle.write("old.rb", WITHOUT_COMPACT_INDEX);
+    let old = format!("-r{}", bundle.home().join("old.rb").display());
+    let old = at_home(Client::of_system("bundle")).with("RUBYOPT", old);
+    let app = bundle.folder("app");
+    let signed_in = format!("__token__:{}", bundle.read);
+    old.ok(&app, &["config", "set", "--global", &url, &signed_in])
+        .await;
+    let ran = old.ok(&app, &["install", "--verbose"]).await;
+    ran.says("Query Gemcutter Dependency Endpoint API")
+        .says(&format!("Installing {name} 1.1.0"))
+        .says(&format!("Installing {base} 1.0.0"));
+    assert!(
+        !ran.to_string()
+            .contains("could not fetch from the dependency API"),
+        "{ran}"
+    );
+}

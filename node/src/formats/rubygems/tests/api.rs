@@ -66,7 +66,49 @@ async fn a_gem_is_described_by_its_highest_release() {
             "This gem could not be found"
         );
     }
-    get(&node, "api/v1/dependencies?gems=acme").await.expect(404);
+}
+
+#[tokio::test]
+async fn old_clients_ask_what_versions_need() {
+    let node = TestNode::start().await;
+    for version in ["1.0", "1.1.rc1", "1.2"] {
+        publish(&node, "acme", version).await;
+    }
+    yank(&node, "gem_name=acme&version=1.2", "developer")
+        .await
+        .expect(200);
+    push(&node, &gem_for("other", "2.0", "java")).await.expect(200);
+    for base in [BASE, GROUP, INSTANCE] {
+        let ask = async |names: &str| {
+            let target = format!("{base}/api/v1/dependencies{names}");
+            node.get(target).by("reporter").send().await
+        };
+        // Whether they may ask.
+        assert!(ask("").await.expect(200).body.is_empty());
+        let answer = ask("?gems=other,acme,none,acme,..").await.expect(200);
+        assert_eq!(answer.header("content-type"), "application/octet-stream");
+        // Three hashes, the first with name, number, platform, dependencies.
+        let begins = b"\x04\x08[\x08{\x09:\tnameI\"\tacme\x06:\x06ET:\x0bnumberI\"\x081.0\x06;\x06T";
+        assert!(answer.body.starts_with(begins), "{:?}", answer.body);
+        for part in ["1.1.rc1", "other", "java", "< 3, >= 1"] {
+            assert!(holds(&answer.body, part), "{part}");
+        }
+        assert!(!holds(&answer.body, "1.2"));
+        let none = ask("?gems=none").await.expect(200).body;
+        assert_eq!(&none[..], b"\x04\x08[\x00");
+        let many: Vec<String> = (0..201).map(|number| format!("a{number}")).collect();
+        let refused = ask(&format!("?gems={}", many.join(","))).await.expect(422);
+        assert_eq!(refused.text(), "ask about at most 200 gems at a time");
+        ask(&format!("?gems={}", many[1..].join(","))).await.expect(200);
+        // What is published later is told at once.
+        let before = ask("?gems=acme,later").await.expect(200).body;
+        assert!(!holds(&before, "later"));
+    }
+    publish(&node, "later", "1.0").await;
+    let after = get(&node, "api/v1/dependencies?gems=acme,later")
+        .await
+        .expect(200);
+    assert!(holds(&after.body, "later"));
 }
 
 #[tokio::test]
