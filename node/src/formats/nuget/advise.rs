@@ -1,39 +1,29 @@
-//! Handlers that say something against versions, for those who publish them, and that tell audits all of it.
+//! Handlers that say something against versions, for those who publish them.
 //!
-//! Deprecation has the URL and the form of the public gallery's API; no client has a command for it. How audits ask is
-//! in <https://learn.microsoft.com/nuget/api/vulnerability-info>.
-
-use std::collections::BTreeMap;
+//! Deprecation has the URL and the form of the public gallery's API; no client has a command for it.
 
 use axum::Json;
 use axum::extract::Path;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cairn_cluster::{Scan, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::NAME;
 use super::names::{PackageId, Range, Version};
-use super::records::Keys;
 use super::routes::{asked_id, private_json};
 use super::source::Source;
 use super::store;
-use super::warnings::{Advised, Advisory, Alternate, Deprecation, Reason, level};
+use super::warnings::{Advisory, Alternate, Deprecation, Reason};
 use crate::auth::{Authorised, Publish, Pull};
-use crate::formats::advisories::{self, MAX_TOLD, Severity, check_id, check_link, check_text};
+use crate::formats::advisories::{Severity, check_id, check_link, check_text};
 use crate::formats::place::Place;
 use crate::http::body::JsonBody;
-use crate::http::error::{ApiError, ErrorKind};
-use crate::http::{Served, serve_bytes};
+use crate::http::error::ApiError;
 use crate::registry::project::Project;
-use crate::registry::time::iso;
 
 /// How many versions are deprecated at once.
 const MAX_VERSIONS: usize = 100;
-
-/// How many advisories are read at a time.
-const PAGE: usize = 500;
 
 #[derive(Deserialize)]
 pub(super) struct PackagePath {
@@ -174,77 +164,4 @@ pub(super) async fn list(place: Place<Pull>, Path(path): Path<PackagePath>) -> R
     let source = Source::find(&place, &id).await?;
     let advisories = source.advisories().await?;
     Ok(private_json(advisories.iter().map(shown).collect::<Vec<_>>()))
-}
-
-/// Where all that is known of weaknesses is, and since when: clients fetch it again when that is newer than theirs.
-pub(super) async fn vulnerabilities(place: Place<Pull>) -> Result<Response, ApiError> {
-    let mut updated = Timestamp(0);
-    for scope in place.scopes().await? {
-        let advised = Keys::new(scope.collection()).advised();
-        let of_project: Option<Advised> = scope.snapshot().record(&advised).await?;
-        updated = of_project.map_or(updated, |Advised(at)| updated.max(at));
-    }
-    Ok(private_json(json!([{
-        "@name": "base",
-        "@id": format!("{}vulnerabilities/base.json", place.base()),
-        "@updated": iso(updated),
-        "comment": "the advisories on packages that are published here",
-    }])))
-}
-
-/// All that is known of weaknesses, by package.
-pub(super) async fn all_vulnerabilities(
-    place: Place<Pull>,
-    method: Method,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let mut count = 0;
-    for scope in place.scopes().await? {
-        let advisories = Keys::new(scope.collection()).advisories();
-        let mut after = None;
-        loop {
-            let mut scan = Scan::of(&advisories).limit(PAGE);
-            if let Some(after) = &after {
-                scan = scan.after(after);
-            }
-            let page = scope.snapshot().scan(scan).await?;
-            count += page.len();
-            if count > MAX_TOLD {
-                let message = format!("there are more than {MAX_TOLD} advisories here");
-                return Err(ApiError::new(ErrorKind::TooLarge, message));
-            }
-            let mut of = None;
-            for entry in &page {
-                let name = advisories::package_of(&entry.item).unwrap_or_default();
-                // Of packages of one name, only what is said of the one that clients are given counts.
-                let counts = match &of {
-                    Some((of, counts)) if of == name => *counts,
-                    _ => {
-                        let first = place.first_named(name).await?;
-                        first.is_some_and(|(first, _)| first.project().id == scope.project().id)
-                    }
-                };
-                of = Some((name.to_owned(), counts));
-                if counts {
-                    let advisory: Advisory = entry.record()?;
-                    let told = json!({
-                        "severity": level(advisory.severity),
-                        "url": advisory.link,
-                        "versions": advisory.affected,
-                    });
-                    all.entry(name.to_owned()).or_default().push(told);
-                }
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.item.clone()),
-                _ => break,
-            }
-        }
-    }
-    let text = json!(all).to_string();
-    let served = Served::new(blake3::hash(text.as_bytes()).to_hex())
-        .with_type("application/json")
-        .with_header(header::CACHE_CONTROL, "private, no-cache");
-    serve_bytes(&method, &headers, text.into(), served)
 }

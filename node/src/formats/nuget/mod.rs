@@ -18,12 +18,14 @@
 //! v2/package/{id}/deprecations                        say that versions should not be used any more
 //! advisories/{id}/{advisory}                          say which weaknesses versions have
 //! vulnerabilities/index.json, …/base.json             all of these, for audits
+//! catalog/index.json, …/page{n}.json, …/data/{n}.json what was changed, for mirrors
 //! ```
 //!
-//! Groups have the routes that read.
+//! Groups have the routes that read, but no catalog.
 
 mod advise;
 mod artifact;
+mod catalog;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
 mod client;
@@ -46,6 +48,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 mod v2;
+mod vulnerabilities;
 mod warnings;
 
 use async_trait::async_trait;

@@ -13,18 +13,20 @@
 //! ├── symbol                PDB, 0, number, 0, version id → Symbol
 //! ├── deprecation           package key, order of the version → Deprecation
 //! ├── advisory              NAME, 0, ID                → Advisory
-//! └── advised               ""                         → Advised
+//! ├── advised               ""                         → Advised
+//! └── change                a chain of Change          what happened, in the order of commits
 //! ```
 //!
 //! One publish writes the same few records however many there are; lists are one scan of lines.
 
 use bytes::Bytes;
 use cairn_cluster::record::{self, Record};
-use cairn_cluster::{Collection, Key, ReadError, Timestamp};
+use cairn_cluster::{Chain, Collection, Key, ReadError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::names::Version;
 use super::nuspec::Nuspec;
+use super::warnings::Deprecation;
 use crate::http::error::ApiError;
 
 /// The most characters of a description that searches look at.
@@ -66,6 +68,28 @@ impl Notes {
             is_semver2: self.nuspec.is_semver2(),
         }
     }
+}
+
+/// A change of a version, as the catalog tells of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Change {
+    /// By the clock of the node that made it.
+    pub(super) at: Timestamp,
+    pub(super) what: Changed,
+}
+
+impl Record for Change {}
+
+/// What a version was changed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Changed {
+    /// It is there, as this.
+    Details {
+        notes: Notes,
+        deprecation: Option<Deprecation>,
+    },
+    /// It is not there any more.
+    Deleted { id: String, version: Version },
 }
 
 /// Which versions somebody can use.
@@ -259,9 +283,19 @@ impl Keys {
         self.advised_at().key("")
     }
 
+    fn change(&self) -> Collection {
+        self.records.at("change")
+    }
+
+    /// What happened.
+    pub(super) fn changes(&self) -> Chain {
+        Chain::new(self.change())
+    }
+
     /// What is not kept below a package.
-    pub(super) fn others(&self) -> [Collection; 4] {
+    pub(super) fn others(&self) -> [Collection; 5] {
         [
+            self.change(),
             self.symbols(),
             self.deprecations(),
             self.advisories(),
@@ -338,5 +372,6 @@ mod stored {
         samples::check::<super::Notes>("nuget-notes");
         samples::check::<super::Head>("nuget-head");
         samples::check::<super::Symbol>("nuget-symbol");
+        samples::check::<super::Change>("nuget-change");
     }
 }

@@ -113,7 +113,7 @@ impl Urls {
 }
 
 /// The document that tells clients where everything is.
-pub(super) fn service_index(base: &str, takes_packages: bool) -> Value {
+pub(super) fn service_index(base: &str, is_project: bool) -> Value {
     let registrations = |hive: Hive| format!("{base}{}/", hive.path());
     let both = |name: &'static str| {
         ["", "/3.0.0-beta", "/3.0.0-rc", "/3.5.0"].map(|version| format!("{name}{version}"))
@@ -155,7 +155,7 @@ pub(super) fn service_index(base: &str, takes_packages: bool) -> Value {
             "completes names and versions",
         );
     }
-    if takes_packages {
+    if is_project {
         add(
             &format!("{base}v2/package"),
             "PackagePublish/2.0.0",
@@ -165,6 +165,11 @@ pub(super) fn service_index(base: &str, takes_packages: bool) -> Value {
             &format!("{base}symbolpackage"),
             "SymbolPackagePublish/4.9.0",
             "takes packages of symbols",
+        );
+        add(
+            &format!("{base}catalog/index.json"),
+            "Catalog/3.0.0",
+            "what was changed, for mirrors",
         );
     }
     add(&format!("{base}v2"), "LegacyGallery/2.0.0", "the older protocol");
@@ -255,6 +260,27 @@ pub(super) fn document(urls: &Urls, hive: Hive, notes: &Notes, warnings: &Warnin
     document["listed"] = json!(notes.is_listed);
     document["published"] = json!(published(notes));
     document
+}
+
+/// What the catalog says of a version.
+pub(super) fn details(urls: &Urls, hive: Hive, notes: &Notes, warnings: &Warnings) -> Value {
+    let nuspec = &notes.nuspec;
+    let mut details = entry(urls, hive, notes, warnings);
+    let more = json!({
+        "@type": ["PackageDetails", "catalog:Permalink"],
+        "copyright": nuspec.copyright,
+        "created": iso(notes.published_at),
+        "isPrerelease": nuspec.version.is_prerelease(),
+        "packageHash": notes.sha512,
+        "packageHashAlgorithm": "SHA512",
+        "packageSize": notes.size,
+        "releaseNotes": nuspec.release_notes,
+        "verbatimVersion": nuspec.version,
+    });
+    if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
+        details.extend(more);
+    }
+    details
 }
 
 pub(super) fn published(notes: &Notes) -> String {

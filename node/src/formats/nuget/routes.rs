@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::NAME;
 use super::advise;
+use super::catalog::{self, Catalogs};
 use super::contents::{self, Part};
 use super::documents::{Between, Registration, Versions};
 use super::names::{PackageId, Version, package_file};
@@ -21,6 +22,7 @@ use super::search::{self, Terms, Window};
 use super::source::{self, Found, Source};
 use super::store::{self, missing};
 use super::v2;
+use super::vulnerabilities;
 use crate::app::App;
 use crate::auth::{Action, Authorised, Publish, Pull, PullImmutable};
 use crate::formats::place::Place;
@@ -50,8 +52,8 @@ pub(super) fn routes(level: Level) -> Router<App> {
         .route("/download/{package}/{version}/{file}", get(file))
         .route("/query", get(query))
         .route("/autocomplete", get(autocomplete))
-        .route("/vulnerabilities/index.json", get(advise::vulnerabilities))
-        .route("/vulnerabilities/base.json", get(advise::all_vulnerabilities))
+        .route("/vulnerabilities/index.json", get(vulnerabilities::index))
+        .route("/vulnerabilities/base.json", get(vulnerabilities::all))
         .route("/advisories/{package}", get(advise::list))
         .route("/symbols/{pdb}/{signature}/{file}", get(symbol))
         .route("/symbolfiles/{pdb}/{signature}/{file}", get(symbol))
@@ -63,12 +65,21 @@ pub(super) fn routes(level: Level) -> Router<App> {
         .route("/api/v2/{*path}", get(v2::fetch));
     let mut refused = "packages are published to a project";
     if level == Level::Project {
-        routes = routes.merge(changes());
+        routes = routes.merge(changes()).merge(catalog());
         refused = "405 Method Not Allowed";
     }
     routes
         .method_not_allowed_fallback(async move || ApiError::new(ErrorKind::MethodNotAllowed, refused))
         .layer(Extension(Assembled::new(CACHE_BYTES)))
+}
+
+/// What only a project has that reads.
+fn catalog() -> Router<App> {
+    Router::new()
+        .route("/catalog/index.json", get(catalog::index))
+        .route("/catalog/{file}", get(catalog::page))
+        .route("/catalog/data/{file}", get(catalog::leaf))
+        .layer(Extension(Catalogs::new()))
 }
 
 /// What only a project has.
@@ -202,7 +213,7 @@ async fn about(
     documents.answer(wanted, headers, begin).await
 }
 
-fn wanted(place: &Place<Pull>, etag: String) -> Wanted<'_> {
+pub(super) fn wanted(place: &Place<Pull>, etag: String) -> Wanted<'_> {
     Wanted {
         etag,
         base: place.base(),

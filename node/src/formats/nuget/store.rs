@@ -9,7 +9,9 @@ use data_encoding::BASE64;
 use super::NAME;
 use super::names::{PackageId, Version, package_file};
 use super::receive::{Pdb, Received};
-use super::records::{Head, Keys, Line, Notes, Shown, Symbol, Wants, decode, symbol_file, symbol_in};
+use super::records::{
+    Change, Changed, Head, Keys, Line, Notes, Shown, Symbol, Wants, decode, symbol_file, symbol_in,
+};
 use super::warnings::{Advised, Advisory, Deprecation};
 use crate::auth::{Authorised, Delete, Publish};
 use crate::formats::{Progress, Removal, advisories};
@@ -243,6 +245,19 @@ fn sha512(blob: &StoredBlob) -> String {
         .unwrap_or_default()
 }
 
+fn details(notes: &Notes, deprecation: Option<Deprecation>) -> Changed {
+    let notes = notes.clone();
+    Changed::Details { notes, deprecation }
+}
+
+/// Tells of a change in the catalog.
+fn note(edit: &mut Edit<'_>, what: Changed) {
+    let chain = Keys::new(edit.scope().collection()).changes();
+    let at = edit.scope().now();
+    let change = record::encode(&Change { at, what });
+    edit.txn().append(&chain, change, &[]);
+}
+
 /// Gives a version that was not there its line. Nothing is read for that but what the package says.
 fn show_new(
     edit: &mut Edit<'_>,
@@ -255,6 +270,7 @@ fn show_new(
     edit.txn().put(&keys.packages().key(package.key), "");
     edit.txn()
         .put_record(&keys.line(package.key, &line.version), &line);
+    note(edit, details(notes, None));
     let before = Head::read(&package.metadata)?;
     let mut head = before.clone();
     head.offer(&line);
@@ -282,14 +298,22 @@ async fn change(
     let changed: Version = version.version.parse()?;
     let key = keys.line(package.key, &changed);
     let line = notes.map(|notes| notes.line(version.id));
-    match &line {
-        Some(line) => {
+    let deprecation = keys.deprecation(package.key, &changed);
+    match (&line, notes) {
+        (Some(line), Some(notes)) => {
             edit.txn().put(&keys.packages().key(package.key), "");
             edit.txn().put_record(&key, line);
+            let deprecation = edit.txn().record(&deprecation).await?;
+            note(edit, details(notes, deprecation));
         }
-        None => {
+        _ => {
+            if edit.txn().get(&key).await?.is_some() {
+                let id = package.display_name.clone();
+                let version = changed.clone();
+                note(edit, Changed::Deleted { id, version });
+            }
             edit.txn().delete(&key);
-            edit.txn().delete(&keys.deprecation(package.key, &changed));
+            edit.txn().delete(&deprecation);
         }
     }
     let mut head = Head::default();
@@ -398,6 +422,10 @@ pub(super) async fn deprecate(
                 match deprecation {
                     Some(deprecation) => edit.txn().put_record(&key, deprecation),
                     None => edit.txn().delete(&key),
+                }
+                if let Some(version) = edit.version(&package, &version.canonical()).await? {
+                    let notes = decode(&version.metadata)?;
+                    note(&mut edit, details(&notes, deprecation.cloned()));
                 }
             }
             Ok((txn, ()))

@@ -1,6 +1,7 @@
 //! Requests and answers on an in-memory node: every row of the contract, and what a wrong
 //! request gets.
 
+mod catalog;
 pub(super) mod documents;
 mod older;
 mod publishing;

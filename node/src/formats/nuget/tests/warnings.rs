@@ -161,6 +161,46 @@ async fn audits_find_the_advisories_on_packages_that_are_here() {
 }
 
 #[tokio::test]
+async fn a_group_tells_what_is_known_of_the_packages_that_it_gives() {
+    let node = TestNode::start().await;
+    let other = BASE.replace("projects/1", "projects/2");
+    let all = async || {
+        let request = node
+            .get(format!("{GROUP}/vulnerabilities/base.json"))
+            .by("reporter");
+        let told = request.send().await.expect(200).json();
+        let told = told.as_object().unwrap().iter();
+        told.map(|(package, told)| format!("{package} {}", told[0]["severity"]))
+            .collect::<Vec<_>>()
+    };
+    let said = async |base: &str, package: &str, severity: &str| {
+        let advisory = json!({"affectedVersions": "", "severity": severity, "link": "https://acme.example/"});
+        let target = format!("{base}/advisories/{package}/A-1");
+        let request = node.put(target).by("root");
+        request.json(&advisory).send().await.expect(201);
+    };
+    let published = async |base: &str, package: &str| {
+        let target = format!("{base}/v2/package/");
+        put_by(&node, &target, "root", &package_of(package, "1.0.0"))
+            .await
+            .expect(201);
+    };
+    published(&other, "Acme.Lib").await;
+    said(&other, "Acme.Lib", "high").await;
+    assert_eq!(all().await, ["acme.lib 2"]);
+    // What somebody says of a package of their own that nobody is given there does not count.
+    published(BASE, "Acme.Lib").await;
+    published(BASE, "Acme.More").await;
+    said(BASE, "Acme.Lib", "low").await;
+    said(BASE, "Acme.More", "low").await;
+    assert_eq!(all().await, ["acme.lib 2", "acme.more 0"]);
+    assert_eq!(
+        told(&node, "vulnerabilities/base.json").await["acme.lib"][0]["severity"],
+        0
+    );
+}
+
+#[tokio::test]
 async fn advisories_that_clients_could_not_read_are_refused() {
     let node = TestNode::start().await;
     publish(&node, "Acme.Lib", "1.0.0").await;
