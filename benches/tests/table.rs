@@ -93,9 +93,7 @@ async fn what_losses_and_changes_cost_is_measured() {
 async fn what_growth_costs_is_measured() {
     let table = measured(vec![Measure::Growth]).await;
     let text = table.to_string();
-    for format in [
-        "generic", "maven", "npm", "pypi", "cargo", "composer", "go", "helm", "rubygems", "nuget", "conan",
-    ] {
+    for format in FormatName::all().map(FormatName::as_str) {
         for expected in [
             "publish, 1 versions there",
             "publish, 5 versions there",

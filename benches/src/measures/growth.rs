@@ -31,15 +31,26 @@ const NO_END: Duration = Duration::from_secs(3600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormatName(&'static str);
 
+impl FormatName {
+    /// Those of all formats that are measured.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FORMATS.iter().map(|format| Self(format.name))
+    }
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
 impl FromStr for FormatName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let names: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
-        match names.iter().find(|name| **name == text) {
-            Some(name) => Ok(Self(name)),
-            None => Err(format!("it is one of {}", names.join(", "))),
-        }
+        Self::all().find(|name| name.0 == text).ok_or_else(|| {
+            let names: Vec<_> = Self::all().map(Self::as_str).collect();
+            format!("it is one of {}", names.join(", "))
+        })
     }
 }
 

@@ -83,6 +83,7 @@ impl Choice {
 /// A value with these variants, and the first of whatever else is to be chosen.
 fn form<T: DeserializeOwned>(variants: &[usize]) -> (T, Vec<Choice>) {
     let mut ways: Vec<usize> = Vec::new();
+    let mut refusals = Vec::new();
     for _ in 0..MAX_ATTEMPTS {
         let mut maker = Maker {
             variants,
@@ -97,11 +98,18 @@ fn form<T: DeserializeOwned>(variants: &[usize]) -> (T, Vec<Choice>) {
         };
         let given = maker.given;
         let last = given.iter().rposition(|(way, of)| way + 1 < *of);
-        let last = last.unwrap_or_else(|| panic!("no {} can be made: {error}", std::any::type_name::<T>()));
+        if !refusals.contains(&error.to_string()) {
+            refusals.push(error.to_string());
+        }
+        let Some(last) = last else {
+            break;
+        };
         ways = given[..=last].iter().map(|(way, _)| *way).collect();
         ways[last] += 1;
     }
-    panic!("no {} can be made", std::any::type_name::<T>());
+    let name = std::any::type_name::<T>();
+    // What was refused until the end is among them; a type may need an example in `TEXTS` above.
+    panic!("no {name} can be made; what was tried is refused: {refusals:#?}");
 }
 
 /// Gives a type what it asks for.

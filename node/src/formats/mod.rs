@@ -334,22 +334,20 @@ pub const FORMATS: &[&dyn Format] = &[
 
 /// The parsers of formats that are fuzzed.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn fuzz_targets() -> [&'static [crate::fuzz::Target]; 12] {
-    [
-        cargo::fuzz::TARGETS,
-        composer::fuzz::TARGETS,
-        conan::fuzz::TARGETS,
-        generic::fuzz::TARGETS,
-        go::fuzz::TARGETS,
-        helm::fuzz::TARGETS,
-        maven::fuzz::TARGETS,
-        npm::fuzz::TARGETS,
-        nuget::fuzz::TARGETS,
-        oci::fuzz::TARGETS,
-        pypi::fuzz::TARGETS,
-        rubygems::fuzz::TARGETS,
-    ]
-}
+pub(crate) const FUZZ_TARGETS: &[&[crate::fuzz::Target]] = &[
+    cargo::fuzz::TARGETS,
+    composer::fuzz::TARGETS,
+    conan::fuzz::TARGETS,
+    generic::fuzz::TARGETS,
+    go::fuzz::TARGETS,
+    helm::fuzz::TARGETS,
+    maven::fuzz::TARGETS,
+    npm::fuzz::TARGETS,
+    nuget::fuzz::TARGETS,
+    oci::fuzz::TARGETS,
+    pypi::fuzz::TARGETS,
+    rubygems::fuzz::TARGETS,
+];
 
 /// Finds a format by its name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {

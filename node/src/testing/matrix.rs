@@ -3,8 +3,9 @@
 //! `matrix.txt` has a line for each route and caller's view: the method, the route as the source
 //! has it, a target, the status that each of [`CALLERS`] gets, and maybe a body. A route that is
 //! in the source and not in the table fails the test; so a new route is decided on, not forgotten.
-//! `CAIRN_UPDATE_GOLDEN` writes the statuses anew, to be read in review. Where a body is wrong on
-//! purpose, 400 or 415 says that the caller was let in.
+//! `CAIRN_UPDATE_GOLDEN` writes the statuses anew, to be read in review; `CAIRN_MATRIX=npm` looks at the
+//! rows of one part alone, which takes seconds. Where a body is wrong on purpose, 400 or 415 says that
+//! the caller was let in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -103,7 +104,8 @@ async fn furnished(part: &str) -> TestNode {
             "oci" => oci::tests::furnish(&node, image).await,
             "pypi" => pypi::tests::furnish(&node, project).await,
             "rubygems" => rubygems::tests::furnish(&node, project).await,
-            _ => publish_generic(&node, project).await,
+            "admin" | "generic" | "http" => publish_generic(&node, project).await,
+            other => panic!("publish something of {other} here, for its rows in the table"),
         }
         if part == "generic" {
             let target = format!("/api/v4/projects/{project}/packages/generic/-/raw/dir/file");
@@ -180,15 +182,27 @@ fn table() -> (Vec<String>, Vec<Row>) {
     (comments, rows.into_iter().map(Row::parse).collect())
 }
 
+/// Whether there is something of a format that the administrator can read.
+pub(super) fn is_read_by_root(format: &str) -> bool {
+    let root = CALLERS.iter().position(|caller| *caller == "root").unwrap();
+    let (_, rows) = table();
+    rows.iter()
+        .any(|row| row.part() == format && row.method == Method::GET && row.statuses[root] == 200)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_answers_every_caller_as_the_table_says() {
     let (comments, rows) = table();
     let update = std::env::var_os("CAIRN_UPDATE_GOLDEN").is_some();
+    let only = std::env::var("CAIRN_MATRIX").ok();
     let mut wrong = Vec::new();
     let judged = rows.into_iter().map(|mut row| {
+        let is_looked_at = only.as_ref().is_none_or(|only| row.part() == only);
         tokio::spawn(async move {
             let before = row.show();
-            row.statuses = row.statuses_now().await;
+            if is_looked_at {
+                row.statuses = row.statuses_now().await;
+            }
             (before, row)
         })
     });

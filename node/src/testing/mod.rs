@@ -20,6 +20,7 @@ pub(crate) mod issuer;
 pub(crate) mod matrix;
 #[cfg(feature = "real-clients")]
 pub(crate) mod readme;
+mod told;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -320,7 +321,8 @@ pub(crate) fn check_golden(format: &str, file: &str, actual: &[u8]) {
     if std::env::var_os("CAIRN_UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, actual).unwrap();
     }
-    let expected = std::fs::read(&path).unwrap();
+    let missing = |_| panic!("{} is not there; CAIRN_UPDATE_GOLDEN=1 writes it", path.display());
+    let expected = std::fs::read(&path).unwrap_or_else(missing);
     let (actual, expected) = (
         String::from_utf8_lossy(actual),
         String::from_utf8_lossy(&expected),

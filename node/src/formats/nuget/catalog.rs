@@ -350,7 +350,7 @@ impl Assemble for Page {
             rest.start += 1;
             out.push(',');
         }
-        if rest.len() == 0 {
+        if rest.start == rest.end {
             self.rest = None;
             // The comma behind the last of them.
             out.pop();

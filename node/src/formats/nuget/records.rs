@@ -85,7 +85,7 @@ impl Record for Change {}
 pub(super) enum Changed {
     /// It is there, as this.
     Details {
-        notes: Notes,
+        notes: Box<Notes>,
         deprecation: Option<Deprecation>,
     },
     /// It is not there any more.
