@@ -38,8 +38,8 @@ use crate::registry::time::iso;
 /// How many changes a page has; as many as those of the public gallery.
 const PAGE: usize = 550;
 
-/// How many changes are read at a time.
-const STEP: usize = 256;
+/// How many changes are read at a time: some have thousands of dependencies.
+const STEP: usize = 32;
 
 /// How many bytes of times are remembered: eight for each change.
 const MAX_REMEMBERED_BYTES: u64 = 64 << 20;

@@ -32,6 +32,9 @@ use crate::http::error::ApiError;
 /// The most characters of a description that searches look at.
 const MAX_SEARCHED_CHARS: usize = 2_000;
 
+/// The longest text of a version that the catalog keeps, in bytes: each change of the version has it once more.
+const MAX_TOLD_BYTES: usize = 4_000;
+
 /// A version, as lists have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
@@ -67,6 +70,38 @@ impl Notes {
             is_listed: self.is_listed,
             is_semver2: self.nuspec.is_semver2(),
         }
+    }
+}
+
+impl Notes {
+    /// The same with the beginnings of long texts.
+    pub(super) fn shortened(&self) -> Self {
+        let mut short = self.clone();
+        let nuspec = &mut short.nuspec;
+        for text in [
+            &mut nuspec.title,
+            &mut nuspec.authors,
+            &mut nuspec.owners,
+            &mut nuspec.description,
+            &mut nuspec.summary,
+            &mut nuspec.release_notes,
+            &mut nuspec.copyright,
+            &mut nuspec.language,
+            &mut nuspec.tags,
+        ] {
+            text.truncate(text.floor_char_boundary(MAX_TOLD_BYTES));
+        }
+        // The beginning of a URL is another one.
+        for url in [
+            &mut nuspec.project_url,
+            &mut nuspec.icon_url,
+            &mut nuspec.license_url,
+        ] {
+            if url.len() > MAX_TOLD_BYTES {
+                url.clear();
+            }
+        }
+        short
     }
 }
 

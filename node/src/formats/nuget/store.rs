@@ -246,7 +246,7 @@ fn sha512(blob: &StoredBlob) -> String {
 }
 
 fn details(notes: &Notes, deprecation: Option<Deprecation>) -> Changed {
-    let notes = Box::new(notes.clone());
+    let notes = Box::new(notes.shortened());
     Changed::Details { notes, deprecation }
 }
 
