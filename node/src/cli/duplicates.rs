@@ -7,30 +7,20 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::client::Connection;
 use super::failure::Failure;
 use super::output::Output;
-use super::place::Place;
-use super::rows::{Done, cell};
+use super::package_settings::{INHERIT, Settings, shown, unless};
+use super::rows::cell;
 use super::table::Table;
 
-const POLICIES: [&str; 5] = ["forbid", "forbid-same-content-ok", "allow", "replace", "inherit"];
+const POLICIES: [&str; 5] = ["forbid", "forbid-same-content-ok", "allow", "replace", INHERIT];
 
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Shows what a project or group says itself, by format; what it does not say is inherited
-    Show(Show),
+    Show(Settings),
     /// Changes it for one format
     Set(Set),
-}
-
-#[derive(Args)]
-pub(super) struct Show {
-    #[command(flatten)]
-    place: Place,
-
-    #[command(flatten)]
-    connection: Connection,
 }
 
 #[derive(Args)]
@@ -48,10 +38,7 @@ pub(super) struct Set {
     except: Option<String>,
 
     #[command(flatten)]
-    place: Place,
-
-    #[command(flatten)]
-    connection: Connection,
+    settings: Settings,
 }
 
 /// The fields of the settings, one row for each format.
@@ -69,7 +56,7 @@ impl fmt::Display for Shown {
             let exceptions = self.0.get(&format!("{format}_duplicate_exception_regex"));
             table.row([
                 format.to_owned(),
-                said(policy),
+                shown(policy),
                 cell(exceptions.unwrap_or(&Value::Null)),
             ]);
         }
@@ -77,46 +64,27 @@ impl fmt::Display for Shown {
     }
 }
 
-/// A setting, or that it is none.
-pub(super) fn said(setting: &Value) -> String {
-    match setting {
-        Value::Null => "inherited".into(),
-        setting => cell(setting),
-    }
-}
-
-/// What a word stands for that takes something away.
-pub(super) fn unless(word: &str, value: &str) -> Value {
-    match value {
-        value if value == word => Value::Null,
-        value => value.into(),
-    }
-}
-
 pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
-        Command::Show(arguments) => {
-            let client = arguments.connection.open()?;
-            let fields = client.get(&arguments.place.api("packages/settings")).await?;
-            output.show(&Shown(fields));
+        Command::Show(settings) => {
+            output.show(&Shown(settings.read().await?));
+            Ok(())
         }
-        Command::Set(arguments) => {
-            let client = arguments.connection.open()?;
-            let format = &arguments.format;
-            let mut change = Map::new();
-            let policy = unless("inherit", &arguments.policy);
-            change.insert(format!("{format}_duplicates"), policy);
-            if let Some(except) = &arguments.except {
-                let except = unless("none", except);
-                change.insert(format!("{format}_duplicate_exception_regex"), except);
+        Command::Set(Set {
+            format,
+            policy,
+            except,
+            settings,
+        }) => {
+            let mut change = Map::from_iter([(format!("{format}_duplicates"), unless(INHERIT, &policy))]);
+            if let Some(except) = except {
+                let field = format!("{format}_duplicate_exception_regex");
+                change.insert(field, unless("none", &except));
             }
-            let path = arguments.place.api("packages/settings");
-            let answer: Value = client.put(&path, &change).await?;
-            let sentence = format!("{format} duplicates of {}: {}", arguments.place, arguments.policy);
-            output.show(&Done::new(sentence, answer));
+            let what = format!("{format} duplicates");
+            settings.change(&what, &policy, &change, output).await
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

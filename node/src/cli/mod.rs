@@ -23,6 +23,7 @@ mod member;
 mod openapi;
 mod output;
 mod package;
+mod package_settings;
 mod place;
 mod project;
 mod protect;

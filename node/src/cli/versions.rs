@@ -5,14 +5,11 @@ use std::fmt;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::client::Connection;
-use super::duplicates::{said, unless};
 use super::failure::Failure;
 use super::output::Output;
-use super::place::Place;
-use super::rows::Done;
+use super::package_settings::{INHERIT, Settings, shown, unless};
 use super::table::Table;
 
 /// What the fields of the settings end with.
@@ -21,18 +18,9 @@ const SUFFIX: &str = "_version_policy";
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Shows what a project or group says itself, by format; what it does not say is inherited
-    Show(Show),
+    Show(Settings),
     /// Changes it for one format
     Set(Set),
-}
-
-#[derive(Args)]
-pub(super) struct Show {
-    #[command(flatten)]
-    place: Place,
-
-    #[command(flatten)]
-    connection: Connection,
 }
 
 #[derive(Args)]
@@ -41,14 +29,11 @@ pub(super) struct Set {
     format: String,
 
     /// Which are taken; `inherit` is what holds in the group above
-    #[arg(value_parser = PossibleValuesParser::new(["mixed", "release", "snapshot", "inherit"]))]
+    #[arg(value_parser = PossibleValuesParser::new(["mixed", "release", "snapshot", INHERIT]))]
     policy: String,
 
     #[command(flatten)]
-    place: Place,
-
-    #[command(flatten)]
-    connection: Connection,
+    settings: Settings,
 }
 
 /// The fields of the settings, one row for each format.
@@ -61,7 +46,7 @@ impl fmt::Display for Shown {
         let mut table = Table::new(&["FORMAT", "VERSIONS"]);
         for (field, policy) in &self.0 {
             if let Some(format) = field.strip_suffix(SUFFIX) {
-                table.row([format.to_owned(), said(policy)]);
+                table.row([format.to_owned(), shown(policy)]);
             }
         }
         table.fmt(out)
@@ -70,26 +55,26 @@ impl fmt::Display for Shown {
 
 pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
-        Command::Show(arguments) => {
-            let client = arguments.connection.open()?;
-            let fields = client.get(&arguments.place.api("packages/settings")).await?;
-            output.show(&Shown(fields));
+        Command::Show(settings) => {
+            output.show(&Shown(settings.read().await?));
+            Ok(())
         }
-        Command::Set(arguments) => {
-            let client = arguments.connection.open()?;
-            let format = &arguments.format;
-            let change = json!({ (format!("{format}{SUFFIX}")): unless("inherit", &arguments.policy) });
-            let path = arguments.place.api("packages/settings");
-            let answer: Value = client.put(&path, &change).await?;
-            let sentence = format!("{format} versions of {}: {}", arguments.place, arguments.policy);
-            output.show(&Done::new(sentence, answer));
+        Command::Set(Set {
+            format,
+            policy,
+            settings,
+        }) => {
+            let change = Map::from_iter([(format!("{format}{SUFFIX}"), unless(INHERIT, &policy))]);
+            let what = format!("{format} versions");
+            settings.change(&what, &policy, &change, output).await
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
