@@ -118,9 +118,9 @@ impl Format for Nuget {
         edit: &mut Edit<'_>,
         package: Package,
         version: Version,
-        _: Bytes,
+        kept: Bytes,
     ) -> Result<(), ApiError> {
-        store::restore_version(edit, package, &version).await
+        store::restore_version(edit, package, &version, &kept).await
     }
 
     async fn file_restored(
@@ -129,9 +129,9 @@ impl Format for Nuget {
         package: Package,
         version: Version,
         file: File,
-        _: Bytes,
+        kept: Bytes,
     ) -> Result<(), ApiError> {
-        store::file_restored(edit, package, version, &file).await
+        store::file_restored(edit, package, version, &file, &kept).await
     }
 
     async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {

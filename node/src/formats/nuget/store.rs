@@ -313,7 +313,12 @@ async fn change(
                 note(edit, Changed::Deleted { id, version });
             }
             edit.txn().delete(&key);
+            let said: Option<Deprecation> = edit.txn().record(&deprecation).await?;
             edit.txn().delete(&deprecation);
+            // Said again if it is put back.
+            if let Some(said) = said {
+                edit.keep(record::encode(&said))?;
+            }
         }
     }
     let mut head = Head::default();
@@ -411,7 +416,7 @@ pub(super) async fn deprecate(
     scope
         .transact(async |mut txn: Txn| {
             let mut edit = Edit::new(scope, &mut txn);
-            let package = edit.package(&id.canonical()).await?;
+            let package = edit.package_of_publisher(&id.canonical()).await?;
             let package = package.ok_or_else(|| missing(id, None))?;
             for version in versions {
                 let line = keys.line(package.key, version);
@@ -439,7 +444,7 @@ pub(super) async fn advise(scope: &Scope, id: &PackageId, advisory: &Advisory) -
     scope
         .transact(async |mut txn: Txn| {
             let mut edit = Edit::new(scope, &mut txn);
-            let package = edit.package(&id.canonical()).await?;
+            let package = edit.package_of_publisher(&id.canonical()).await?;
             package.ok_or_else(|| missing(id, None))?;
             let all = keys.advisories();
             let is_new = advisories::put(&mut txn, &all, &id.canonical(), &advisory.id, advisory).await?;
@@ -454,6 +459,9 @@ pub(super) async fn withdraw(scope: &Scope, id: &PackageId, advisory: &str) -> R
     let keys = Keys::new(scope.collection());
     scope
         .transact(async |mut txn: Txn| {
+            // It may have been deleted since.
+            let mut edit = Edit::new(scope, &mut txn);
+            edit.package_of_publisher(&id.canonical()).await?;
             if !advisories::delete(&mut txn, &keys.advisories(), &id.canonical(), advisory).await? {
                 let message = format!("there is no advisory {advisory:.100} on {id} here");
                 return Err(ApiError::not_found(message));
@@ -490,12 +498,29 @@ pub(super) async fn delete_version(
     change(edit, package, &version, None).await
 }
 
+/// Says again of a version that is put back what was said against it, by what was left when it was deleted.
+fn deprecate_again(
+    edit: &mut Edit<'_>,
+    package: &Package,
+    version: &package::Version,
+    kept: &Bytes,
+) -> Result<(), ApiError> {
+    if !kept.is_empty() {
+        let deprecation: Deprecation = decode(kept)?;
+        let key = Keys::new(edit.scope().collection()).deprecation(package.key, &version.version.parse()?);
+        edit.txn().put_record(&key, &deprecation);
+    }
+    Ok(())
+}
+
 /// Shows again what was deleted with a version.
 pub(super) async fn restore_version(
     edit: &mut Edit<'_>,
     package: Package,
     version: &package::Version,
+    kept: &Bytes,
 ) -> Result<(), ApiError> {
+    deprecate_again(edit, &package, version, kept)?;
     let notes: Notes = decode(&version.metadata)?;
     let package_file = package_file(&package.name, &notes.nuspec.version);
     let mut has_package = false;
@@ -533,10 +558,12 @@ pub(super) async fn file_restored(
     package: Package,
     version: package::Version,
     file: &File,
+    kept: &Bytes,
 ) -> Result<(), ApiError> {
     show_symbol(edit, &package, &version, &file.name);
     match is_package(&package, &version, file)? {
         true => {
+            deprecate_again(edit, &package, &version, kept)?;
             let notes: Notes = decode(&version.metadata)?;
             change(edit, package, &version, Some(&notes)).await
         }

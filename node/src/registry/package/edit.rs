@@ -174,6 +174,13 @@ impl<'a> Edit<'a> {
         Ok(found.filter(|package| package.deleted_at.is_none()))
     }
 
+    /// The same, for who says something of it in records of the format's own; refuses whom a rule does not let publish it.
+    pub(crate) async fn package_of_publisher(&mut self, name: &str) -> Result<Option<Package>, ApiError> {
+        let found = self.package(name).await?;
+        self.admit(name, Right::Push).await?;
+        Ok(found)
+    }
+
     /// Reads what protects packages here, as part of the transaction.
     async fn guard(&mut self) -> Result<&PackageGuard, ApiError> {
         if self.guard.is_none() {

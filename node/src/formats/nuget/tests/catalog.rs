@@ -120,6 +120,22 @@ async fn a_mirror_hears_of_every_change() {
 }
 
 #[tokio::test]
+async fn the_catalog_tells_the_beginnings_of_long_texts() {
+    let node = TestNode::start().await;
+    let notes = format!("begins {}", "\u{fc}".repeat(20_000));
+    let more = format!("<releaseNotes>{notes}</releaseNotes><projectUrl>https://acme.example/1</projectUrl>");
+    let package = package_with("Acme.Long", "1.0.0", &more);
+    put(&node, &package).await.expect(201);
+    let changed = leaves(&node, &follow(&node, &mut String::new()).await).await;
+    let told = changed[0].1["releaseNotes"].as_str().unwrap();
+    assert!(
+        notes.starts_with(told) && (1_000..=4_000).contains(&told.len()),
+        "{told}"
+    );
+    assert_eq!(changed[0].1["projectUrl"], "https://acme.example/1");
+}
+
+#[tokio::test]
 async fn pages_are_full_before_the_next_one_begins() {
     let node = TestNode::start().await;
     publish(&node, "Acme.Lib", "1.0.0").await;
