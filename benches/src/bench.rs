@@ -45,7 +45,7 @@ pub async fn run(options: Options) -> anyhow::Result<Table> {
     let cluster = Cluster::launch(Launch::new(options.cairn, options.folder)).await?;
     let mut bench = Bench {
         bare: Bare::start(&options.benches).await?,
-        hosts: (0..cluster.size()).map(|node| host(cluster.url(node))).collect(),
+        hosts: hosts_of(&cluster),
         client: reqwest::Client::builder().no_proxy().build()?,
         alive: (0..cluster.size()).collect(),
         cluster,
@@ -83,6 +83,11 @@ pub(crate) fn say(what: impl std::fmt::Display) {
 /// The host with its port of a base URL.
 pub(crate) fn host(url: &str) -> String {
     url.trim_start_matches("http://").to_owned()
+}
+
+/// The hosts of all nodes.
+fn hosts_of(cluster: &Cluster) -> Vec<String> {
+    (0..cluster.size()).map(|node| host(cluster.url(node))).collect()
 }
 
 /// What the measurements share.
@@ -184,6 +189,16 @@ impl Bench {
         let at = self.alive.iter().rposition(|node| *node != leader);
         let node = self.alive.remove(at.context("there is no follower")?);
         self.cluster.node(node).kill().await
+    }
+
+    /// Takes an empty cluster in the place of the one that is there, whose stores may still be busy with what they got.
+    pub(crate) async fn begin_anew(&mut self) -> anyhow::Result<()> {
+        let launch = Launch::new(PathBuf::from(self.cluster.program()), self.folder.clone());
+        let cluster = Cluster::launch(launch).await?;
+        std::mem::replace(&mut self.cluster, cluster).stop().await?;
+        self.hosts = hosts_of(&self.cluster);
+        self.alive = (0..self.cluster.size()).collect();
+        Ok(())
     }
 
     /// The URL of a path on the first node.

@@ -60,13 +60,24 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
             continue;
         }
         say(format_args!("growth of {}", format.name));
+        begin_anew(bench, format).await?;
         versions(bench, format)
             .await
             .with_context(|| format!("versions of {}", format.name))?;
+        begin_anew(bench, format).await?;
         packages(bench, format)
             .await
             .with_context(|| format!("packages of {}", format.name))?;
     }
+    Ok(())
+}
+
+/// Begins on an empty cluster, in which only what is not measured was published before: the first requests of all are
+/// slower than those that follow, however little there is.
+async fn begin_anew(bench: &mut Bench, format: &'static Format) -> anyhow::Result<()> {
+    bench.begin_anew().await?;
+    let warm = |number| ("warm".to_owned(), number);
+    publish(bench, format, 1, 0..bench.scale.timed, warm).await?;
     Ok(())
 }
 
