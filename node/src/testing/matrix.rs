@@ -182,6 +182,24 @@ fn table() -> (Vec<String>, Vec<Row>) {
     (comments, rows.into_iter().map(Row::parse).collect())
 }
 
+/// The projects that rows of a format must be about: a private one, a public one, an internal one, and one that is not
+/// there.
+const PROJECTS: [&str; 4] = ["1", "2", "3", "99"];
+
+/// Whether the table says, for each kind of project, who reads something of a format there and who changes something.
+pub(super) fn tells_of_all_projects(format: &str) -> bool {
+    let (_, rows) = table();
+    let has_row = |project: &str, reads: bool| {
+        let below = format!("/api/v4/projects/{project}/");
+        rows.iter().any(|row| {
+            row.part() == format && row.method.is_safe() == reads && row.target.starts_with(&below)
+        })
+    };
+    PROJECTS
+        .iter()
+        .all(|project| has_row(project, true) && has_row(project, false))
+}
+
 /// Whether there is something of a format that the administrator can read.
 pub(super) fn is_read_by_root(format: &str) -> bool {
     let root = CALLERS.iter().position(|caller| *caller == "root").unwrap();

@@ -39,6 +39,10 @@ fn missing(format: &dyn Format) -> Vec<String> {
             matrix::is_read_by_root(name),
             "5: a row in matrix.txt of something that root can read, and something published for it in matrix.rs",
         ),
+        (
+            matrix::tells_of_all_projects(name),
+            "5: rows in matrix.txt that read and rows that change something, in each of the projects 1, 2, 3 and 99",
+        ),
         (has_table_row, "6: its row in the README's table"),
         (
             is_there(format!("docs/{name}.md")) || name == "npm" || name == "oci",
