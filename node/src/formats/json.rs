@@ -49,7 +49,7 @@ impl Budget {
     const MEMBER: usize = 64;
 
     /// Takes `cost`; false, and nothing left, if there was not enough.
-    fn charge(&mut self, cost: usize) -> bool {
+    pub(crate) fn charge(&mut self, cost: usize) -> bool {
         let left = self.0.checked_sub(cost);
         self.0 = left.unwrap_or(0);
         left.is_some()
@@ -358,36 +358,6 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
     let value = reader.value(&mut budget)?.ok_or(JsonError::TooLarge)?;
     reader.finish()?;
     Ok(value)
-}
-
-/// How many members the object has that `path` leads to; 0 if it leads nowhere. Nothing of the
-/// document is kept.
-pub(crate) fn count_members(source: impl Read, limits: Limits, path: &[&str]) -> Result<u64, JsonError> {
-    let mut reader = Reader::new(source, limits);
-    let count = reader.count_members(path)?;
-    reader.finish()?;
-    Ok(count)
-}
-
-impl<R: Read> Reader<R> {
-    fn count_members(&mut self, path: &[&str]) -> Result<u64, JsonError> {
-        if self.peek()? != ValueType::Object {
-            return Err(JsonError::Syntax("it is not an object".into()));
-        }
-        self.begin_object()?;
-        let mut count = 0;
-        while let Some(key) = self.next_name()? {
-            match path.split_first() {
-                None => {
-                    count += 1;
-                    self.skip()?;
-                }
-                Some((first, rest)) if *first == key => count = self.count_members(rest)?,
-                Some(_) => self.skip()?,
-            }
-        }
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
-//! Answers audits. Cairn knows of no advisories, so every audit is clean; clients fail without
-//! an answer of the right shape.
+//! Answers audits: which of the packages that somebody has installed have a weakness, of those that are published here.
+//!
+//! npm, pnpm 11, yarn berry and bun send the names with their versions; older ones send the tree of a lock file. Of what
+//! is not here nothing is said, so every audit gets an answer of the right shape.
 
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
 use axum::body::{Body, Bytes};
@@ -8,14 +11,22 @@ use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use flate2::read::GzDecoder;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use struson::reader::ValueType;
 
+use super::advisories::{Advisory, Severity};
+use super::names::{PackageName, Version};
+use super::packument::Source;
+use super::store;
 use crate::app::App;
 use crate::auth::Pull;
-use crate::formats::json::{self, JsonError};
+use crate::formats::advisories::MAX_TOLD;
+use crate::formats::json::{self, Budget, JsonError, Reader};
 use crate::formats::place::Place;
 use crate::http::body;
 use crate::http::error::{ApiError, ErrorKind};
+use crate::registry::Scope;
+use crate::registry::time::iso;
 
 /// The largest body as it is sent.
 const MAX_SENT_BYTES: usize = 4 << 20;
@@ -28,6 +39,15 @@ const LIMITS: json::Limits = json::Limits {
     depth: 512,
 };
 
+/// How much memory what was read may take.
+const MAX_READ_BYTES: usize = 64 << 20;
+
+/// The most names that are asked about at once.
+const MAX_ASKED: usize = 20_000;
+
+/// How many ways to one version are told: a client shows a few.
+const MAX_WAYS: usize = 20;
+
 /// The routes of audits.
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -37,41 +57,208 @@ pub(super) fn routes() -> Router<App> {
         .route("/-/npm/v1/keys", get(keys))
 }
 
-/// The names of packages in, the advisories on them out.
-async fn bulk(_: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
-    let packages = count_members(&headers, body, &[]).await?;
-    tracing::debug!(packages, "audit");
-    Ok(Json(json!({})))
-}
-
-/// The tree of a lock file in, the report of the sixth npm out.
-async fn report(_: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
-    let dependencies = count_members(&headers, body, &["dependencies"]).await?;
-    Ok(Json(json!({
-        "actions": [],
-        "advisories": {},
-        "muted": [],
-        "metadata": {
-            "vulnerabilities": {"info": 0, "low": 0, "moderate": 0, "high": 0, "critical": 0},
-            "dependencies": dependencies,
-            "devDependencies": 0,
-            "optionalDependencies": 0,
-            "totalDependencies": dependencies,
-        },
-    })))
-}
-
 /// Tells clients that packages are not signed by the registry.
 async fn keys(_: Place<Pull>) -> ApiError {
     ApiError::not_found("packages are not signed by this registry")
 }
 
-/// How many members the object at `path` in the body has. Clients may compress the body.
-async fn count_members(
-    headers: &HeaderMap,
-    body: Body,
-    path: &'static [&'static str],
-) -> Result<u64, ApiError> {
+/// The names of packages in, the advisories on them out.
+async fn bulk(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
+    let installed = read(&headers, body, Installed::listed).await?;
+    let mut told = Map::new();
+    for (name, findings) in find(&place, &installed).await? {
+        let shown = findings.iter().map(|(advisory, _)| {
+            json!({
+                "id": number_of(&name, advisory),
+                "url": url_of(&place, &name, advisory),
+                "title": advisory.title,
+                "severity": advisory.severity,
+                "vulnerable_versions": advisory.affected,
+                "cwe": [],
+                "cvss": {"score": 0, "vectorString": null},
+            })
+        });
+        told.insert(name.as_str().to_owned(), shown.collect());
+    }
+    Ok(Json(Value::Object(told)))
+}
+
+/// The tree of a lock file in, the report of the sixth npm out.
+async fn report(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
+    let installed = read(&headers, body, Installed::locked).await?;
+    let (mut advisories, mut actions) = (Map::new(), Vec::new());
+    let mut counts = BTreeMap::from(
+        [
+            Severity::Low,
+            Severity::Moderate,
+            Severity::High,
+            Severity::Critical,
+        ]
+        .map(|severity| (severity, 0)),
+    );
+    for (name, findings) in find(&place, &installed).await? {
+        let mut resolves = Vec::new();
+        for (advisory, versions) in &findings {
+            let id = number_of(&name, advisory);
+            *counts.entry(advisory.severity).or_default() += versions.len();
+            let shown = versions.iter().map(|(version, ways)| {
+                json!({"version": version, "paths": ways, "dev": false, "optional": false, "bundled": false})
+            });
+            let ways = versions.iter().flat_map(|(_, ways)| ways.iter());
+            resolves.extend(ways.map(
+                |way| json!({"id": id, "path": way, "dev": false, "optional": false, "bundled": false}),
+            ));
+            let findings: Value = shown.collect();
+            advisories.insert(id.to_string(), reported(&place, &name, advisory, id, findings));
+        }
+        actions.push(json!({"action": "review", "module": name.as_str(), "resolves": resolves}));
+    }
+    let mut vulnerabilities = json!({"info": 0});
+    for (severity, count) in counts {
+        let word = serde_json::to_value(severity).map_err(ApiError::internal)?;
+        vulnerabilities[word.as_str().unwrap_or_default()] = json!(count);
+    }
+    Ok(Json(json!({
+        "actions": actions,
+        "advisories": advisories,
+        "muted": [],
+        "metadata": {
+            "vulnerabilities": vulnerabilities,
+            "dependencies": installed.count,
+            "devDependencies": 0,
+            "optionalDependencies": 0,
+            "totalDependencies": installed.count,
+        },
+    })))
+}
+
+/// An advisory in a report.
+fn reported(place: &Place<Pull>, name: &PackageName, advisory: &Advisory, id: u64, findings: Value) -> Value {
+    let url = url_of(place, name, advisory);
+    let (patched, updated) = (advisory.affected.patched(), iso(advisory.updated_at));
+    json!({
+        "id": id,
+        "findings": findings,
+        "title": advisory.title,
+        "module_name": name.as_str(),
+        "vulnerable_versions": advisory.affected,
+        "patched_versions": patched,
+        "severity": advisory.severity,
+        "overview": advisory.title,
+        "recommendation": format!("Use a version that is {patched}"),
+        "cves": advisory.cve.iter().collect::<Vec<_>>(),
+        "cwe": [],
+        // pnpm leaves out by this id what its configuration says.
+        "github_advisory_id": advisory.id,
+        "access": "public",
+        "references": url,
+        "url": url,
+        "created": updated,
+        "updated": updated,
+        "deleted": null,
+        "found_by": {"name": ""},
+        "reported_by": {"name": ""},
+        "metadata": {},
+    })
+}
+
+/// What clients know an advisory by, among those on all packages: pnpm 12 passes over one whose id is no number. It is
+/// the same on every node, and of so many bits that JavaScript can hold.
+fn number_of(name: &PackageName, advisory: &Advisory) -> u64 {
+    let hash = blake3::hash(format!("{name}\0{}", advisory.id).as_bytes());
+    let [a, b, c, d, e, f, ..] = *hash.as_bytes();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// Where more is told of an advisory.
+fn url_of(place: &Place<Pull>, name: &PackageName, advisory: &Advisory) -> String {
+    advisory.link.clone().unwrap_or_else(|| {
+        let name = name.as_str().replace('/', "%2f");
+        format!("{}-/advisories/{name}", place.base())
+    })
+}
+
+/// Which advisory affects which of the versions that are installed, and the ways to these.
+type Finding<'i> = (Advisory, Vec<(&'i Version, &'i Vec<String>)>);
+
+/// What is known of the packages that are installed and here.
+async fn find<'i>(
+    place: &Place<Pull>,
+    installed: &'i Installed,
+) -> Result<Vec<(PackageName, Vec<Finding<'i>>)>, ApiError> {
+    if installed.packages.len() > MAX_ASKED {
+        return Err(too_many("packages are asked about", MAX_ASKED));
+    }
+    let (mut all, mut count) = (Vec::new(), 0);
+    for (name, versions) in &installed.packages {
+        let findings = on(place, name, versions).await?;
+        count += findings.len();
+        if count > MAX_TOLD {
+            return Err(too_many("advisories are asked for", MAX_TOLD));
+        }
+        if !findings.is_empty() {
+            all.push((name.clone(), findings));
+        }
+    }
+    Ok(all)
+}
+
+fn too_many(what: &str, limit: usize) -> ApiError {
+    ApiError::new(ErrorKind::TooLarge, format!("more than {limit} {what} at once"))
+}
+
+/// What is known of these versions of a package.
+async fn on<'i>(
+    place: &Place<Pull>,
+    name: &PackageName,
+    versions: &'i BTreeMap<Version, Vec<String>>,
+) -> Result<Vec<Finding<'i>>, ApiError> {
+    let mut findings = Vec::new();
+    let mut projects = Vec::new();
+    for scope in place.scopes_named(name.as_str(), name.scope()).await? {
+        let first = findings.len();
+        let advisories = store::advisories(&scope, name).await?;
+        findings.extend(advisories.into_iter().map(|advisory| (advisory, Vec::new())));
+        projects.push((scope, first..findings.len()));
+    }
+    if findings.is_empty() {
+        return Ok(findings);
+    }
+    for installed in versions {
+        let knows = match publisher(&projects, name, installed.0).await? {
+            Some(at) => projects[at].1.clone(),
+            // It was unpublished, which does not make it sound: whoever said something of it is heard.
+            None => 0..findings.len(),
+        };
+        for (advisory, affected) in &mut findings[knows] {
+            if advisory.affected.includes(installed.0) {
+                affected.push(installed);
+            }
+        }
+    }
+    findings.retain(|(_, affected)| !affected.is_empty());
+    Ok(findings)
+}
+
+/// Which of these projects a version is installed from: the first that has it.
+async fn publisher<T>(
+    projects: &[(Scope, T)],
+    name: &PackageName,
+    version: &Version,
+) -> Result<Option<usize>, ApiError> {
+    for (at, (scope, _)) in projects.iter().enumerate() {
+        let source = Source::find(scope.clone(), name).await?;
+        if let Some(source) = source
+            && source.version(version).await?.is_some()
+        {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads what is installed from a body, which clients may compress.
+async fn read(headers: &HeaderMap, body: Body, form: Form) -> Result<Installed, ApiError> {
     let compressed = match headers
         .get(header::CONTENT_ENCODING)
         .map(|coding| coding.as_bytes())
@@ -86,7 +273,7 @@ async fn count_members(
         }
     };
     let bytes = body::whole(body, MAX_SENT_BYTES).await?;
-    tokio::task::spawn_blocking(move || count_in(&bytes, compressed, path))
+    tokio::task::spawn_blocking(move || Installed::read(&bytes, compressed, form))
         .await
         .map_err(ApiError::internal)?
         .map_err(|error| match error {
@@ -95,13 +282,118 @@ async fn count_members(
         })
 }
 
-fn count_in(bytes: &Bytes, compressed: bool, path: &[&str]) -> Result<u64, JsonError> {
-    let source: Box<dyn Read + '_> = if compressed {
-        Box::new(GzDecoder::new(bytes.as_ref()))
-    } else {
-        Box::new(bytes.as_ref())
-    };
-    json::count_members(source, LIMITS, path)
+/// A body, decompressed.
+type Plain<'b> = Box<dyn Read + 'b>;
+
+/// How a body is read: as a list, or as a tree.
+type Form = fn(&mut Reader<Plain<'_>>) -> Result<Installed, JsonError>;
+
+/// What somebody has installed.
+#[derive(Debug, Default, PartialEq)]
+struct Installed {
+    /// The ways to each version, from what depends on it: `a>b`; none where they are not said.
+    packages: BTreeMap<PackageName, BTreeMap<Version, Vec<String>>>,
+    /// How many dependencies there are, however often each comes.
+    count: u64,
+}
+
+impl Installed {
+    fn read(bytes: &Bytes, compressed: bool, form: Form) -> Result<Self, JsonError> {
+        let source: Plain<'_> = if compressed {
+            Box::new(GzDecoder::new(bytes.as_ref()))
+        } else {
+            Box::new(bytes.as_ref())
+        };
+        let mut reader = Reader::new(source, LIMITS);
+        if reader.peek()? != ValueType::Object {
+            return Err(JsonError::Syntax("it is not an object".into()));
+        }
+        let installed = form(&mut reader)?;
+        reader.finish()?;
+        Ok(installed)
+    }
+
+    /// Reads `{"name": ["1.0.0"]}`.
+    fn listed(reader: &mut Reader<Plain<'_>>) -> Result<Self, JsonError> {
+        let (mut installed, mut budget) = (Self::default(), Budget(MAX_READ_BYTES));
+        let mut names = HashSet::new();
+        reader.begin_object()?;
+        while let Some(name) = reader.next_key(&mut names, &mut budget)? {
+            let versions = reader.value(&mut budget)?.ok_or(JsonError::TooLarge)?;
+            let Value::Array(versions) = versions else {
+                return Err(JsonError::Syntax(format!("{name:.220} has no list of versions")));
+            };
+            for version in versions.iter().filter_map(Value::as_str) {
+                installed.add(&name, version, None);
+            }
+        }
+        Ok(installed)
+    }
+
+    /// Reads the `dependencies` of a tree, which have dependencies of their own.
+    fn locked(reader: &mut Reader<Plain<'_>>) -> Result<Self, JsonError> {
+        let mut installed = Self::default();
+        installed.descend(reader, &mut Vec::new(), &mut Budget(MAX_READ_BYTES))?;
+        Ok(installed)
+    }
+
+    /// Reads what the `trail` leads to. The depth of the document bounds that of the calls.
+    fn descend(
+        &mut self,
+        reader: &mut Reader<Plain<'_>>,
+        trail: &mut Vec<String>,
+        budget: &mut Budget,
+    ) -> Result<(), JsonError> {
+        let (mut members, mut version) = (HashSet::new(), None);
+        reader.begin_object()?;
+        while let Some(member) = reader.next_key(&mut members, budget)? {
+            match (member.as_str(), reader.peek()?) {
+                ("version", ValueType::String) => version = reader.value(budget)?,
+                ("dependencies", ValueType::Object) => {
+                    let mut names = HashSet::new();
+                    reader.begin_object()?;
+                    while let Some(name) = reader.next_key(&mut names, budget)? {
+                        if reader.peek()? != ValueType::Object {
+                            reader.skip()?;
+                            continue;
+                        }
+                        trail.push(name);
+                        self.descend(reader, trail, budget)?;
+                        trail.pop();
+                    }
+                }
+                _ => reader.skip()?,
+            }
+        }
+        if let (Some(name), Some(Value::String(version))) = (trail.last(), version) {
+            let way = trail.join(">");
+            if !budget.charge(way.len()) {
+                return Err(JsonError::TooLarge);
+            }
+            self.add(name, &version, Some(way));
+        }
+        Ok(())
+    }
+
+    /// Counts a dependency; what has no name or version of npm's is not in a registry.
+    fn add(&mut self, name: &str, version: &str, way: Option<String>) {
+        self.count += 1;
+        let (Ok(name), Ok(version)) = (name.parse(), version.parse()) else {
+            return;
+        };
+        let ways = self.packages.entry(name).or_default().entry(version).or_default();
+        if ways.len() < MAX_WAYS {
+            ways.extend(way);
+        }
+    }
+}
+
+/// Whether an audit of either kind takes this body.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn is_read(body: &[u8]) -> bool {
+    let body = Bytes::copy_from_slice(body);
+    let listed = Installed::read(&body, false, Installed::listed);
+    listed.is_ok() | Installed::read(&body, false, Installed::locked).is_ok()
 }
 
 #[cfg(test)]
@@ -110,6 +402,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -119,27 +412,71 @@ mod tests {
         encoder.finish().unwrap().into()
     }
 
+    /// What is installed, a line for each version.
+    fn lines(installed: &Installed) -> Vec<String> {
+        let versions = installed.packages.iter().flat_map(|(name, versions)| {
+            versions
+                .iter()
+                .map(move |(version, ways)| format!("{name} {version} {}", ways.join(" ")))
+        });
+        versions.map(|line| line.trim_end().to_owned()).collect()
+    }
+
     #[test]
-    fn members_are_counted_compressed_or_not() {
-        let bulk = br#"{"left":["1.0.0"],"@acme/right":["1.0.0","2.0.0"]}"#;
-        assert_eq!(count_in(&Bytes::from_static(bulk), false, &[]).unwrap(), 2);
-        assert_eq!(count_in(&gzip(bulk), true, &[]).unwrap(), 2);
-        let tree = br#"{"name":"app","requires":{"a":"1"},"dependencies":{"a":{"dependencies":{}},"b":{}}}"#;
-        assert_eq!(count_in(&gzip(tree), true, &["dependencies"]).unwrap(), 2);
-        assert_eq!(
-            count_in(&Bytes::from_static(b"{}"), false, &["dependencies"]).unwrap(),
-            0
-        );
+    fn a_list_is_read_compressed_or_not() {
+        let bulk =
+            br#"{"left":["1.0.0","file:x"],"@acme/right":["1.0.0","2.0.0"],"Not A Name":["1.0.0"],"none":[]}"#;
+        for (bytes, compressed) in [(Bytes::from_static(bulk), false), (gzip(bulk), true)] {
+            let installed = Installed::read(&bytes, compressed, Installed::listed).unwrap();
+            assert_eq!(
+                lines(&installed),
+                ["@acme/right 1.0.0", "@acme/right 2.0.0", "left 1.0.0"]
+            );
+            assert_eq!(installed.count, 5);
+        }
+    }
+
+    #[test]
+    fn a_tree_is_read_with_the_ways_to_each_version() {
+        let tree = br#"{"name":"app","requires":{"a":"1"},"dependencies":{
+            "a":{"dependencies":{"b":{"version":"1.0.0"}},"version":"1.0.0","integrity":"x","requires":{"b":"1"}},
+            "b":{"version":"1.0.0","dev":true},
+            "c":{"version":"git+https://x"},
+            "d":1}}"#;
+        let installed = Installed::read(&gzip(tree), true, Installed::locked).unwrap();
+        assert_eq!(lines(&installed), ["a 1.0.0 a", "b 1.0.0 a>b b"]);
+        assert_eq!(installed.count, 4);
+        let none = Installed::read(&Bytes::from_static(b"{}"), false, Installed::locked).unwrap();
+        assert_eq!(none, Installed::default());
     }
 
     #[test]
     fn bad_bodies_are_refused() {
-        let refused = |bytes: Bytes, compressed| count_in(&bytes, compressed, &[]).unwrap_err().to_string();
-        assert!(refused(Bytes::from_static(b"[]"), false).contains("not an object"));
-        assert!(refused(Bytes::from_static(b"{"), false).contains("malformed"));
-        assert!(refused(Bytes::from_static(b"{}"), true).contains("read the document"));
+        let list = |bytes, compressed| Installed::read(&bytes, compressed, Installed::listed);
+        let tree = |bytes, compressed| Installed::read(&bytes, compressed, Installed::locked);
+        let refused = |result: Result<Installed, JsonError>| result.unwrap_err().to_string();
+        assert!(refused(list(Bytes::from_static(b"[]"), false)).contains("not an object"));
+        assert!(refused(list(Bytes::from_static(b"{"), false)).contains("malformed"));
+        assert!(refused(list(Bytes::from_static(b"{} {}"), false)).contains("malformed"));
+        assert!(refused(list(Bytes::from_static(br#"{"a":1}"#), false)).contains("a has no list"));
+        assert!(refused(list(Bytes::from_static(b"{}"), true)).contains("read the document"));
         let bomb = format!("{{\"a\":[{}1]}}", "1,".repeat(20 << 20));
-        assert!(refused(gzip(bomb.as_bytes()), true).contains("larger than allowed"));
-        assert!(refused(gzip("{\"a\":".repeat(100_000).as_bytes()), true).contains("deeper than 512"));
+        assert!(refused(list(gzip(bomb.as_bytes()), true)).contains("larger than allowed"));
+        let many = (0..1 << 20).map(|at| format!("\"{at}\":[],")).collect::<String>();
+        let many = gzip(format!("{{{many}\"z\":[]}}").as_bytes());
+        assert!(refused(list(many, true)).contains("larger than allowed"));
+        let deep = "{\"dependencies\":{\"a\":".repeat(100_000);
+        assert!(refused(tree(gzip(deep.as_bytes()), true)).contains("deeper than 512"));
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bodies_never_panic(
+            text in "(\\{|\\}|\"dependencies\":|\"version\":|\"a\":|\"1.0.0\"|\\[|\\]|,){0,24}",
+        ) {
+            let bytes = Bytes::from(text);
+            let _ = Installed::read(&bytes, false, Installed::listed);
+            let _ = Installed::read(&bytes, false, Installed::locked);
+        }
     }
 }

@@ -12,6 +12,7 @@ mod trusted;
 
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::testing::client::{Client, clients, noise};
@@ -66,9 +67,13 @@ impl std::ops::Deref for Desk {
     }
 }
 
+/// The folder of a client's programs.
+fn bin(name: &str) -> PathBuf {
+    clients().join("npm").join(name).join("node_modules/.bin")
+}
+
 impl Desk {
     async fn new(name: &'static str, program: &str) -> Self {
-        let bin = |name: &str| clients().join("npm").join(name).join("node_modules/.bin");
         let client = Client::kept(&format!("npm/{name}/node_modules/.bin/{program}"));
         // Some clients call npm for what they do not do themselves.
         let client = client.finding([bin(name), bin("npm-11"), bin("node")]);
@@ -91,6 +96,24 @@ impl Desk {
     /// A name for packages that no other client uses, and no other run.
     fn unique(&self, name: &str) -> String {
         unique(&format!("{}-{name}", self.name))
+    }
+
+    /// Makes sure that an audit of an application tells of what is said of a package that it has, as long as it is said,
+    /// and otherwise of this.
+    async fn audits(&self, application: &Path, command: &[&str], sound: &str, package: &str) {
+        self.ok(application, command).await.says(sound);
+        let package = package.replace('/', "%2f");
+        let path = format!("/api/v4/projects/1/packages/npm/-/advisories/{package}/ACME-2026-1");
+        let weakness = json!({
+            "title": "reads too much", "affectedVersions": "<1.1", "severity": "high",
+            "link": "https://acme.example/1",
+        });
+        let token = &self.cluster.token;
+        self.cluster.ask(Method::PUT, &path, token, Some(weakness)).await;
+        let told = ["reads too much", "https://acme.example/1"];
+        self.fails(application, command, 1, &told).await;
+        self.cluster.delete(&path).await;
+        self.ok(application, command).await.says(sound);
     }
 
     /// A folder with an application that has no dependencies yet.

@@ -1,13 +1,31 @@
 //! The parsers of npm's that are fuzzed.
 
+use super::advisories::Affected;
 use super::names::{DistTag, PackageName, Version};
-use super::{artifact, document};
+use super::{artifact, audit, document};
 use crate::formats::json;
 use crate::fuzz::{Target, gzip, text};
 #[cfg(test)]
 use crate::fuzz::{gunzip, lines};
 
 pub(crate) const TARGETS: &[Target] = &[
+    Target {
+        name: "npm_affected",
+        read: |bytes| text(bytes, affected),
+        #[cfg(test)]
+        seeds: || lines("<1.2.3 || >=2.0.0 <2.1.4\n^1.2.0\n1.x\n1.0.0 - 1.4.0\n*\n~1.2.3-beta.2"),
+    },
+    Target {
+        name: "npm_audit",
+        read: audit::is_read,
+        #[cfg(test)]
+        seeds: || {
+            lines(
+                "{\"left\": [\"1.0.0\"], \"@acme/right\": []}\n\
+                 {\"dependencies\": {\"a\": {\"version\": \"1.0.0\", \"dependencies\": {\"b\": {\"version\": \"1.0.0\"}}}}}",
+            )
+        },
+    },
     Target {
         name: "npm_document",
         read: |bytes| document::read(bytes, &document::Limits::default(), |_| Ok(())).is_ok(),
@@ -58,6 +76,16 @@ fn names(text: &str) -> bool {
         || text.parse::<Version>().is_ok()
         || Version::clean(text).is_ok()
         || text.parse::<DistTag>().is_ok()
+}
+
+/// What is told of the versions that are not affected can be told again.
+fn affected(text: &str) -> bool {
+    let affected = Affected::try_from(text.to_owned());
+    if let Ok(affected) = &affected {
+        affected.includes(&"1.2.3-beta.1".parse().expect("it is a version"));
+        Affected::try_from(affected.patched()).expect("it is a range");
+    }
+    affected.is_ok()
 }
 
 /// Every byte is handed on as it was, whether it is accepted or not.

@@ -14,12 +14,14 @@
 //! -/v1/search, -/ping, -/whoami, -/user/…   searching and signing in
 //! -/org/…, -/team/…, -/_view/…              members, what one may do, stars
 //! -/npm/v1/…                                audits, attestations, profile, tokens
+//! -/advisories/{package}/{advisory}         what audits tell of versions
 //! ```
 //!
 //! Groups and the instance have the routes that read. At the host root, `-/npm/v1/oidc/…` lets jobs
 //! in ([`trusted`]).
 
 mod account;
+mod advisories;
 mod artifact;
 mod audit;
 #[cfg(test)]
@@ -51,7 +53,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
 use crate::app::App;
-use crate::formats::{ClientSetup, Format, Level, RequestHead};
+use crate::formats::{ClientSetup, Format, Level, Progress, Removal, RequestHead};
 use crate::http::error::ApiError;
 use crate::registry::package::{Edit, Package, Version};
 
@@ -98,6 +100,10 @@ impl Format for Npm {
         _: Bytes,
     ) -> Result<(), ApiError> {
         store::restore_version(edit, package, &version).await
+    }
+
+    async fn remove(&self, removal: Removal<'_>) -> Result<Progress, ApiError> {
+        store::remove(removal).await
     }
 
     fn clients(&self) -> &'static [ClientSetup] {

@@ -22,7 +22,7 @@ use super::packument::{Packuments, Source};
 use super::publication::{Publication, PublicationError};
 use super::receive::{Received, receive, receive_small};
 use super::store::{self, Published, VersionNotes, no_package, no_version};
-use super::{account, audit, people, search, tokens};
+use super::{account, advisories, audit, people, search, tokens};
 use crate::app::App;
 use crate::auth::{Action, Authorised, Delete, Publish, Pull, PullImmutable};
 use crate::formats::Level;
@@ -98,6 +98,7 @@ fn table(level: Level) -> Router<App> {
         .merge(account::routes())
         .merge(tokens::routes())
         .merge(people::routes())
+        .merge(advisories::routes())
         .merge(audit::routes());
     let mut refused = "405 Method Not Allowed: packages are published to a project";
     if level == Level::Project {
@@ -124,11 +125,12 @@ fn changes() -> Router<App> {
             put(put_tag).post(put_tag).delete(delete_tag),
         )
         .route("/-/package/{package}/access", post(set_access))
+        .merge(advisories::changes())
 }
 
 #[derive(Deserialize)]
-struct PackagePath {
-    package: String,
+pub(super) struct PackagePath {
+    pub(super) package: String,
 }
 
 #[derive(Deserialize)]
@@ -161,13 +163,13 @@ struct SpecPath {
 }
 
 /// A name that is asked for: what cannot be a name is not there.
-fn asked(name: &str) -> Result<PackageName, ApiError> {
+pub(super) fn asked(name: &str) -> Result<PackageName, ApiError> {
     name.parse()
         .map_err(|error: NameError| ApiError::not_found(error.to_string()))
 }
 
 /// A name that is to be written.
-fn written(name: &str) -> Result<PackageName, ApiError> {
+pub(super) fn written(name: &str) -> Result<PackageName, ApiError> {
     Ok(name.parse::<PackageName>()?)
 }
 
@@ -216,7 +218,10 @@ async fn packument(
 }
 
 /// The packages of this name here: at least one.
-async fn sources<A: Action>(place: &Place<A>, name: &PackageName) -> Result<Vec<Source>, ApiError> {
+pub(super) async fn sources<A: Action>(
+    place: &Place<A>,
+    name: &PackageName,
+) -> Result<Vec<Source>, ApiError> {
     let mut sources = Vec::new();
     // At the instance the scope is the root group, so that nobody can put a package beside another's.
     for scope in place.scopes_named(name.as_str(), name.scope()).await? {

@@ -5,6 +5,7 @@
 //!  └ version   metadata: VersionNotes    both fragments of the package indexes
 //!     ├ file NAME-VERSION.tgz       metadata: TarballNotes     the README
 //!     └ file NAME-VERSION.sigstore  metadata: ProvenanceNotes
+//! advisory    NAME, 0, ID → Advisory
 //! ```
 //!
 //! A version and the tags that point to it become visible in one transaction. Every change
@@ -14,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cairn_cluster::record::{self, Record};
-use cairn_cluster::{DigestSet, ReadError, StoredBlob, Txn};
+use cairn_cluster::{Collection, DigestSet, ReadError, Scan, StoredBlob, Txn};
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::advisories::Advisory;
 use super::artifact::Readme;
 use super::document::SentVersion;
 use super::head::{self, Head, HeadError, Release};
@@ -26,6 +28,7 @@ use super::index::{Dist, Fragments};
 use super::names::{DistTag, PackageName, Version};
 use super::provenance;
 use super::publication::{Publication, TarballDigests, check_message};
+use crate::formats::{Progress, Removal, advisories};
 use crate::http::error::{ApiError, ErrorKind};
 use crate::registry::Scope;
 use crate::registry::package::{self, Edit, FilePut, NewFile, NewVersion, Package, Reuse, Status, View};
@@ -36,6 +39,9 @@ pub(super) const PAGE: usize = 64;
 
 /// How many bytes of changed versions go into one transaction.
 const CHANGED_BYTES_PER_TRANSACTION: usize = 512 << 10;
+
+/// How many records are taken apart at once.
+const STEP: usize = 500;
 
 /// What the format keeps in the record of a version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -628,6 +634,64 @@ pub(super) async fn attestations(
         &notes.predicate_type,
         &bundle.concat(),
     )))
+}
+
+/// Where the advisories of a project are.
+fn all_advisories(records: &Collection) -> Collection {
+    records.at("advisory")
+}
+
+/// The advisories of a project on a package, which may have been unpublished.
+pub(super) async fn advisories(scope: &Scope, name: &PackageName) -> Result<Vec<Advisory>, ApiError> {
+    let all = all_advisories(&scope.collection());
+    let found = scope.snapshot().scan(advisories::on(&all, name.as_str())).await?;
+    found.iter().map(|found| Ok(found.record()?)).collect()
+}
+
+/// Publishes an advisory on a package, in the place of one of its id; says whether there was none.
+pub(super) async fn advise(scope: &Scope, name: &PackageName, advisory: &Advisory) -> Result<bool, ApiError> {
+    let all = all_advisories(&scope.collection());
+    scope
+        .transact(async |mut txn| {
+            let mut edit = Edit::new(scope, &mut txn);
+            let package = edit.package_of_publisher(name.as_str()).await?;
+            package.ok_or_else(|| no_package(name))?;
+            let is_new = advisories::put(&mut txn, &all, name.as_str(), &advisory.id, advisory).await?;
+            Ok((txn, is_new))
+        })
+        .await
+}
+
+/// Takes an advisory back.
+pub(super) async fn withdraw(scope: &Scope, name: &PackageName, id: &str) -> Result<(), ApiError> {
+    let all = all_advisories(&scope.collection());
+    scope
+        .transact(async |mut txn| {
+            // It may have been unpublished since.
+            let mut edit = Edit::new(scope, &mut txn);
+            edit.package_of_publisher(name.as_str()).await?;
+            if !advisories::delete(&mut txn, &all, name.as_str(), id).await? {
+                return Err(ApiError::not_found(format!(
+                    "there is no advisory {id:.100} on {name} here"
+                )));
+            }
+            Ok((txn, ()))
+        })
+        .await
+}
+
+/// Takes apart a piece of what the format keeps in a project that was deleted.
+pub(super) async fn remove(removal: Removal<'_>) -> Result<Progress, ApiError> {
+    let Removal { txn, records, .. } = removal;
+    let all = all_advisories(&records);
+    let found = txn.scan(Scan::of(&all).limit(STEP)).await?;
+    for entry in &found {
+        txn.delete(&all.key(&entry.item));
+    }
+    match found.is_empty() {
+        true => Ok(Progress::Done),
+        false => Ok(Progress::More),
+    }
 }
 
 impl From<HeadError> for ApiError {

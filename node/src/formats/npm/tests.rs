@@ -2,6 +2,7 @@
 //! request gets.
 
 mod accounts;
+mod audits;
 mod changes;
 mod packuments;
 mod people;
@@ -131,13 +132,21 @@ pub(crate) fn document(name: &str, version: &str) -> Value {
     Draft::new(name, version).document()
 }
 
-/// Publishes `hello` 1.0.0 to a project.
+/// Publishes `hello` 1.0.0 to a project, and the advisory `A-1` on it.
 pub(crate) async fn furnish(node: &TestNode, project: u64) {
     let target = format!("/api/v4/projects/{project}/packages/npm/hello");
     let document = Draft::new("hello", "1.0.0").document();
     node.put(target)
         .by("root")
         .json(&document)
+        .send()
+        .await
+        .expect(201);
+    let target = format!("/api/v4/projects/{project}/packages/npm/-/advisories/hello/A-1");
+    let advisory = json!({"title": "x", "affectedVersions": "*", "severity": "low"});
+    node.put(target)
+        .by("root")
+        .json(&advisory)
         .send()
         .await
         .expect(201);

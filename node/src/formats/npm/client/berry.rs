@@ -56,9 +56,8 @@ async fn yarn_berry_publishes_and_installs() {
     uninstall(&application);
     yarn.ok(&application, &["install", "--immutable"]).await;
     installed(&application, &plain);
-    yarn.ok(&application, &["npm", "audit"])
-        .await
-        .says("No audit suggestions");
+    yarn.audits(&application, &["npm", "audit"], "No audit suggestions", &plain)
+        .await;
 
     yarn.write_berry(&package, &scoped, "1.1.0").await;
     yarn.ok(&package, &["npm", "publish", "--tag", "next"]).await;

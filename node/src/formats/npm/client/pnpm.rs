@@ -35,9 +35,8 @@ async fn story(name: &'static str) {
     pnpm.sign_in(2, At::Project, token);
     pnpm.ok(&application, &["install", "--frozen-lockfile"]).await;
     installed(&application, &scoped);
-    pnpm.ok(&application, &["audit"])
-        .await
-        .says("No known vulnerabilities found");
+    pnpm.audits(&application, &["audit"], "No known vulnerabilities found", &plain)
+        .await;
 
     write_package(&package, &scoped, "1.1.0", json!({}));
     pnpm.ok(&package, &PUBLISH).await;

@@ -1,6 +1,4 @@
-//! Groups, the instance, searches and audits: what is shown to whom.
-
-use std::io::Read;
+//! Groups, the instance and searches: what is shown to whom.
 
 use super::*;
 
@@ -47,66 +45,6 @@ async fn searches_find_by_name_keyword_and_description() {
     assert_eq!(search("text=pad&size=4294967295&from=4294967295").await.1, 3);
     let wrong = format!("{BASE}/-/v1/search?size=-1");
     node.get(wrong).by("reporter").send().await.expect(400);
-}
-
-#[tokio::test]
-async fn audits_are_clean() {
-    let node = TestNode::start().await;
-    let post = async |path: &str, body: Vec<u8>, coding: &str| {
-        let request = node
-            .post(format!("{BASE}/-/npm/v1/security/{path}"))
-            .by("reporter");
-        let request = if coding.is_empty() {
-            request
-        } else {
-            request.header("content-encoding", coding)
-        };
-        request.body(body).send().await
-    };
-    let gzip = |text: &str| {
-        let mut encoder = flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::fast());
-        let mut out = Vec::new();
-        encoder.read_to_end(&mut out).unwrap();
-        out
-    };
-    let list = r#"{"left":["1.0.0"]}"#;
-    assert_eq!(
-        post("advisories/bulk", list.into(), "").await.expect(200).json(),
-        json!({})
-    );
-    assert_eq!(
-        post("advisories/bulk", gzip(list), "gzip")
-            .await
-            .expect(200)
-            .json(),
-        json!({})
-    );
-    let tree = r#"{"name":"app","version":"1.0.0","dependencies":{"a":{"version":"1.0.0"}}}"#;
-    for path in ["audits/quick", "audits"] {
-        let report = post(path, gzip(tree), "gzip").await.expect(200).json();
-        assert_eq!(report["metadata"]["vulnerabilities"]["critical"], 0);
-        assert_eq!(report["metadata"]["totalDependencies"], 1);
-        assert_eq!(
-            (&report["advisories"], &report["actions"]),
-            (&json!({}), &json!([]))
-        );
-    }
-    post("advisories/bulk", list.into(), "br").await.expect(415);
-    post("advisories/bulk", list.into(), "gzip").await.expect(400);
-    post("advisories/bulk", "[]".into(), "").await.expect(400);
-    post(
-        "advisories/bulk",
-        gzip(&format!("{{\"a\":\"{}\"}}", "x".repeat(50 << 20))),
-        "gzip",
-    )
-    .await
-    .expect(413);
-    post("advisories/bulk", vec![b' '; 5 << 20], "").await.expect(413);
-    node.get(format!("{BASE}/-/npm/v1/keys"))
-        .by("reporter")
-        .send()
-        .await
-        .expect(404);
 }
 
 #[tokio::test]
