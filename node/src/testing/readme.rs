@@ -1,9 +1,8 @@
 //! The examples of the README, run as they are printed there; only the ports are others.
 
-use std::path::PathBuf;
-
+use crate::formats::npm::client as npm;
 use crate::formats::pypi::client as pypi;
-use crate::testing::client::{Client, clients};
+use crate::testing::client::Client;
 use crate::testing::cluster::{cluster, unique};
 
 pub(crate) const README: &str = include_str!("../../../README.md");
@@ -26,9 +25,8 @@ fn use_it() -> &'static str {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_the_readme_work_as_they_are_printed() {
     let cluster = cluster().await;
-    let bin = |name: &str| -> PathBuf { clients().join("npm").join(name).join("node_modules/.bin") };
     let python = pypi::bin("twine-7");
-    let shell = Client::of_system("bash").finding([bin("npm-11"), bin("node"), python]);
+    let shell = Client::of_system("bash").finding([npm::bin("npm-11"), npm::bin("node"), python]);
     // What is installed must not change the clients themselves.
     let installed = shell.folder("installed");
     let shell = shell.with("PIP_TARGET", &installed);
@@ -56,12 +54,20 @@ async fn the_examples_of_the_readme_work_as_they_are_printed() {
     let [environment, curl, python, skopeo] = scripts.as_slice() else {
         panic!("the README has other examples than this test knows");
     };
-    let npm = format!("cd package\nnpm publish\nnpm view {name} version\ncd ..\n");
+    let publish = format!("cd package\nnpm publish\nnpm view {name} version\ncd ..\n");
     let builder = pypi::client("twine-7", "python");
     let dist = pypi::build(&builder, &name, "1.0.0", &[]).await;
     let python = here(python).replace("dist/*", &format!("{}/*", dist.display()));
     let python = python.replace(" hello\n", &format!(" {name}\n"));
-    let script = ["set -e\n", environment, &here(curl), &npm, &python, &here(skopeo)].concat();
+    let script = [
+        "set -e\n",
+        environment,
+        &here(curl),
+        &publish,
+        &python,
+        &here(skopeo),
+    ]
+    .concat();
     let ran = shell.ok(shell.home(), &["-c", &script]).await;
     pypi::has(&installed, &name, "1.0.0");
     ran.says("Hello from Cairn")

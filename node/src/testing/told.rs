@@ -44,10 +44,7 @@ fn missing(format: &dyn Format) -> Vec<String> {
             "5: rows in matrix.txt that read and rows that change something, in each of the projects 1, 2, 3 and 99",
         ),
         (has_table_row, "6: its row in the README's table"),
-        (
-            is_there(format!("docs/{name}.md")) || name == "npm" || name == "oci",
-            "6: docs/NAME.md; the README tells how npm and container clients are used",
-        ),
+        (is_there(format!("docs/{name}.md")), "6: docs/NAME.md"),
         (
             // Images have a measure of their own.
             text("benches/src/measures/growth/formats.rs").contains(&format!("name: \"{name}\","))

@@ -1,11 +1,13 @@
 //! The real clients' stories: sign in, publish, install from other nodes, tag, deprecate,
-//! search, audit, unpublish; and what they make of errors.
+//! search, audit, unpublish; what they make of errors; and what the manual tells to type.
 //!
 //! `ops/clients.d/npm` installs the clients. Each signs in with the token of a project, except
 //! where a story is about who may not.
 
 mod berry;
+mod bun;
 mod classic;
+mod manual;
 mod npm;
 mod pnpm;
 mod trusted;
@@ -68,7 +70,7 @@ impl std::ops::Deref for Desk {
 }
 
 /// The folder of a client's programs.
-fn bin(name: &str) -> PathBuf {
+pub(crate) fn bin(name: &str) -> PathBuf {
     clients().join("npm").join(name).join("node_modules/.bin")
 }
 
@@ -85,7 +87,8 @@ impl Desk {
             .with("npm_config_fund", "false")
             .with("npm_config_fetch_retries", "0")
             .with("YARN_ENABLE_TELEMETRY", "0")
-            .with("YARN_ENABLE_GLOBAL_CACHE", "0");
+            .with("YARN_ENABLE_GLOBAL_CACHE", "0")
+            .with("BUN_INSTALL_CACHE_DIR", home.join("bun-cache"));
         Self {
             name,
             client,

@@ -26,7 +26,7 @@ mod artifact;
 mod audit;
 #[cfg(test)]
 #[cfg(feature = "real-clients")]
-mod client;
+pub(crate) mod client;
 mod document;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzz;
@@ -143,6 +143,14 @@ impl Format for Npm {
                     npmMinimalAgeGate: 0\n",
                 publish: "yarn npm publish",
                 install: "yarn add NAME",
+            },
+            ClientSetup {
+                client: "bun",
+                file: Some(".npmrc"),
+                configuration: "registry={base}/api/v4/projects/{project}/packages/npm/\n\
+                    //{host}/api/v4/projects/{project}/packages/npm/:_authToken={token}\n",
+                publish: "bun publish",
+                install: "bun add NAME",
             },
         ]
     }

@@ -9,7 +9,9 @@ mod conformance;
 mod crane;
 mod curl;
 mod helm;
+mod manual;
 mod oras;
+mod regctl;
 mod skopeo;
 
 use data_encoding::HEXLOWER;
