@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::NAME;
 use super::names::Version;
-use super::routes::{PackagePath, asked, private_json, written};
+use super::routes::{PackagePath, asked, private_json, sources, written};
 use super::store;
 use crate::app::App;
 use crate::auth::{Authorised, Publish, Pull};
@@ -28,7 +28,7 @@ use crate::registry::project::Project;
 const MAX_RANGE_CHARS: usize = 500;
 
 /// What is said of a package for which no version is sound, as advisories write it.
-const NOTHING: &str = "<0.0.0";
+pub(super) const NOTHING: &str = "<0.0.0";
 
 /// Which versions have a weakness, as a range of npm's: `<1.2.3 || >=2.0.0 <2.1.4`.
 ///
@@ -42,14 +42,60 @@ pub(super) struct Affected {
 
 /// A text that is no range of versions.
 #[derive(Debug, thiserror::Error)]
-#[error("affectedVersions is a range of versions as <1.2.3 || >=2.0.0 <2.1.4, and not {0:.100?}")]
-pub(super) struct NoRange(String);
+#[error("affectedVersions is a range of versions as <1.2.3 || >=2.0.0 <2.1.4")]
+pub(super) struct NoRange;
+
+/// A version, as ranges are asked about it.
+pub(super) struct Asked(Vec<nodejs_semver::Version>);
+
+impl Asked {
+    /// A prerelease is looked for as the version that it leads to as well: `1.x` has `1.0.0-beta.1`, and `*` has
+    /// `0.0.0-1`. What the library cannot hold is in no form here.
+    pub(super) fn of(version: &Version) -> Self {
+        let text = version.to_string();
+        let release = text.split('-').next().filter(|release| *release != text);
+        let forms = std::iter::once(text.as_str()).chain(release);
+        Self(
+            forms
+                .filter_map(|form| nodejs_semver::Version::parse(form).ok())
+                .collect(),
+        )
+    }
+}
+
+/// Whether a text is comparators that all hold, each of which is one by itself: the library passes over what it does not
+/// understand beside something that it does, and takes what cannot hold together for alternatives.
+fn is_alternative(text: &str) -> bool {
+    let is_comparator = |text: &str| Range::parse(text).is_ok();
+    let Ok(range) = Range::parse(text) else {
+        return false;
+    };
+    if range.to_string().contains("||") {
+        return false;
+    }
+    if let Some((from, to)) = text.split_once(" - ") {
+        let is_end = |end: &str| !end.trim().contains(char::is_whitespace) && is_comparator(end.trim());
+        return is_end(from) && is_end(to);
+    }
+    // An operator may stand apart from its version.
+    let mut comparators: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match comparators.last_mut() {
+            Some(last) if last.ends_with(['<', '>', '=', '~', '^']) => last.push_str(word),
+            _ => comparators.push(word.to_owned()),
+        }
+    }
+    !comparators.is_empty() && comparators.iter().all(|comparator| is_comparator(comparator))
+}
 
 impl Affected {
-    /// Whether this version is one of them. Prereleases are like all others here, as audits take them.
-    pub(super) fn includes(&self, version: &Version) -> bool {
-        let version = nodejs_semver::Version::parse(version.to_string());
-        version.is_ok_and(|version| self.range.satisfies_with_prerelease(&version, true))
+    /// Whether a version is one of them, which one is that cannot be told.
+    pub(super) fn includes(&self, version: &Asked) -> bool {
+        let Asked(forms) = version;
+        forms.is_empty()
+            || forms
+                .iter()
+                .any(|form| self.range.satisfies_with_prerelease(form, true))
     }
 
     /// The range of all other versions.
@@ -69,14 +115,16 @@ impl TryFrom<String> for Affected {
     type Error = NoRange;
 
     fn try_from(text: String) -> Result<Self, NoRange> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" .*<>=~^+-|".contains(&byte);
         // An empty text would be all versions, which is said with an asterisk.
-        let is_range = |part: &str| !part.trim().is_empty() && Range::parse(part).is_ok();
-        match Range::parse(&text) {
-            Ok(range) if text.len() <= MAX_RANGE_CHARS && text.split("||").all(is_range) => {
-                Ok(Self { text, range })
-            }
-            _ => Err(NoRange(text)),
+        if text.len() > MAX_RANGE_CHARS
+            || !text.bytes().all(is_plain)
+            || !text.split("||").all(is_alternative)
+        {
+            return Err(NoRange);
         }
+        let range = Range::parse(&text).map_err(|_| NoRange)?;
+        Ok(Self { text, range })
     }
 }
 
@@ -144,6 +192,15 @@ impl NewAdvisory {
     fn named(self, id: String, now: Timestamp) -> Result<Advisory, ApiError> {
         check_id(&id)?;
         check_text("title", &self.title)?;
+        if self
+            .title
+            .chars()
+            .chain(self.cve.iter().flat_map(|cve| cve.chars()))
+            .any(char::is_control)
+        {
+            // Clients print them as they are.
+            return Err(ApiError::bad_request("title and cve have no control characters"));
+        }
         self.link.as_deref().map_or(Ok(()), check_link)?;
         self.cve.as_deref().map_or(Ok(()), |cve| check_text("cve", cve))?;
         Ok(Advisory {
@@ -199,8 +256,12 @@ async fn delete(
 async fn list(place: Place<Pull>, Path(path): Path<PackagePath>) -> Result<Response, ApiError> {
     let name = asked(&path.package).map_err(|error| place.missing(error))?;
     let mut found = Vec::new();
-    for source in super::routes::sources(&place, &name).await? {
-        found.extend(store::advisories(source.scope(), &name).await?);
+    for scope in place.scopes_named(name.as_str(), name.scope()).await? {
+        found.extend(store::advisories(&scope, &name).await?);
+    }
+    // What is said of a package that was unpublished can still be read, and taken back.
+    if found.is_empty() {
+        sources(&place, &name).await?;
     }
     Ok(private_json(found.iter().map(shown).collect()))
 }
@@ -215,6 +276,10 @@ mod tests {
         Affected::try_from(text.to_owned()).unwrap()
     }
 
+    fn includes(range: &str, version: &str) -> bool {
+        affected(range).includes(&Asked::of(&version.parse().unwrap()))
+    }
+
     #[test]
     fn versions_are_affected_as_npm_reads_ranges() {
         for (range, inside, outside) in [
@@ -226,10 +291,19 @@ mod tests {
             ("=1.0.1", "1.0.1", "1.0.2"),
             ("1.0.0 - 1.4.0", "1.4.0", "1.4.1"),
         ] {
-            assert!(affected(range).includes(&inside.parse().unwrap()), "{range}");
-            assert!(!affected(range).includes(&outside.parse().unwrap()), "{range}");
+            assert!(includes(range, inside), "{range}");
+            assert!(!includes(range, outside), "{range}");
         }
-        assert!(affected("*").includes(&"2.0.0-beta.1".parse().unwrap()));
+        for (range, inside) in [
+            ("*", "2.0.0-beta.1"),
+            ("*", "0.0.0-20260101"),
+            ("1.x", "1.0.0-beta.1"),
+            ("> 1.0.0 <2", "1.5.0"),
+            // More than the library can hold.
+            ("<2", "9007199254740991.0.0"),
+        ] {
+            assert!(includes(range, inside), "{range}");
+        }
     }
 
     #[test]
@@ -270,6 +344,22 @@ mod tests {
             (r#""affectedVersions":"<1||","severity":"low""#, "is a range"),
             (r#""affectedVersions":"latest","severity":"low""#, "is a range"),
             (
+                r#""affectedVersions":">=1.0.0, <2.0.0","severity":"low""#,
+                "is a range",
+            ),
+            (
+                r#""affectedVersions":"<1.2.3 and later","severity":"low""#,
+                "is a range",
+            ),
+            (
+                r#""affectedVersions":">=2.0.0 <1.0.0","severity":"low""#,
+                "is a range",
+            ),
+            (
+                r#""affectedVersions":"*","severity":"low","cve":"\u001b[2J""#,
+                "control characters",
+            ),
+            (
                 r#""affectedVersions":"*","severity":"low","link":"javascript:x""#,
                 "link begins",
             ),
@@ -292,7 +382,7 @@ mod tests {
             version in "[0-3]\\.[0-3]\\.[0-3]",
         ) {
             let affected = affected(&range);
-            let version: Version = version.parse().unwrap();
+            let version = Asked::of(&version.parse().unwrap());
             let patched = Affected::try_from(affected.patched()).unwrap();
             prop_assert_ne!(affected.includes(&version), patched.includes(&version), "{} / {}", range, patched.text);
         }
@@ -300,8 +390,8 @@ mod tests {
         #[test]
         fn foreign_ranges_never_panic(text in "[0-9.x*<>=|^~v \\-a+]{0,40}|\\PC{0,40}") {
             if let Ok(affected) = Affected::try_from(text) {
-                affected.includes(&"1.2.3".parse().unwrap());
-                let _ = affected.patched();
+                affected.includes(&Asked::of(&"1.2.3".parse().unwrap()));
+                assert!(Range::parse(affected.patched()).is_ok());
             }
         }
     }

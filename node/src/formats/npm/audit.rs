@@ -14,9 +14,10 @@ use flate2::read::GzDecoder;
 use serde_json::{Map, Value, json};
 use struson::reader::ValueType;
 
-use super::advisories::{Advisory, Severity};
+use super::advisories::{Advisory, Asked, NOTHING, Severity};
 use super::names::{PackageName, Version};
 use super::packument::Source;
+use super::routes::locate;
 use super::store;
 use crate::app::App;
 use crate::auth::Pull;
@@ -25,7 +26,6 @@ use crate::formats::json::{self, Budget, JsonError, Reader};
 use crate::formats::place::Place;
 use crate::http::body;
 use crate::http::error::{ApiError, ErrorKind};
-use crate::registry::Scope;
 use crate::registry::time::iso;
 
 /// The largest body as it is sent.
@@ -42,11 +42,18 @@ const LIMITS: json::Limits = json::Limits {
 /// How much memory what was read may take.
 const MAX_READ_BYTES: usize = 64 << 20;
 
-/// The most names that are asked about at once.
+/// The most versions that are asked about at once, of all packages together.
 const MAX_ASKED: usize = 20_000;
 
-/// How many ways to one version are told: a client shows a few.
+/// The longest name of a package: what is longer is none.
+const MAX_NAME_BYTES: usize = 214;
+
+/// How many ways to one version are told, and how long the longest is: a client shows a few.
 const MAX_WAYS: usize = 20;
+const MAX_WAY_BYTES: usize = 1_000;
+
+/// How much the ways of one report may take.
+const MAX_TOLD_WAYS_BYTES: usize = 4 << 20;
 
 /// The routes of audits.
 pub(super) fn routes() -> Router<App> {
@@ -67,13 +74,14 @@ async fn bulk(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json
     let installed = read(&headers, body, Installed::listed).await?;
     let mut told = Map::new();
     for (name, findings) in find(&place, &installed).await? {
-        let shown = findings.iter().map(|(advisory, _)| {
+        let shown = findings.iter().map(|finding| {
+            let Finding { advisory, .. } = finding;
             json!({
-                "id": number_of(&name, advisory),
+                "id": finding.number(&name),
                 "url": url_of(&place, &name, advisory),
                 "title": advisory.title,
                 "severity": advisory.severity,
-                "vulnerable_versions": advisory.affected,
+                "vulnerable_versions": finding.range(),
                 "cwe": [],
                 "cvss": {"score": 0, "vectorString": null},
             })
@@ -87,6 +95,7 @@ async fn bulk(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json
 async fn report(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
     let installed = read(&headers, body, Installed::locked).await?;
     let (mut advisories, mut actions) = (Map::new(), Vec::new());
+    let mut budget = Budget(MAX_TOLD_WAYS_BYTES);
     let mut counts = BTreeMap::from(
         [
             Severity::Low,
@@ -98,9 +107,17 @@ async fn report(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Js
     );
     for (name, findings) in find(&place, &installed).await? {
         let mut resolves = Vec::new();
-        for (advisory, versions) in &findings {
-            let id = number_of(&name, advisory);
-            *counts.entry(advisory.severity).or_default() += versions.len();
+        for finding in &findings {
+            let (id, versions) = (finding.number(&name), &finding.versions);
+            *counts.entry(finding.advisory.severity).or_default() += versions.len();
+            let ways = versions.iter().flat_map(|(_, ways)| ways.iter());
+            // Each comes twice.
+            if !budget.charge(ways.map(|way| 2 * way.len() + 200).sum()) {
+                return Err(ApiError::new(
+                    ErrorKind::TooLarge,
+                    "the report would be too large",
+                ));
+            }
             let shown = versions.iter().map(|(version, ways)| {
                 json!({"version": version, "paths": ways, "dev": false, "optional": false, "bundled": false})
             });
@@ -109,7 +126,7 @@ async fn report(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Js
                 |way| json!({"id": id, "path": way, "dev": false, "optional": false, "bundled": false}),
             ));
             let findings: Value = shown.collect();
-            advisories.insert(id.to_string(), reported(&place, &name, advisory, id, findings));
+            advisories.insert(id.to_string(), reported(&place, &name, finding, findings));
         }
         actions.push(json!({"action": "review", "module": name.as_str(), "resolves": resolves}));
     }
@@ -133,19 +150,24 @@ async fn report(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Js
 }
 
 /// An advisory in a report.
-fn reported(place: &Place<Pull>, name: &PackageName, advisory: &Advisory, id: u64, findings: Value) -> Value {
+fn reported(place: &Place<Pull>, name: &PackageName, finding: &Finding<'_>, findings: Value) -> Value {
+    let advisory = &finding.advisory;
     let url = url_of(place, name, advisory);
     let (patched, updated) = (advisory.affected.patched(), iso(advisory.updated_at));
+    let recommendation = match patched.as_str() {
+        NOTHING => "No version is sound".to_owned(),
+        patched => format!("Use a version that is {patched}"),
+    };
     json!({
-        "id": id,
+        "id": finding.number(name),
         "findings": findings,
         "title": advisory.title,
         "module_name": name.as_str(),
-        "vulnerable_versions": advisory.affected,
+        "vulnerable_versions": finding.range(),
         "patched_versions": patched,
         "severity": advisory.severity,
         "overview": advisory.title,
-        "recommendation": format!("Use a version that is {patched}"),
+        "recommendation": recommendation,
         "cves": advisory.cve.iter().collect::<Vec<_>>(),
         "cwe": [],
         // pnpm leaves out by this id what its configuration says.
@@ -162,14 +184,6 @@ fn reported(place: &Place<Pull>, name: &PackageName, advisory: &Advisory, id: u6
     })
 }
 
-/// What clients know an advisory by, among those on all packages: pnpm 12 passes over one whose id is no number. It is
-/// the same on every node, and of so many bits that JavaScript can hold.
-fn number_of(name: &PackageName, advisory: &Advisory) -> u64 {
-    let hash = blake3::hash(format!("{name}\0{}", advisory.id).as_bytes());
-    let [a, b, c, d, e, f, ..] = *hash.as_bytes();
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
-}
-
 /// Where more is told of an advisory.
 fn url_of(place: &Place<Pull>, name: &PackageName, advisory: &Advisory) -> String {
     advisory.link.clone().unwrap_or_else(|| {
@@ -178,23 +192,56 @@ fn url_of(place: &Place<Pull>, name: &PackageName, advisory: &Advisory) -> Strin
     })
 }
 
-/// Which advisory affects which of the versions that are installed, and the ways to these.
-type Finding<'i> = (Advisory, Vec<(&'i Version, &'i Vec<String>)>);
+/// Which of the versions that are installed an advisory affects.
+struct Finding<'i> {
+    /// The number of the project that says so.
+    project: u64,
+    advisory: Advisory,
+    /// Whether other projects here have a package of the same name.
+    is_shared: bool,
+    /// Each with the ways to it.
+    versions: Vec<(&'i Version, &'i Vec<String>)>,
+}
+
+impl Finding<'_> {
+    /// What clients know it by, among those on all packages: pnpm 12 passes over one whose id is no number. It is the
+    /// same on every node, and of so many bits that JavaScript can hold.
+    fn number(&self, name: &PackageName) -> u64 {
+        let said = format!("{}\0{name}\0{}", self.project, self.advisory.id);
+        let [a, b, c, d, e, f, ..] = *blake3::hash(said.as_bytes()).as_bytes();
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    /// The versions that it is about. Clients hold it against all that they have, so that where several projects have
+    /// the name it tells of those that are this project's alone.
+    fn range(&self) -> String {
+        match self.is_shared {
+            false => self.advisory.affected.clone().into(),
+            true => {
+                let versions = self.versions.iter().map(|(version, _)| version.to_string());
+                versions.collect::<Vec<_>>().join(" || ")
+            }
+        }
+    }
+}
 
 /// What is known of the packages that are installed and here.
 async fn find<'i>(
     place: &Place<Pull>,
     installed: &'i Installed,
 ) -> Result<Vec<(PackageName, Vec<Finding<'i>>)>, ApiError> {
-    if installed.packages.len() > MAX_ASKED {
-        return Err(too_many("packages are asked about", MAX_ASKED));
+    if installed.packages.values().map(BTreeMap::len).sum::<usize>() > MAX_ASKED {
+        return Err(too_many("versions are asked about", MAX_ASKED));
     }
     let (mut all, mut count) = (Vec::new(), 0);
     for (name, versions) in &installed.packages {
         let findings = on(place, name, versions).await?;
-        count += findings.len();
+        count += findings
+            .iter()
+            .map(|finding| finding.versions.len())
+            .sum::<usize>();
         if count > MAX_TOLD {
-            return Err(too_many("advisories are asked for", MAX_TOLD));
+            return Err(too_many("weaknesses are found", MAX_TOLD));
         }
         if !findings.is_empty() {
             all.push((name.clone(), findings));
@@ -213,48 +260,39 @@ async fn on<'i>(
     name: &PackageName,
     versions: &'i BTreeMap<Version, Vec<String>>,
 ) -> Result<Vec<Finding<'i>>, ApiError> {
-    let mut findings = Vec::new();
-    let mut projects = Vec::new();
-    for scope in place.scopes_named(name.as_str(), name.scope()).await? {
-        let first = findings.len();
-        let advisories = store::advisories(&scope, name).await?;
-        findings.extend(advisories.into_iter().map(|advisory| (advisory, Vec::new())));
-        projects.push((scope, first..findings.len()));
+    let scopes = place.scopes_named(name.as_str(), name.scope()).await?;
+    let (mut findings, mut sources) = (Vec::new(), Vec::new());
+    for scope in &scopes {
+        let project = scope.project().id;
+        let advisories = store::advisories(scope, name).await?.into_iter();
+        findings.extend(advisories.map(|advisory| Finding {
+            project,
+            advisory,
+            is_shared: scopes.len() > 1,
+            versions: Vec::new(),
+        }));
     }
     if findings.is_empty() {
         return Ok(findings);
     }
+    for scope in scopes {
+        sources.extend(Source::find(scope, name).await?);
+    }
     for installed in versions {
-        let knows = match publisher(&projects, name, installed.0).await? {
-            Some(at) => projects[at].1.clone(),
-            // It was unpublished, which does not make it sound: whoever said something of it is heard.
-            None => 0..findings.len(),
-        };
-        for (advisory, affected) in &mut findings[knows] {
-            if advisory.affected.includes(installed.0) {
-                affected.push(installed);
+        let found = locate(&sources, installed.0).await?;
+        // Whom it is installed from is heard. One that was unpublished is not sound for that: of it, all are.
+        let publisher = found.map(|(source, _)| source.scope().project().id);
+        let asked = Asked::of(installed.0);
+        for finding in &mut findings {
+            if publisher.is_none_or(|publisher| publisher == finding.project)
+                && finding.advisory.affected.includes(&asked)
+            {
+                finding.versions.push(installed);
             }
         }
     }
-    findings.retain(|(_, affected)| !affected.is_empty());
+    findings.retain(|finding| !finding.versions.is_empty());
     Ok(findings)
-}
-
-/// Which of these projects a version is installed from: the first that has it.
-async fn publisher<T>(
-    projects: &[(Scope, T)],
-    name: &PackageName,
-    version: &Version,
-) -> Result<Option<usize>, ApiError> {
-    for (at, (scope, _)) in projects.iter().enumerate() {
-        let source = Source::find(scope.clone(), name).await?;
-        if let Some(source) = source
-            && source.version(version).await?.is_some()
-        {
-            return Ok(Some(at));
-        }
-    }
-    Ok(None)
 }
 
 /// Reads what is installed from a body, which clients may compress.
@@ -353,7 +391,7 @@ impl Installed {
                     let mut names = HashSet::new();
                     reader.begin_object()?;
                     while let Some(name) = reader.next_key(&mut names, budget)? {
-                        if reader.peek()? != ValueType::Object {
+                        if reader.peek()? != ValueType::Object || name.len() > MAX_NAME_BYTES {
                             reader.skip()?;
                             continue;
                         }
@@ -366,11 +404,12 @@ impl Installed {
             }
         }
         if let (Some(name), Some(Value::String(version))) = (trail.last(), version) {
-            let way = trail.join(">");
-            if !budget.charge(way.len()) {
+            let length: usize = trail.iter().map(|name| name.len() + 1).sum();
+            let way = (length <= MAX_WAY_BYTES).then(|| trail.join(">"));
+            if !budget.charge(way.as_ref().map_or(0, String::len)) {
                 return Err(JsonError::TooLarge);
             }
-            self.add(name, &version, Some(way));
+            self.add(name, &version, way);
         }
         Ok(())
     }

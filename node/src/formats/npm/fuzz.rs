@@ -1,6 +1,8 @@
 //! The parsers of npm's that are fuzzed.
 
-use super::advisories::Affected;
+use nodejs_semver::Range;
+
+use super::advisories::{Affected, Asked};
 use super::names::{DistTag, PackageName, Version};
 use super::{artifact, audit, document};
 use crate::formats::json;
@@ -82,8 +84,8 @@ fn names(text: &str) -> bool {
 fn affected(text: &str) -> bool {
     let affected = Affected::try_from(text.to_owned());
     if let Ok(affected) = &affected {
-        affected.includes(&"1.2.3-beta.1".parse().expect("it is a version"));
-        Affected::try_from(affected.patched()).expect("it is a range");
+        affected.includes(&Asked::of(&"1.2.3-beta.1".parse().expect("it is a version")));
+        Range::parse(affected.patched()).expect("it is a range");
     }
     affected.is_ok()
 }

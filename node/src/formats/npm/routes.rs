@@ -250,7 +250,7 @@ async fn resolve(sources: &[Source], text: &str) -> Result<Option<Version>, ApiE
 }
 
 /// The first of the packages that has this version.
-async fn locate<'s>(
+pub(super) async fn locate<'s>(
     sources: &'s [Source],
     version: &Version,
 ) -> Result<Option<(&'s Source, crate::registry::package::Version)>, ApiError> {

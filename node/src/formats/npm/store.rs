@@ -643,6 +643,10 @@ fn all_advisories(records: &Collection) -> Collection {
 
 /// The advisories of a project on a package, which may have been unpublished.
 pub(super) async fn advisories(scope: &Scope, name: &PackageName) -> Result<Vec<Advisory>, ApiError> {
+    // A job may be let in for some packages alone.
+    if !scope.covers(name.as_str()) {
+        return Ok(Vec::new());
+    }
     let all = all_advisories(&scope.collection());
     let found = scope.snapshot().scan(advisories::on(&all, name.as_str())).await?;
     found.iter().map(|found| Ok(found.record()?)).collect()

@@ -33,7 +33,7 @@ async fn the_manual_does_what_it_says() {
     let lock = std::fs::read_to_string(home.join("with-yarn/yarn.lock")).unwrap();
     assert!(lock.contains(&format!("{name}@npm:1.0.0")), "{lock}");
     ran.says("found 0 vulnerabilities")
-        .says("reads files that it should not")
+        .says("reads files that it should not - https://acme.example/security/1")
         .says("there is something to do")
         .says("use 1.1");
 }

@@ -137,12 +137,36 @@ async fn what_a_project_says_counts_for_what_is_installed_from_it() {
     let asked = |version: &str| json!({"@acme/left": [version]});
     assert_ne!(audit(&node, group, BULK, &asked("1.0.0")).await, json!({}));
     assert_eq!(audit(&node, group, BULK, &asked("2.0.0")).await, json!({}));
+    // Where both are installed, what the one says is not held against the other's; and the same id is two.
+    assert_eq!(
+        advise(&node, 2, "@acme/left/A-1", weakness(">=2.0.0 <3.0.0")).await,
+        201
+    );
+    let both = audit(&node, group, BULK, &json!({"@acme/left": ["1.0.0", "2.0.0"]})).await;
+    let told = both["@acme/left"].as_array().unwrap();
+    let ranges: Vec<_> = told
+        .iter()
+        .map(|told| told["vulnerable_versions"].as_str().unwrap())
+        .collect();
+    assert_eq!(ranges, ["2.0.0", "1.0.0"]);
+    assert_ne!(told[0]["id"], told[1]["id"]);
+    let target = "/api/v4/projects/2/packages/npm/-/advisories/@acme%2fleft/A-1";
+    node.delete(target).by("developer").send().await.expect(204);
     // One that nobody has any more may be installed all the same.
     assert_ne!(audit(&node, group, BULK, &asked("0.9.0")).await, json!({}));
     let revision = revision(&node, "@acme/left").await;
     let target = format!("{}/-rev/{revision}", path("@acme/left"));
     node.delete(target).by("maintainer").send().await.expect(200);
     assert_ne!(audit(&node, BASE, BULK, &asked("1.0.0")).await, json!({}));
+    // What is said of it can still be read, and taken back.
+    let place = format!("{BASE}/-/advisories/@acme%2fleft");
+    node.get(&place).by("reporter").send().await.expect(200);
+    node.delete(format!("{place}/A-1"))
+        .by("developer")
+        .send()
+        .await
+        .expect(204);
+    node.get(&place).by("reporter").send().await.expect(404);
 }
 
 #[tokio::test]
@@ -205,6 +229,33 @@ async fn bodies_of_audits_are_bounded() {
     let long = gzip(&format!("{{\"a\":\"{}\"}}", "x".repeat(50 << 20)));
     post(BULK, long.clone(), "gzip").await.expect(413);
     post(REPORT, long, "gzip").await.expect(413);
+    let many: Vec<_> = (0..20_001).map(|number| format!("1.0.{number}")).collect();
+    let many = gzip(&json!({ "left": many }).to_string());
+    post(BULK, many, "gzip").await.expect(413);
+    // Few bytes with many long ways to what is affected.
+    Draft::new("left", "1.0.0").publish(&node).await.expect(201);
+    assert_eq!(advise(&node, 1, "left/A-1", weakness("*")).await, 201);
+    let ways = |length: usize| {
+        let below: Map<_, _> = (0..4_500)
+            .map(|number| {
+                let left = json!({"dependencies": {"left": {"version": format!("1.0.{number}")}}});
+                (format!("{number}{}", "x".repeat(length)), left)
+            })
+            .collect();
+        gzip(&json!({ "dependencies": below }).to_string())
+    };
+    post(REPORT, ways(0), "gzip").await.expect(200);
+    post(REPORT, ways(200), "gzip").await.expect(200);
+    // What no package can be called is passed over.
+    let none = post(REPORT, ways(1_000), "gzip").await.expect(200).json();
+    assert_eq!(none["advisories"], json!({}));
+    for number in 2..6 {
+        assert_eq!(
+            advise(&node, 1, &format!("left/A-{number}"), weakness("*")).await,
+            201
+        );
+    }
+    post(REPORT, ways(0), "gzip").await.expect(413);
     post(BULK, vec![b' '; 5 << 20], "").await.expect(413);
     node.get(format!("{BASE}/-/npm/v1/keys"))
         .by("reporter")

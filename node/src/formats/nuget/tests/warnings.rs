@@ -209,6 +209,30 @@ async fn advisories_that_clients_could_not_read_are_refused() {
     advise(&node, "Acme.Lib/A-1", "[2.0,1.0", "low").await.expect(400);
     advise(&node, "Acme.Lib/A-1", "", "bad").await.expect(400);
     advise(&node, "Acme.Lib/A%201", "", "low").await.expect(400);
+    let target = format!("{BASE}/advisories/Acme.Lib/A-1");
+    let advisory = json!({"affectedVersions": "", "severity": "low", "link": "javascript:x"});
+    node.put(target)
+        .by("developer")
+        .json(&advisory)
+        .send()
+        .await
+        .expect(400);
+    for number in 0..100 {
+        advise(&node, &format!("Acme.Lib/A-{number}"), "", "low")
+            .await
+            .expect(201);
+    }
+    advise(&node, "Acme.Lib/A-100", "", "low").await.expect(422);
+    assert_eq!(
+        told(&node, "advisories/acme.lib").await.as_array().unwrap().len(),
+        100
+    );
+}
+
+#[tokio::test]
+async fn who_may_not_publish_a_protected_package_may_not_say_anything_against_it() {
+    let node = TestNode::start().await;
+    publish(&node, "Acme.Lib", "1.0.0").await;
     let advised = async || advise(&node, "Acme.Lib/A-1", "[1.0,2.0)", "high").await.status;
     assert_eq!(advised().await, 201);
     let rule = json!({

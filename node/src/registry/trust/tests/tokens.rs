@@ -232,6 +232,20 @@ async fn lists_that_all_share_show_a_job_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn audits_tell_a_job_of_the_packages_alone_that_it_may_have() {
+    let (ci, _) = Ci::with_rule(json!({"package_type": "npm", "package_name_pattern": "tool"})).await;
+    crate::formats::npm::tests::furnish(&ci.node, 1).await;
+    let audit = async |token: &str| {
+        let target = "/api/v4/projects/1/packages/npm/-/npm/v1/security/advisories/bulk";
+        let asked = json!({"hello": ["1.0.0"]});
+        let request = ci.node.post(target).bearer(token).json(&asked);
+        request.send().await.expect(200).json()
+    };
+    assert_ne!(audit(ci.node.token("root")).await, json!({}));
+    assert_eq!(audit(&ci.token().await).await, json!({}));
+}
+
+#[tokio::test]
 async fn images_are_reached_by_a_job_as_by_others() {
     let more = json!({
         "scopes": ["read_registry", "write_registry"],
