@@ -71,7 +71,7 @@ async fn keys(_: Place<Pull>) -> ApiError {
 
 /// The names of packages in, the advisories on them out.
 async fn bulk(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
-    let installed = read(&headers, body, Installed::listed).await?;
+    let installed = read(&place, &headers, body, Installed::listed).await?;
     let mut told = Map::new();
     for (name, findings) in find(&place, &installed).await? {
         let shown = findings.iter().map(|finding| {
@@ -93,7 +93,7 @@ async fn bulk(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json
 
 /// The tree of a lock file in, the report of the sixth npm out.
 async fn report(place: Place<Pull>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
-    let installed = read(&headers, body, Installed::locked).await?;
+    let installed = read(&place, &headers, body, Installed::locked).await?;
     let (mut advisories, mut actions) = (Map::new(), Vec::new());
     let mut budget = Budget(MAX_TOLD_WAYS_BYTES);
     let mut counts = BTreeMap::from(
@@ -233,16 +233,9 @@ async fn find<'i>(
     if installed.packages.values().map(BTreeMap::len).sum::<usize>() > MAX_ASKED {
         return Err(too_many("versions are asked about", MAX_ASKED));
     }
-    let (mut all, mut count) = (Vec::new(), 0);
+    let (mut all, mut left) = (Vec::new(), MAX_TOLD);
     for (name, versions) in &installed.packages {
-        let findings = on(place, name, versions).await?;
-        count += findings
-            .iter()
-            .map(|finding| finding.versions.len())
-            .sum::<usize>();
-        if count > MAX_TOLD {
-            return Err(too_many("weaknesses are found", MAX_TOLD));
-        }
+        let findings = on(place, name, versions, &mut left).await?;
         if !findings.is_empty() {
             all.push((name.clone(), findings));
         }
@@ -254,11 +247,12 @@ fn too_many(what: &str, limit: usize) -> ApiError {
     ApiError::new(ErrorKind::TooLarge, format!("more than {limit} {what} at once"))
 }
 
-/// What is known of these versions of a package.
+/// What is known of these versions of a package; `left` is how much more is told.
 async fn on<'i>(
     place: &Place<Pull>,
     name: &PackageName,
     versions: &'i BTreeMap<Version, Vec<String>>,
+    left: &mut usize,
 ) -> Result<Vec<Finding<'i>>, ApiError> {
     let scopes = place.scopes_named(name.as_str(), name.scope()).await?;
     let (mut findings, mut sources) = (Vec::new(), Vec::new());
@@ -287,6 +281,9 @@ async fn on<'i>(
             if publisher.is_none_or(|publisher| publisher == finding.project)
                 && finding.advisory.affected.includes(&asked)
             {
+                *left = left
+                    .checked_sub(1)
+                    .ok_or_else(|| too_many("weaknesses are found", MAX_TOLD))?;
                 finding.versions.push(installed);
             }
         }
@@ -296,7 +293,12 @@ async fn on<'i>(
 }
 
 /// Reads what is installed from a body, which clients may compress.
-async fn read(headers: &HeaderMap, body: Body, form: Form) -> Result<Installed, ApiError> {
+async fn read(
+    place: &Place<Pull>,
+    headers: &HeaderMap,
+    body: Body,
+    form: Form,
+) -> Result<Installed, ApiError> {
     let compressed = match headers
         .get(header::CONTENT_ENCODING)
         .map(|coding| coding.as_bytes())
@@ -311,7 +313,11 @@ async fn read(headers: &HeaderMap, body: Body, form: Form) -> Result<Installed, 
         }
     };
     let bytes = body::whole(body, MAX_SENT_BYTES).await?;
-    tokio::task::spawn_blocking(move || Installed::read(&bytes, compressed, form))
+    let (threads, caller) = (place.access().app().parser_threads(), place.access().caller());
+    let reading = threads
+        .start(caller, move || Installed::read(&bytes, compressed, form))
+        .await;
+    reading
         .await
         .map_err(ApiError::internal)?
         .map_err(|error| match error {
